@@ -1,0 +1,155 @@
+"""An architecture: one block name per ordered task pair, and an aggregator, as a small readable file."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from search_spaces.aggregators import AGGREGATORS
+from search_spaces.blocks import NATIVE, Pair, block_class, legal_on, regions_needed
+from search_spaces.errors import SpaceError, unknown_name
+from search_spaces.files import write_atomic
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
+
+VERSION = 1
+# the integers of the architecture files that ATRC released, and its spelling of one task
+ATRC_BLOCKS = ("none", "global", "local", "t_label", "s_label")
+ATRC_TASKS = {"sal": "saliency"}
+
+
+def pairs_of(tasks: Sequence[str]) -> tuple[Pair, ...]:
+    """All ordered (target, source) pairs, target by target."""
+    return tuple((target, source) for target in tasks for source in tasks)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """tasks, in order; exchanges: {(target, source): block name} for every pair; aggregator: atrc, mteb or pad.
+
+    `provenance` says where it came from and takes no part in equality. Raises SpaceError for an unknown or illegal
+    block, an unknown aggregator, or a pair that is missing or superfluous.
+    """
+
+    tasks: tuple[str, ...]
+    exchanges: dict[Pair, str]
+    aggregator: str = "atrc"
+    provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise SpaceError(f"tasks {list(self.tasks)}: expected one or more different names")
+        if self.aggregator not in AGGREGATORS:
+            raise unknown_name("aggregator", self.aggregator, AGGREGATORS)
+        for pair in pairs_of(self.tasks):
+            if pair not in self.exchanges:
+                raise SpaceError(f"no block for {pair[0]} <- {pair[1]}: expected one for every ordered pair of tasks")
+            name = self.exchanges[pair]
+            block_class(name)
+            if not legal_on(name, pair):
+                raise SpaceError(
+                    f"block '{name}' on {pair[0]} <- {pair[1]}: it is not defined on a task's own features"
+                )
+        superfluous = [pair for pair in self.exchanges if not set(pair) <= set(self.tasks)]
+        if superfluous:
+            target, source = superfluous[0]
+            strange = next(name for name in (target, source) if name not in self.tasks)
+            raise unknown_name(f"task in exchange {target} <- {source}", strange, self.tasks)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return pairs_of(self.tasks)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some block lies outside ATRC's, so that messages need a common scale (SearchSpace.is_mixed)."""
+        return any(name not in NATIVE for name in self.exchanges.values())
+
+    def region_tasks(self) -> tuple[str, ...]:
+        """The tasks that need an auxiliary prediction, because some label block reads their regions."""
+        needed = {task for pair, name in self.exchanges.items() for task in regions_needed(name, pair)}
+        return tuple(task for task in self.tasks if task in needed)
+
+    @classmethod
+    def uniform(cls, tasks: Sequence[str], block: str, aggregator: str = "atrc") -> "Architecture":
+        """The same block on every pair; `none` on the self-pairs where that block is not legal."""
+        exchanges = {pair: block if legal_on(block, pair) else "none" for pair in pairs_of(tasks)}
+        return cls(tuple(tasks), exchanges, aggregator, {"source": f"uniform:{block}"})
+
+    @classmethod
+    def random(cls, space: "SearchSpace", seed: int) -> "Architecture":
+        """Each pair's block drawn uniformly from its legal ones."""
+        draw = random.Random(seed)
+        exchanges = {pair: draw.choice(space.legal(pair)) for pair in space.pairs}
+        return cls(space.tasks, exchanges, space.aggregator, {"source": "random", "space": space.name, "seed": seed})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Architecture":
+        """Reads architecture.yaml, or a .json genotype as released with ATRC ({target: {source: integer}})."""
+        path = Path(path)
+        if not path.is_file():
+            raise SpaceError(f"no architecture file at '{path}'")
+        try:
+            content = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
+        except (ValueError, yaml.YAMLError) as error:
+            raise SpaceError(f"'{path}' cannot be parsed: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise SpaceError(f"'{path}' holds {type(content).__name__}: expected a mapping with tasks and exchanges")
+        if "exchanges" not in content:
+            content = _from_genotype(content, path)
+        unknown = [key for key in content if key not in ("version", "tasks", "aggregator", "exchanges", "provenance")]
+        if unknown:
+            raise unknown_name(f"key in '{path}'", unknown[0], ("version", "tasks", "aggregator", "exchanges"))
+        if content.get("version") != VERSION:
+            raise SpaceError(f"'{path}' has version {content.get('version')}: expected {VERSION}")
+        rows = content["exchanges"]
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+            raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
+        exchanges = {(str(t), str(s)): str(name) for t, row in rows.items() for s, name in row.items()}
+        tasks = content.get("tasks") or list(rows)
+        return cls(tuple(tasks), exchanges, content.get("aggregator", "atrc"), content.get("provenance") or {})
+
+    def save(self, path: str | Path) -> None:
+        """Writes architecture.yaml, whole or not at all."""
+        rows = {t: {s: self.exchanges[t, s] for s in self.tasks} for t in self.tasks}
+        content = {
+            "version": VERSION,
+            "tasks": list(self.tasks),
+            "aggregator": self.aggregator,
+            "exchanges": rows,
+            "provenance": self.provenance,
+        }
+        write_atomic(path, yaml.dump(content, sort_keys=False, default_flow_style=None, width=120))
+
+    def table(self, mark: Mapping[Pair, str] | None = None) -> str:
+        """Target x source, for people; `mark` adds a note behind a block."""
+        mark = mark or {}
+        rows = [["target \\ source", *self.tasks]]
+        for target in self.tasks:
+            blocks = (self.exchanges[target, source] + mark.get((target, source), "") for source in self.tasks)
+            rows.append([target, *blocks])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+
+def _from_genotype(genotype: dict, path: Path) -> dict:
+    """The content of a released ATRC genotype in our terms."""
+    if not genotype or not all(isinstance(row, dict) for row in genotype.values()):
+        raise SpaceError(f"'{path}' lacks 'exchanges'")
+
+    def block(number: object) -> str:
+        if not (isinstance(number, int) and 0 <= number < len(ATRC_BLOCKS)):
+            raise SpaceError(f"'{path}' holds block {number!r}: expected an integer from 0 to {len(ATRC_BLOCKS) - 1}")
+        return ATRC_BLOCKS[number]
+
+    rename = {task: ATRC_TASKS.get(task, task) for task in genotype}
+    rows = {rename[t]: {rename.get(s, s): block(n) for s, n in row.items()} for t, row in genotype.items()}
+    return {"version": VERSION, "tasks": list(rows), "exchanges": rows, "provenance": {"source": path.name}}

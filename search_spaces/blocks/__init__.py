@@ -1,0 +1,89 @@
+"""The exchange blocks. A new one is a file here and a line in `BLOCKS`, or a user's own by import path."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair, PairByPair
+from search_spaces.blocks.global_context import GlobalContext
+from search_spaces.blocks.label_context import SourceLabelContext, TargetLabelContext
+from search_spaces.blocks.local_context import LocalContext
+from search_spaces.blocks.none import NoExchange
+from search_spaces.blocks.padnet import PadnetConv, PadnetGate, PadnetLinear
+from search_spaces.blocks.xtam import CrossTaskAttention
+from search_spaces.errors import SpaceError, unknown_name
+
+BLOCKS: dict[str, type[ExchangeBlock]] = {
+    "none": NoExchange,
+    "global": GlobalContext,
+    "local": LocalContext,
+    "t_label": TargetLabelContext,
+    "s_label": SourceLabelContext,
+    "xtam": CrossTaskAttention,
+    "padnet_gate": PadnetGate,
+    "padnet_conv": PadnetConv,
+    "padnet_linear": PadnetLinear,
+}
+
+# their messages share one scale (averages of normalised, rectified values), so a space of these alone needs no norm
+NATIVE = ("none", "global", "local", "t_label", "s_label")
+
+
+def block_class(name: str) -> type[nn.Module]:
+    """The class behind a built-in name or an import path `package.module:Class`.
+
+    Raises SpaceError if there is none.
+    """
+    if name in BLOCKS:
+        return BLOCKS[name]
+    if ":" not in name:
+        raise unknown_name("block", name, BLOCKS)
+    module_name, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as error:
+        raise SpaceError(f"block '{name}' cannot be imported ({error}): expected package.module:Class") from error
+    except AttributeError:
+        names = [key for key in vars(sys.modules[module_name]) if not key.startswith("_")]
+        raise unknown_name(f"block in {module_name}", attribute, names) from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise SpaceError(f"block '{name}' is {found!r}: expected a subclass of torch.nn.Module")
+    return found
+
+
+def legal_on(name: str, pair: Pair) -> bool:
+    """Whether a block may serve a pair: some are undefined, or repeat another, where target and source are one."""
+    return pair[0] != pair[1] or getattr(block_class(name), "legal_on_self", True)
+
+
+def regions_needed(name: str, pair: Pair) -> tuple[str, ...]:
+    """The tasks whose label regions a block reads on a pair."""
+    ends = getattr(block_class(name), "regions", ())
+    return tuple(dict.fromkeys(pair[("target", "source").index(end)] for end in ends))
+
+
+def build_block(
+    name: str, pairs: list[Pair], channels: int, message_channels: int, affine: bool = True
+) -> ExchangeBlock:
+    """One module for all pairs of a block, built-in or a user's own."""
+    found = block_class(name)
+    if issubclass(found, ExchangeBlock):
+        return found(pairs, channels, message_channels, affine)
+    return PairByPair(pairs, channels, message_channels, affine, simple=found)
+
+
+__all__ = [
+    "BLOCKS",
+    "NATIVE",
+    "ExchangeBlock",
+    "ExchangeInputs",
+    "Pair",
+    "block_class",
+    "build_block",
+    "legal_on",
+    "regions_needed",
+]

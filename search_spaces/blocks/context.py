@@ -1,0 +1,42 @@
+"""What the four contexts of ATRC share: their query, key and value projections.
+
+Source: Bruggemann et al., Exploring Relational Context for Multi-Task Dense Prediction, ICCV 2021, section 3.2.
+The paper writes one Conv-BN-ReLU for queries and keys; the published models stack two, and so do we.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces.blocks.base import ExchangeBlock, Pair
+from search_spaces.blocks.layers import PairConvNorm
+
+
+class TwoStepProjection(nn.Module):
+    """conv1x1(C->d) BN ReLU conv1x1(d->d) BN, then ReLU or softplus."""
+
+    def __init__(self, pairs: int, channels: int, width: int, softplus: bool = False):
+        super().__init__()
+        self.first = PairConvNorm(pairs, channels, width, xavier=True)
+        self.second = PairConvNorm(pairs, width, width, relu=False, xavier=True)
+        self.activation = F.softplus if softplus else F.relu
+
+    def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
+        return self.activation(self.second(self.first.from_tasks(features, tasks, active), active))
+
+    def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        return self.activation(self.second(self.first(maps, active), active))
+
+
+class ContextBlock(ExchangeBlock):
+    """Base of global, local and label context: 3 C d + 2 d^2 + 10 d parameters a pair (2 d fewer without affine)."""
+
+    softplus = False
+
+    def __init__(self, pairs: Sequence[Pair], channels: int, message_channels: int, affine: bool = True):
+        super().__init__(pairs, channels, message_channels, affine)
+        count = len(self.pairs)
+        self.query = TwoStepProjection(count, channels, message_channels, self.softplus)
+        self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
+        self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)

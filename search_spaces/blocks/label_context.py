@@ -1,0 +1,49 @@
+"""t_label and s_label: every target pixel attends to prototypes of the source's label regions.
+
+Source: ATRC (Bruggemann et al., ICCV 2021), target-label and source-label context. The regions are soft label maps of
+the target's (t_label) or the source's (s_label) auxiliary prediction; a prototype is the source's mean feature in one.
+Cost: Cd + d^2 + R(C + 2d) multiply-adds a pixel, plus R(2Cd + d^2) an image.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from search_spaces.blocks.base import ExchangeInputs
+from search_spaces.blocks.context import ContextBlock
+
+
+class LabelContext(ContextBlock):
+    """m_i = softmax_r(q_i^T k_r / sqrt(d)) v_r over the R regions."""
+
+    def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
+        query = self.query.from_tasks(inputs.features, self.targets(active), active)
+        owners = self.targets(active) if "target" in self.regions else self.sources(active)
+        sources = self.sources(active)
+        messages: list[Tensor] = [query] * len(active)
+        # tasks differ in their number of regions: batch the pairs that read the same regions
+        for owner in dict.fromkeys(owners):
+            members = [i for i, name in enumerate(owners) if name == owner]
+            rows = [active[i] for i in members]
+            prototypes = torch.stack([inputs.prototypes(owner, sources[i]) for i in members], 1)  # (B, m, C, R)
+            key = self.key(prototypes, rows)
+            value = self.value(prototypes, rows)
+            for i, message in zip(members, region_attention(query[:, members], key, value).unbind(1), strict=True):
+                messages[i] = message
+        return torch.stack(messages, 1)
+
+
+class TargetLabelContext(LabelContext):
+    regions = ("target",)
+
+
+class SourceLabelContext(LabelContext):
+    regions = ("source",)
+    legal_on_self = False  # the same as t_label where target and source are one task
+
+
+def region_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """query: (B, k, d, H, W); key, value: (B, k, d, R) -> (B, k, d, H, W)."""
+    logits = key.transpose(2, 3) @ query.flatten(3) / key.shape[2] ** 0.5  # (B, k, R, L)
+    return (value @ logits.softmax(2).to(value.dtype)).unflatten(3, query.shape[3:])

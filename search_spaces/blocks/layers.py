@@ -1,0 +1,126 @@
+"""Layers with one set of weights per pair, the pairs being an axis of every tensor.
+
+Shapes: B images, k active pairs out of P, C channels in, D out, L pixels or regions.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
+    """The rows of the active pairs; no copy when all are active."""
+    return weights if len(active) == len(weights) else weights[list(active)]
+
+
+class PairConv(nn.Module):
+    """A convolution per pair, (P, D, C, kernel, kernel), 'same' padding.
+
+    `from_tasks` reads each pair's map from its task: one wide convolution per task for all the pairs that it serves.
+    `forward` takes maps that already differ between pairs.
+    """
+
+    def __init__(
+        self, pairs: int, channels: int, out_channels: int, kernel: int = 1, bias: bool = False, xavier: bool = False
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(pairs, out_channels, channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(pairs, out_channels)) if bias else None
+        fan_in, fan_out = channels * kernel**2, out_channels * kernel**2
+        # Xavier-uniform as in ATRC's context blocks, otherwise the default of nn.Conv2d
+        bound = (6 / (fan_in + fan_out)) ** 0.5 if xavier else fan_in**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -(fan_in**-0.5), fan_in**-0.5)
+
+    @property
+    def padding(self) -> int:
+        return self.weight.shape[-1] // 2
+
+    def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
+        """features: {task: (B, C, H, W)}; tasks: the task that each active pair reads -> (B, k, D, H, W)."""
+        outputs: list[Tensor] = [torch.empty(0)] * len(active)
+        for task in dict.fromkeys(tasks):
+            members = [i for i, name in enumerate(tasks) if name == task]
+            rows = [active[i] for i in members]
+            weight = pick(self.weight, rows).flatten(0, 1)
+            bias = None if self.bias is None else pick(self.bias, rows).flatten()
+            wide = F.conv2d(features[task], weight, bias, padding=self.padding)
+            for i, output in zip(members, wide.unflatten(1, (len(members), -1)).unbind(1), strict=True):
+                outputs[i] = output
+        return torch.stack(outputs, 1)
+
+    def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        """(B, k, C, *size) -> (B, k, D, *size); size is (H, W), or (L,) for a 1x1 kernel."""
+        weight = pick(self.weight, active)
+        if self.weight.shape[-1] == 1:
+            output = torch.einsum("kdc,bkcl->bkdl", weight[..., 0, 0], maps.flatten(3))
+            output = output.unflatten(3, maps.shape[3:])
+            return output if self.bias is None else output + pick(self.bias, active).view(len(active), -1, 1, 1)
+        # a loop of dense convolutions beats one grouped convolution by 1.8x on a CPU
+        biases = [None] * len(active) if self.bias is None else pick(self.bias, active).unbind(0)
+        return torch.stack(
+            [
+                F.conv2d(one, w, b, padding=self.padding)
+                for one, w, b in zip(maps.unbind(1), weight.unbind(0), biases, strict=True)
+            ],
+            1,
+        )
+
+
+class PairBatchNorm(nn.Module):
+    """Batch normalisation with statistics per pair and channel, (P, C); input (B, k, C, ...)."""
+
+    def __init__(self, pairs: int, channels: int, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(pairs, channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(pairs, channels)) if affine else None
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(pairs, channels))
+        self.register_buffer("running_var", torch.ones(pairs, channels))
+        self.eps = eps
+        self.momentum = momentum
+
+    def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        mean, var = pick(self.running_mean, active), pick(self.running_var, active)
+        weight = None if self.weight is None else pick(self.weight, active).flatten()
+        bias = None if self.bias is None else pick(self.bias, active).flatten()
+        output = F.batch_norm(
+            maps.flatten(1, 2), mean.view(-1), var.view(-1), weight, bias, self.training, self.momentum, self.eps
+        )
+        if self.training and mean is not self.running_mean:  # a picked copy was updated
+            self.running_mean[list(active)] = mean
+            self.running_var[list(active)] = var
+        return output.view(maps.shape)
+
+
+class PairConvNorm(nn.Module):
+    """conv (no bias) + BN (+ ReLU) per pair."""
+
+    def __init__(
+        self,
+        pairs: int,
+        channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        relu: bool = True,
+        affine: bool = True,
+        xavier: bool = False,
+    ):
+        super().__init__()
+        self.conv = PairConv(pairs, channels, out_channels, kernel, xavier=xavier)
+        self.norm = PairBatchNorm(pairs, out_channels, affine)
+        self.relu = relu
+
+    def _finish(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        maps = self.norm(maps, active)
+        return F.relu(maps) if self.relu else maps
+
+    def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
+        return self._finish(self.conv.from_tasks(features, tasks, active), active)
+
+    def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        return self._finish(self.conv(maps, active), active)

@@ -1,0 +1,64 @@
+"""xtam: cross-task attention of DenseMTL, spatial attention plus a gated self-attention of the source.
+
+Source: Lopes et al., Cross-task Attention Mechanism for Dense Multi-task Learning, WACV 2023, section 3.1.
+Cost: (19.5 C^2 H W + 3 C^2 L' + 2 C L'^2) multiply-adds with L' = H W / scale^2.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
+from search_spaces.blocks.layers import PairConv, PairConvNorm
+
+MAX_POSITIONS = 8192
+
+
+class CrossTaskAttention(ExchangeBlock):
+    """f = ReLU BN conv1x1([SA(e), alpha * X]), e = ReLU conv3x3(F_s), with one alpha per channel starting at 0.
+
+    X attends from the target to the source on maps reduced `scale` times: by nearest sampling for the queries, by
+    max-pooling for keys and values. DenseMTL's reduction at stride 4 is 2; it doubles until at most 8192 positions
+    are left.
+    """
+
+    legal_on_self = False
+
+    def __init__(
+        self, pairs: Sequence[Pair], channels: int, message_channels: int, affine: bool = True, scale: int = 2
+    ):
+        super().__init__(pairs, channels, message_channels, affine)
+        count = len(self.pairs)
+        self.scale = scale
+        self.embed = PairConv(count, channels, channels, kernel=3, bias=True)
+        self.query = PairConvNorm(count, channels, channels)
+        self.key = PairConvNorm(count, channels, channels)
+        self.value = PairConvNorm(count, channels, channels)
+        self.gated = PairConv(count, channels, channels // 2, kernel=3)
+        self.gate = PairConv(count, channels, channels // 2, kernel=3)
+        self.alpha = nn.Parameter(torch.zeros(count, channels))
+        self.project = PairConvNorm(count, channels + channels // 2, message_channels, affine=affine)
+
+    def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
+        features = inputs.features
+        embedded = F.relu(self.embed.from_tasks(features, self.sources(active), active))  # (B, k, C, H, W)
+        size = embedded.shape[3:]
+        scale = self.scale
+        while -(-size[0] // scale) * -(-size[1] // scale) > MAX_POSITIONS:
+            scale *= 2
+
+        pooled = F.max_pool2d(embedded.flatten(0, 1), scale, ceil_mode=True).unflatten(0, embedded.shape[:2])
+        small = pooled.shape[3:]
+        targets = self.targets(active)
+        reduced = {task: F.interpolate(features[task], size=small, mode="nearest") for task in dict.fromkeys(targets)}
+        query = self.query.from_tasks(reduced, targets, active)
+        key, value = self.key(pooled, active), self.value(pooled, active)
+        q, k, v = (x.flatten(3).transpose(2, 3) for x in (query, key, value))  # (B, k, L', C)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).unflatten(3, small)
+        attended = F.interpolate(attended.flatten(0, 1), size=size, mode="nearest").unflatten(0, embedded.shape[:2])
+
+        alpha = self.alpha[list(active)].view(len(active), -1, 1, 1)
+        itself = self.gated(embedded, active) * self.gate(embedded, active).sigmoid()
+        return self.project(torch.cat([itself, alpha * attended], 2), active)

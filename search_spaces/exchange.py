@@ -1,0 +1,204 @@
+"""The module that lets tasks exchange features: for one architecture, or for a whole space at once."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces.aggregators import AGGREGATORS
+from search_spaces.architecture import Architecture
+from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, regions_needed
+from search_spaces.blocks.layers import PairBatchNorm
+from search_spaces.errors import SpaceError, unknown_name
+from search_spaces.space import SearchSpace
+
+
+class Exchange(nn.Module):
+    """Runs each kind of block once over all the pairs that use it, and aggregates the messages.
+
+    plan: an Architecture (each pair has its one block), or a SearchSpace (each pair has all its legal blocks and the
+        caller gives their weights).
+    channels: C of every task's features.
+    normalize: end every message in BatchNorm(affine=False) and ReLU. By default so if blocks other than ATRC's take
+        part. A network that is to be compared with the supernet takes the space's rule (`SearchSpace.is_mixed`).
+    affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
+    dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
+    """
+
+    def __init__(
+        self,
+        plan: Architecture | SearchSpace,
+        channels: int,
+        *,
+        normalize: bool | None = None,
+        affine: bool | None = None,
+        dropout: float | None = None,
+    ):
+        super().__init__()
+        searching = isinstance(plan, SearchSpace)
+        candidates: dict[Pair, tuple[str, ...]]
+        if isinstance(plan, SearchSpace):
+            candidates = {pair: plan.legal(pair) for pair in plan.pairs}
+            self.block_names = plan.blocks
+        else:
+            candidates = {pair: (plan.exchanges[pair],) for pair in plan.pairs}
+            self.block_names = tuple(dict.fromkeys(plan.exchanges[pair] for pair in plan.pairs))
+        self.plan = plan
+        self.tasks = plan.tasks
+        self.pairs = plan.pairs
+        self.channels = channels
+        self.normalize = plan.is_mixed if normalize is None else normalize
+        self.affine = not searching if affine is None else affine
+        aggregator = AGGREGATORS[plan.aggregator]
+        self.message_channels = aggregator.message_channels(channels)
+
+        self.served: dict[str, list[int]] = {}  # block name -> its pairs, as indices into self.pairs
+        self.blocks = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        for name in self.block_names:
+            served = [i for i, pair in enumerate(self.pairs) if name in candidates[pair]]
+            if name == "none" or not served:
+                continue
+            self.served[name] = served
+            pairs = [self.pairs[i] for i in served]
+            self.blocks[_key(name)] = build_block(name, pairs, channels, self.message_channels, self.affine)
+            if self.normalize:
+                self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, affine=False)
+
+        with_message = {i for served in self.served.values() for i in served}
+        self.sources = {
+            target: tuple(s for s in self.tasks if self.pairs.index((target, s)) in with_message)
+            for target in self.tasks
+        }
+        rate = (0.0 if searching else 0.05) if dropout is None else dropout
+        self.aggregator = aggregator(self.sources, channels, rate)
+
+    def region_tasks(self) -> tuple[str, ...]:
+        """The tasks whose label regions some block reads; `forward` needs their regions."""
+        needed = {
+            t for name, served in self.served.items() for i in served for t in regions_needed(name, self.pairs[i])
+        }
+        return tuple(task for task in self.tasks if task in needed)
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        regions: Mapping[str, Tensor] | None = None,
+        valid: Tensor | None = None,
+        weights: Tensor | None = None,
+        active: Mapping[str, Sequence[int]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Refined features, {task: (B, C, H, W)}.
+
+        features: {task: (B, C, H, W)}; regions: {task: (B, R, H, W)}, logits of the label regions, needed for
+        `region_tasks()`; valid: (B, 1, H, W) bool, False where the image is padding. Of a space also: weights,
+        (pairs, blocks), how much each block counts on each pair; active: {block name: indices of the pairs on which
+        it is computed}, by default all its legal ones. Raises SpaceError for features that do not fit.
+        """
+        self._check(features, regions)
+        if weights is None and isinstance(self.plan, SearchSpace):
+            raise SpaceError("an Exchange over a space needs the weights of its candidates: (pairs, blocks)")
+        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+
+        sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
+        for name, served in self.served.items():
+            on = served if active is None else [i for i in active.get(name, ()) if i in served]
+            if not on:
+                continue
+            rows = [served.index(i) for i in on]
+            message = self.blocks[_key(name)](inputs, rows)
+            self._check_message(name, message, features, len(on))
+            if self.normalize:
+                message = F.relu(self.norms[_key(name)](message, rows))
+            if weights is not None:
+                weight = weights[on, self.block_names.index(name)].to(message.dtype)
+                message = message * weight.view(1, -1, 1, 1, 1)
+            key = tuple(on)
+            sums[key] = sums[key] + message if key in sums else message
+
+        return self.aggregator(features, self._by_target(sums, features))
+
+    def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
+        """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""
+        weights = {}
+        for task in self.region_tasks():
+            logits = regions[task].flatten(2)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            if valid is not None:
+                hidden = ~valid.flatten(2)
+                # a finite floor instead of -inf: an image without valid pixels must not become NaN
+                logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
+                weights[task] = logits.softmax(2).masked_fill(hidden, 0)
+            else:
+                weights[task] = logits.softmax(2)
+        return weights
+
+    def _by_target(
+        self, sums: Mapping[tuple[int, ...], Tensor], features: Mapping[str, Tensor]
+    ) -> dict[str, list[Tensor]]:
+        """The messages of each target in the order of its sources; zeros where nothing was computed."""
+        by_pair: dict[int, Tensor] = {}
+        for on, messages in sums.items():
+            for i, message in zip(on, messages.unbind(1), strict=True):
+                by_pair[i] = by_pair[i] + message if i in by_pair else message
+        collected: dict[str, list[Tensor]] = {}
+        for target in self.tasks:
+            like = features[target]
+            zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
+            indices = [self.pairs.index((target, source)) for source in self.sources[target]]
+            collected[target] = [by_pair.get(i, zeros) for i in indices]
+        return collected
+
+    def extract(self, architecture: Architecture) -> "Exchange":
+        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode."""
+        single = Exchange(architecture, self.channels, normalize=self.normalize, affine=self.affine, dropout=0.0)
+        with torch.no_grad():
+            for name, served in single.served.items():
+                states = [self.block(name).pair_state(self.served[name].index(i)) for i in served]
+                block = single.block(name)
+                for row, state in enumerate(states):
+                    for own, theirs in zip(block.pair_state(row).values(), state.values(), strict=True):
+                        own.copy_(theirs)
+                if self.normalize:
+                    rows = [self.served[name].index(i) for i in served]
+                    norm = self.norms[_key(name)].state_dict()
+                    single.norms[_key(name)].load_state_dict({key: value[rows] for key, value in norm.items()})
+            single.aggregator.load_sources(self.aggregator)
+        return single.to(next(iter(self.parameters())).device).train(self.training)
+
+    def block(self, name: str) -> ExchangeBlock:
+        """The module of a block, for all the pairs that it serves."""
+        found = self.blocks[_key(name)]
+        assert isinstance(found, ExchangeBlock)
+        return found
+
+    def _check(self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor] | None) -> None:
+        for task in self.tasks:
+            if task not in features:
+                raise unknown_name("tasks in features: missing task", task, list(features))
+        shape = features[self.tasks[0]].shape
+        for task in self.tasks:
+            found = tuple(features[task].shape)
+            if len(found) != 4 or found != shape or found[1] != self.channels:
+                expected = (shape[0], self.channels, *shape[2:])
+                raise SpaceError(f"features of {task} have shape {found}: expected {expected}, the same for all tasks")
+        for task in self.region_tasks():
+            if regions is None or task not in regions:
+                raise SpaceError(f"no regions for {task}: a label block needs them as {{task: (B, R, H, W) logits}}")
+            if regions[task].shape[2:] != shape[2:]:
+                raise SpaceError(
+                    f"regions of {task} have size {tuple(regions[task].shape[2:])}: expected {tuple(shape[2:])}"
+                )
+
+    def _check_message(self, name: str, message: Tensor, features: Mapping[str, Tensor], count: int) -> None:
+        like = features[self.tasks[0]]
+        expected = (len(like), count, self.message_channels, *like.shape[2:])
+        if tuple(message.shape) != expected:
+            found = (message.shape[0], *message.shape[2:])
+            raise SpaceError(f"block '{name}' returned {tuple(found)}: expected {(expected[0], *expected[2:])}")
+
+
+def _key(name: str) -> str:
+    """A block's name as a module name, where dots are not allowed."""
+    return name.replace(".", "/")

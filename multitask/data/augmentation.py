@@ -1,0 +1,144 @@
+"""Random scale, crop, flip and colour of whole batches, on the device that trains."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from multitask.data.samples import Batch, Sample, normalise
+from multitask.tasks import Task
+
+CROP_TRIES = 10
+LARGEST_SHARE = 0.75  # of one class in a crop
+PROBES = 16  # rows and columns at which a crop's classes are counted
+
+
+class Augmentation:
+    """ATRC's recipe: scale U(0.5, 2) (depth divided by it), crop to the image's size, flip, colour, normalise, pad.
+
+    The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. All draws
+    come from `generator`, on the CPU, so that they do not depend on the device.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        generator: torch.Generator,
+        scale_range: tuple[float, float] = (0.5, 2.0),
+        photometric: bool = True,
+    ):
+        self.tasks = tasks
+        self.generator = generator
+        self.scale_range = scale_range
+        self.photometric = photometric
+
+    def __call__(self, sample: Sample, device: torch.device) -> Batch:
+        """A collated sample, image (B, 3, H, W) uint8, to a batch on the device."""
+        image = sample["image"].to(device, non_blocking=True).float() / 255
+        count, _, height, width = image.shape
+        low, high = self.scale_range
+        scale = (low + (high - low) * self._draw(count)).to(device).view(-1, 1)
+        flipped = (self._draw(count) < 0.5).to(device).view(-1, 1)
+        offsets = self._draw(2, CROP_TRIES, count).to(device)
+        labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
+        masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
+        # where the crop starts in the magnified image; negative where that is smaller, which pads
+        tops = (offsets[0].unsqueeze(-1) * (scale * height - height)).round()  # (tries, B, 1)
+        lefts = (offsets[1].unsqueeze(-1) * (scale * width - width)).round()
+        top, left = self._choose_crop(tops, lefts, scale, labels, masks)
+
+        rows = _source_position(height, top, scale, device)  # (B, H), fractional pixels of the original
+        columns = _source_position(width, left, scale, device)
+        columns = torch.where(flipped, columns.flip(1), columns)
+        grid = torch.stack(
+            [
+                (2 * columns / width - 1)[:, None, :].expand(-1, height, -1),
+                (2 * rows / height - 1)[:, :, None].expand(-1, -1, width),
+            ],
+            -1,
+        )
+        image = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        if self.photometric:
+            image = self._colour(image)
+        inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+
+        for name, task in self.tasks.items():
+            label = _nearest(labels[name], rows, columns)
+            label = task.rescale(label, scale.view(-1, 1, 1, 1))
+            labels[name] = torch.where(flipped.view(-1, 1, 1, 1), task.flip(label), label)
+            masks[name] = _nearest(masks[name], rows, columns) & inside
+        return Batch(normalise(image) * inside, inside, labels, masks)
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator)
+
+    def _choose_crop(
+        self, tops: Tensor, lefts: Tensor, scale: Tensor, labels: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The first of the drawn crops that no class dominates; the last if none is."""
+        judge = next((name for name, task in self.tasks.items() if task.balances_crops), None)
+        if judge is None:
+            return tops[0], lefts[0]
+        height, width = labels[judge].shape[2:]
+        shares = []
+        for top, left in zip(tops, lefts, strict=True):
+            rows = _source_position(height, top, scale, top.device)[:, :: max(1, height // PROBES)]
+            columns = _source_position(width, left, scale, top.device)[:, :: max(1, width // PROBES)]
+            known = _nearest(masks[judge], rows, columns)
+            known = known & ((rows >= 0) & (rows < height))[:, None, :, None]
+            known = (known & ((columns >= 0) & (columns < width))[:, None, None]).flatten(1)
+            classes = _nearest(labels[judge], rows, columns).flatten(1).long()
+            counts = known.new_zeros(len(known), self.tasks[judge].channels, dtype=torch.float)
+            counts.scatter_add_(1, classes, known.float())
+            shares.append(counts.amax(1) / counts.sum(1).clamp_min(1))
+        fine = torch.stack(shares) < LARGEST_SHARE  # (tries, B)
+        fine[-1] = True
+        first = fine.int().argmax(0).view(1, -1, 1)
+        return tops.gather(0, first)[0], lefts.gather(0, first)[0]
+
+    def _colour(self, image: Tensor) -> Tensor:
+        """Brightness +-32/255, contrast and saturation 0.5 to 1.5, hue +-18 of 180, each for half of the images."""
+        count = len(image)
+        draws = self._draw(9, count, 1, 1, 1).to(image.device)
+        on = draws[:4] < 0.5
+        brightness = torch.where(on[0], (2 * draws[4] - 1) * 32 / 255, 0)
+        contrast = torch.where(on[1], 0.5 + draws[5], 1)
+        saturation = torch.where(on[2], 0.5 + draws[6], 1)
+        hue = torch.where(on[3], (2 * draws[7] - 1) * 18 / 180, 0)
+        late = draws[8] < 0.5  # contrast before or after the change of colour
+        image = image + brightness
+        image = torch.where(late, image, image * contrast).clamp(0, 1)
+        image = shift_colour(image, hue, saturation)
+        return torch.where(late, image * contrast, image).clamp(0, 1)
+
+
+def shift_colour(image: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
+    """(B, 3, H, W) in 0..1; hue: turned by this share of the circle; saturation: multiplied by (HSV)."""
+    value, _ = image.max(1, keepdim=True)
+    chroma = value - image.min(1, keepdim=True)[0]
+    safe = chroma.clamp_min(1e-8)
+    r, g, b = image.split(1, 1)
+    sector = torch.where(
+        value == r, ((g - b) / safe) % 6, torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4)
+    )
+    sector = torch.where(chroma > 0, sector, 0) / 6 + hue
+    chroma = torch.minimum(chroma * saturation, value)
+    # f(n) = V - C max(0, min(k, 4 - k, 1)), k = (n + 6 hue) mod 6, with n = 5, 3, 1 for red, green, blue
+    n = image.new_tensor([5, 3, 1]).view(1, 3, 1, 1)
+    k = (n + 6 * sector) % 6
+    return value - chroma * torch.minimum(torch.minimum(k, 4 - k), torch.ones_like(k)).clamp_min(0)
+
+
+def _source_position(size: int, start: Tensor, scale: Tensor, device: torch.device) -> Tensor:
+    """Where each pixel of a crop lies in the original, in pixels from its border: (B, size)."""
+    return (torch.arange(size, device=device) + start + 0.5) / scale
+
+
+def _nearest(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(B, c, H, W) at fractional (B, h) x (B, w) positions; positions outside repeat the border."""
+    height, width = maps.shape[2:]
+    y = rows.floor().long().clamp(0, height - 1)
+    x = columns.floor().long().clamp(0, width - 1)
+    batch = torch.arange(len(maps), device=maps.device).view(-1, 1, 1)
+    return maps.movedim(1, -1)[batch, y[:, :, None], x[:, None, :]].movedim(-1, 1)

@@ -1,0 +1,128 @@
+"""folder: a user's own data, one folder per task and a list of ids per split.
+
+ROOT/images/ID.jpg (or .png)      ROOT/splits/{train,val,test}.txt, one ID a line
+ROOT/semseg/ID.png                8-bit; 0 ignored, 1..K the classes
+ROOT/depth/ID.png                 16-bit millimetres; 0 invalid
+ROOT/normals/ID.png               8-bit RGB, n = (v - 127) / 127; x right, y up, z towards the camera; 0,0,0 invalid
+ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255
+ROOT/human_parts/ID.png           8-bit; 0 background, 1..6 parts, 255 ignored
+ROOT/meta.json                    optional: {"semseg": {"classes": [names]}}
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from multitask.data.samples import Sample
+from multitask.errors import InputError
+from multitask.tasks import Task
+
+SPLITS = ("train", "val", "test")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+SOURCE_HINT = "layout: ROOT/images/ID.jpg, ROOT/TASK/ID.png for each task, ROOT/splits/{train,val,test}.txt"
+
+
+class Folder(torch.utils.data.Dataset[Sample]):
+    """One split. Images are resized to height x width, labels to the nearest pixel.
+
+    Raises InputError if the root or the split is missing, and, on reading, for a missing or malformed file.
+    """
+
+    def __init__(self, root: Path, split: str, height: int, width: int, tasks: Mapping[str, Task]):
+        self.root = check_root(root)
+        self.size = (height, width)
+        self.tasks = dict(tasks)
+        self.ids = read_split(root, split)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self.ids[index]
+        photo = self._photo(name)
+        labels, masks = {}, {}
+        for task in self.tasks.values():
+            label, valid = self._label(task, name, photo.size)
+            labels[task.name], masks[task.name] = self._resize(label), self._resize(valid[..., None])
+        height, width = self.size
+        if photo.size != (width, height):
+            photo = photo.resize((width, height), Image.Resampling.BILINEAR)
+        return {"image": torch.from_numpy(np.array(photo)).movedim(-1, 0), "labels": labels, "masks": masks}
+
+    def problems(self) -> list[str]:
+        """Every missing or malformed file of the split, a line each."""
+        found = []
+        for name in self.ids:
+            try:
+                size = self._photo(name).size
+            except InputError as error:
+                found.append(str(error))
+                continue
+            for task in self.tasks.values():
+                try:
+                    self._label(task, name, size)
+                except InputError as error:
+                    found.append(str(error))
+        return found
+
+    def _photo(self, name: str) -> Image.Image:
+        for suffix in PHOTO_SUFFIXES:
+            path = self.root / "images" / f"{name}{suffix}"
+            if path.is_file():
+                try:
+                    with Image.open(path) as image:
+                        return image.convert("RGB")
+                except (OSError, SyntaxError) as error:
+                    raise InputError(f"{path}: cannot be read as an image ({error})") from error
+        raise InputError(f"{self.root / 'images' / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
+
+    def _label(self, task: Task, name: str, photo_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        path = self.root / task.name / f"{name}{task.suffix}"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {SOURCE_HINT}")
+        label, valid = task.read(path)
+        found = (label.shape[1], label.shape[0])
+        if found != photo_size:
+            raise InputError(
+                f"{path}: {found[0]}x{found[1]} pixels, expected {photo_size[0]}x{photo_size[1]} as its photo has"
+            )
+        return label, valid
+
+    def _resize(self, maps: np.ndarray) -> Tensor:
+        """(H, W, c) to (c, height, width), nearest."""
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(self.size, maps.shape[:2], strict=True)
+        )
+        return torch.from_numpy(np.ascontiguousarray(maps[rows[:, None], columns].transpose(2, 0, 1)))
+
+
+def check_root(root: Path) -> Path:
+    if not root.is_dir():
+        raise InputError(f"data.root '{root}' is not a folder; {SOURCE_HINT}")
+    return root
+
+
+def read_split(root: Path, split: str) -> list[str]:
+    path = root / "splits" / f"{split}.txt"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected one ID a line; {SOURCE_HINT}")
+    ids = path.read_text().split()
+    if not ids:
+        raise InputError(f"{path}: is empty, expected one ID a line")
+    return ids
+
+
+def class_count(root: Path, configured: int | None) -> int:
+    """The number of semantic classes: as configured, or as meta.json lists them."""
+    if configured is not None:
+        return configured
+    path = check_root(root) / "meta.json"
+    try:
+        return len(json.loads(path.read_text())["semseg"]["classes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no list of semseg classes; expected one there, or data.classes") from error

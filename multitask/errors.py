@@ -1,0 +1,18 @@
+"""The one kind of error that a user of the learner can cause."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something that was given cannot be used; the message is one line."""
+
+
+def unknown(kind: str, found: object, expected: Iterable[str]) -> InputError:
+    """An InputError that says what was found, what was expected, and the nearest valid name."""
+    names = list(expected)
+    near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.0)
+    listed = ", ".join(names)
+    return InputError(
+        f"unknown {kind} '{found}': expected one of {listed}" + (f"; nearest: '{near[0]}'" if near else "")
+    )

@@ -1,0 +1,40 @@
+"""Angles between unit normals, in degrees, over all valid pixels of the dataset."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+BINS = 1800  # tenths of a degree: the median's resolution
+
+
+class NormalErrors(Metric):
+    """Mean and median angle, and the share of pixels within 11.25, 22.5 and 30 degrees."""
+
+    sums: Tensor
+    histogram: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(5, dtype=torch.double), dist_reduce_fx="sum")
+        self.add_state("histogram", torch.zeros(BINS, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
+        """predicted, label: (B, 3, H, W) unit vectors; mask: (B, 1, H, W)."""
+        a, b = (x.double().movedim(1, -1)[mask[:, 0]] for x in (predicted, label))
+        # exact for small angles too, where acos of the product is not
+        angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)))
+        shares = [(angle < limit).double() for limit in (11.25, 22.5, 30)]
+        self.sums += torch.stack([term.sum() for term in (torch.ones_like(angle), angle, *shares)])
+        self.histogram += torch.bincount((angle * BINS / 180).long().clamp(0, BINS - 1), minlength=BINS)
+
+    def compute(self) -> dict[str, Tensor]:
+        _, mean, narrow, medium, wide = self.sums / self.sums[0].clamp_min(1)
+        below = self.histogram.cumsum(0)
+        middle = (below * 2 < below[-1]).sum() * 180 / BINS
+        return {
+            "mean_angle": mean,
+            "median_angle": middle + 90 / BINS,
+            "within_11.25": narrow,
+            "within_22.5": medium,
+            "within_30": wide,
+        }

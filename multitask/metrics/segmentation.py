@@ -1,0 +1,32 @@
+"""Mean intersection over union."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class MeanIoU(Metric):
+    """From the confusion matrix of the whole dataset.
+
+    Classes that occur neither in labels nor in predictions count 0 (ATRC, Vandenhende), or are left out of the mean
+    with `skip_empty` (DenseMTL, BMTAS).
+    """
+
+    confusion: Tensor
+
+    def __init__(self, classes: int, skip_empty: bool = False):
+        super().__init__()
+        self.classes = classes
+        self.skip_empty = skip_empty
+        self.add_state("confusion", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
+        """predicted, label, mask: (B, 1, H, W)."""
+        cell = label[mask].long() * self.classes + predicted[mask].long()
+        self.confusion += torch.bincount(cell, minlength=self.classes**2).view(self.classes, self.classes)
+
+    def compute(self) -> dict[str, Tensor]:
+        hits = self.confusion.diag().double()
+        union = self.confusion.sum(0) + self.confusion.sum(1) - hits
+        iou = hits / union.clamp_min(1)
+        return {"mean_iou": iou[union > 0].mean() if self.skip_empty and union.any() else iou.mean()}

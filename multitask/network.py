@@ -1,0 +1,99 @@
+"""The multi-task network: backbone, one head per task, and a slot between them that takes any exchange module.
+
+Source: the host network of Bruggemann et al., ATRC, ICCV 2021.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multitask.backbones import build_backbone
+from multitask.errors import InputError
+from multitask.settings import NetworkSettings
+from multitask.tasks import Task
+
+
+@dataclass
+class Outputs:
+    """Raw outputs at the image's size: predictions (B, channels, H, W), auxiliary (B, R, H, W)."""
+
+    predictions: dict[str, Tensor]
+    auxiliary: dict[str, Tensor]
+
+
+def feature_channels(settings: NetworkSettings) -> int:
+    """C of each task's features: as set, or a quarter of the backbone's concatenated maps."""
+    if settings.channels is not None:
+        if settings.channels < 2:
+            raise InputError(f"network.channels is {settings.channels}: expected at least 2")
+        return settings.channels
+    return sum(build_backbone(settings.backbone, settings.width).channels) // 4
+
+
+class MultiTaskNetwork(nn.Module):
+    """Maps of all stages, upsampled to stride 4 and concatenated, feed one 3x3 bottleneck per task; the exchange
+    refines these features; a 1x1 convolution and bilinear upsampling give the predictions.
+
+    exchange: called as `exchange(features, regions, valid)` with {task: (B, C, H/4, W/4)}, {task: (B, R, H/4, W/4)}
+        and (B, 1, H/4, W/4) bool; returns {task: (B, C, H/4, W/4)}. None leaves the features as they are.
+    auxiliary: the tasks that get an auxiliary prediction. Its input carries no gradient to the backbone, but the
+        final loss does train it through the exchange.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        tasks: Mapping[str, Task],
+        exchange: nn.Module | None = None,
+        auxiliary: Sequence[str] = (),
+    ):
+        super().__init__()
+        self.backbone = build_backbone(settings.backbone, settings.width, settings.backbone_weights)
+        inner = sum(self.backbone.channels)
+        channels = feature_channels(settings)
+        self.tasks = dict(tasks)
+        self.bottlenecks = nn.ModuleDict({name: _conv_norm_relu(inner, channels, 3) for name in tasks})
+        self.auxiliary = nn.ModuleDict(
+            {
+                name: nn.Sequential(_conv_norm_relu(inner, inner, 1), _logits(inner, tasks[name].region_count))
+                for name in auxiliary
+            }
+        )
+        self.exchange = exchange
+        self.logits = nn.ModuleDict({name: _logits(channels, task.channels) for name, task in tasks.items()})
+
+    def forward(self, image: Tensor, valid: Tensor | None = None) -> Outputs:
+        """image: (B, 3, H, W); valid: (B, 1, H, W) bool, False on padding."""
+        stages = self.backbone(image)
+        size = stages[0].shape[2:]
+        maps = torch.cat(
+            [stages[0], *(F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in stages[1:])], 1
+        )
+        features = {name: layer(maps) for name, layer in self.bottlenecks.items()}
+        regions = {name: layer(maps.detach()) for name, layer in self.auxiliary.items()}
+        if self.exchange is not None:
+            small = None if valid is None else F.interpolate(valid.float(), size=size, mode="nearest").bool()
+            features = self.exchange(features, regions, small)
+        predictions = {name: layer(features[name]) for name, layer in self.logits.items()}
+        return Outputs(_enlarge(predictions, image), _enlarge(regions, image))
+
+
+def _enlarge(maps: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
+    size = image.shape[2:]
+    return {k: F.interpolate(m.float(), size=size, mode="bilinear", align_corners=False) for k, m in maps.items()}
+
+
+def _conv_norm_relu(channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+def _logits(channels: int, out_channels: int) -> nn.Conv2d:
+    layer = nn.Conv2d(channels, out_channels, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,48 @@
+"""One log line that tells a healthy run from a sick one: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar."""
+
+    def __init__(self, total: int, start: int = 0, label: str = ""):
+        self.total, self.start, self.label = total, start, label
+        self.began = time.monotonic()
+        self.bar = (
+            tqdm(total=total, initial=start, desc=label, unit="step", leave=True) if sys.stderr.isatty() else None
+        )
+
+    def advance(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        shown = {name: _short(name, value) for name, value in figures.items()}
+        if self.bar is not None:
+            self.bar.set_postfix(shown, refresh=False)
+            return
+        pace = (time.monotonic() - self.began) / max(1, step - self.start)
+        listed = "  ".join(f"{name} {value}" for name, value in shown.items())
+        prefix = f"{self.label}  " if self.label else ""
+        print(
+            f"{prefix}step {step}/{self.total}  {listed}  ETA {tqdm.format_interval(int(pace * (self.total - step)))}"
+        )
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A line of its own that does not break the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _short(name: str, value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"

@@ -1,0 +1,57 @@
+"""Depth along the optical axis, in metres."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from torchmetrics import Metric
+
+from multitask import losses
+from multitask.metrics.depth import DepthErrors
+from multitask.tasks.base import Task, read_image
+
+NEAR, FAR = 0.7, 10.0  # metres: the range of the logarithmic bins (ATRC, NYUD-v2)
+
+
+class Depth(Task):
+    """L1; RMSE and the usual ratios; 40 logarithmic bins as label regions. Files: 16-bit millimetres, 0 invalid."""
+
+    name = "depth"
+    metrics = {
+        "rmse": False,
+        "absolute_relative": False,
+        "delta_1": True,
+        "delta_2": True,
+        "delta_3": True,
+        "si_log_rmse": False,
+    }
+    channels = 1
+    region_count = 40
+    loss_weight = 1.0
+
+    def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.absolute_error(prediction, label, mask)
+
+    def region_label(self, label: Tensor) -> Tensor:
+        """floor(40 ln(y / 0.7) / ln(10 / 0.7)), clamped to 0..39."""
+        position = (label.clamp_min(1e-6) / NEAR).log() / math.log(FAR / NEAR)
+        return (position * self.region_count).floor().clamp(0, self.region_count - 1).long()
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        return prediction.float().clamp_min(0)
+
+    def metric(self) -> Metric:
+        return DepthErrors()
+
+    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
+        return (labels * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+
+    def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
+        """What looks twice as large stands at half the distance."""
+        return label / factor
+
+    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        millimetres = read_image(path, "16-bit depth in millimetres", ("I;16", "I;16B", "I"))
+        depth = millimetres.astype(np.float32)[..., None] / 1000
+        return depth, millimetres > 0

@@ -1,0 +1,84 @@
+"""Surface normals in the camera frame: x right, y up, z towards the camera."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+
+from multitask import losses
+from multitask.errors import InputError
+from multitask.metrics.normals import NormalErrors
+from multitask.tasks.base import Task, read_image
+
+
+class Normals(Task):
+    """L1 on the unit prediction; mean angle; 40 directions as label regions.
+
+    Files: 8-bit RGB, n = (v - 127) / 127, then normalised; (0, 0, 0) is invalid.
+    centroids: a .npy file of (R, 3) directions, such as NYUD-v2's; by default 40 even ones facing the camera.
+    """
+
+    name = "normals"
+    label_channels = 3
+    metrics = {
+        "mean_angle": False,
+        "median_angle": False,
+        "within_11.25": True,
+        "within_22.5": True,
+        "within_30": True,
+    }
+    channels = 3
+    loss_weight = 10.0
+
+    def __init__(self, centroids: str | None = None):
+        self.centroids = facing_directions(40) if centroids is None else _load_centroids(Path(centroids))
+        self.region_count = len(self.centroids)
+
+    def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.absolute_error(F.normalize(prediction, dim=1), label, mask)
+
+    def region_label(self, label: Tensor) -> Tensor:
+        """The nearest centroid."""
+        self.centroids = self.centroids.to(label.device)
+        return torch.einsum("rc,bchw->brhw", self.centroids, label.float()).argmax(1, keepdim=True)
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        return F.normalize(prediction.float(), dim=1)
+
+    def metric(self) -> Metric:
+        return NormalErrors()
+
+    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
+        return F.normalize((labels * mask).sum(0, keepdim=True), dim=1)
+
+    def flip(self, label: Tensor) -> Tensor:
+        return label * label.new_tensor([-1, 1, 1]).view(3, 1, 1)
+
+    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        pixels = read_image(path, "8-bit RGB normals", ("RGB",))
+        normals = (pixels.astype(np.float32) - 127) / 127
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        valid = pixels.any(-1) & (length[..., 0] > 0)
+        return normals / np.maximum(length, 1e-6), valid
+
+
+def facing_directions(count: int) -> Tensor:
+    """`count` unit vectors spread evenly over the half sphere that faces the camera (Fibonacci lattice), (count, 3)."""
+    z = (torch.arange(count) + 0.5) / count
+    angle = torch.arange(count) * math.pi * (3 - math.sqrt(5))
+    radius = (1 - z**2).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), z], 1)
+
+
+def _load_centroids(path: Path) -> Tensor:
+    try:
+        centroids = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"data.normal_centroids '{path}' cannot be read: expected a .npy file ({error})") from error
+    if centroids.ndim != 2 or centroids.shape[1] != 3:
+        raise InputError(f"data.normal_centroids '{path}' has shape {centroids.shape}: expected (R, 3)")
+    return F.normalize(torch.from_numpy(centroids).float(), dim=1)

@@ -1,0 +1,125 @@
+"""A search: from a configuration to the run folder with the architecture that was found."""
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from multitask.cost import multiply_adds, parameter_count, peak_memory
+from multitask.data import open_source
+from multitask.errors import InputError, unknown
+from multitask.evaluation import describe, evaluate_prior, table
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.run import Run
+from multitask.training import Hardware, Training, loss_weights
+from search_spaces import Architecture, SearchSpace
+from supernet.gumbel import GumbelSearch
+from supernet.settings import Config
+from supernet.supernet import Supernet
+
+STRATEGIES = ("gumbel",)
+
+
+def search(config: Config, output: str, resume: bool) -> Architecture:
+    """Runs or resumes a search and writes its folder; prints what was found. Raises InputError or SpaceError."""
+    if config.search.strategy not in STRATEGIES:
+        raise unknown("search.strategy", config.search.strategy, STRATEGIES)
+    source = open_source(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
+    weights = loss_weights(source.tasks, config.loss_weights)
+    fabric = Hardware(config.device, config.precision).fabric()
+    content = config.to_dict()
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    supernet = Supernet(space, feature_channels(config.network), generator)
+    # in search every task has label regions, whichever block will be chosen
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    _check_settings(config)
+
+    run = Run(output, content, resume)
+    if run.finished:
+        architecture = Architecture.load(run.path("architecture.yaml"))
+        print(f"{output} holds a finished search\n\n{architecture.table()}")
+        return architecture
+    settings = config.training
+    companion = GumbelSearch(supernet, config.selection, config.search, settings.iterations)
+    training = Training(
+        network, source, config.data, settings, weights, run, fabric, config.seed, companion, config.search.clip_norm
+    )
+    pairs, size = len(space.pairs), space.size()
+    print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
+    training.fit()
+
+    selection = supernet.selection
+    digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
+    architecture = selection.architecture(
+        {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
+    )
+    architecture.save(run.path("architecture.yaml"))
+    # from here on only the chosen blocks are left, with the supernet's weights
+    network.exchange = supernet.exchange.extract(architecture)
+    training.recalibrate(config.search.recalibration_batches)
+    values = training.validate("val")
+    prior = evaluate_prior(source.splits["train"], source.splits["val"], source.tasks)
+    run.write_json(
+        "metrics.json",
+        {
+            "version": 1,
+            "model": "supernet",
+            "seed": config.seed,
+            "dataset": source.name,
+            "split": "val",
+            "tasks": describe(values, source.tasks),
+            "prior": describe(prior, source.tasks),
+            "parameters": parameter_count(network),
+            "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
+            "train_seconds": training.seconds,
+            "peak_memory_bytes": peak_memory(fabric.device),
+            "selection": companion.figures(),
+        },
+    )
+    print(f"\nvalidation of the choice inside the supernet, after {training.seconds:.0f} s of training")
+    print(table(values, source.tasks, prior))
+    _print_choice(architecture, selection.undecided(), output)
+    return architecture
+
+
+def _print_choice(architecture: Architecture, undecided: int, output: str) -> None:
+    print(f"\n{architecture.table()}\n")
+    warning = collapse_warning(architecture)
+    if warning:
+        print(warning)
+    if undecided:
+        print(
+            f"{undecided} of {len(architecture.pairs)} pairs were still open at the end; the likeliest block was taken"
+        )
+    folder = Path(output)
+    found = shlex.quote(str(folder / "architecture.yaml"))
+    config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
+    print(f"next: python retrain.py --config {config} --architecture {found} --output {retrained} --seeds 0 1")
+
+
+def collapse_warning(architecture: Architecture) -> str:
+    """One line if all pairs chose alike, which more often tells of the search than of the tasks; else empty."""
+    off_diagonal = {name for (target, source), name in architecture.exchanges.items() if target != source}
+    everywhere = set(architecture.exchanges.values())
+    alike = everywhere if len(everywhere) == 1 else off_diagonal
+    if len(alike) != 1 or len(architecture.tasks) < 2:
+        return ""
+    where = "every pair" if len(everywhere) == 1 else "every pair of different tasks"
+    return (
+        f"warning: collapsed: {where} chose {next(iter(alike))}; the search told no pairs apart. Try more "
+        "training.iterations, a lower selection.learning_rate or another seed."
+    )
+
+
+def _check_settings(config: Config) -> None:
+    selection: Any = config.selection
+    for name in ("temperature_start", "temperature_end", "learning_rate"):
+        if not getattr(selection, name) > 0:
+            raise InputError(f"selection.{name} is {getattr(selection, name)}: expected a positive number")
+    if not 0 < selection.fix_gap <= 1:
+        raise InputError(f"selection.fix_gap is {selection.fix_gap}: expected a probability above 0, at most 1")

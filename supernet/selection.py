@@ -1,0 +1,113 @@
+"""The relaxed choice: one logit per pair and candidate, its sampling, its entropy, and when a pair is decided.
+
+Source: the search of Bruggemann et al., ATRC, ICCV 2021, after Gumbel-softmax (Jang et al. 2017, Maddison et al. 2017).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import Architecture, SearchSpace
+
+OPEN = -1
+
+
+class Selection(nn.Module):
+    """logits: (pairs, blocks), all zero at first; legal: the same shape, bool; fixed: (pairs,), the index of the block
+    for which a pair is decided, or -1. A pair on which only one block is legal is decided from the start.
+    """
+
+    legal: Tensor
+    fixed: Tensor
+
+    def __init__(self, space: SearchSpace):
+        super().__init__()
+        self.space = space
+        self.logits = nn.Parameter(torch.zeros(len(space.pairs), len(space.blocks)))
+        legal = torch.tensor([[name in space.legal(pair) for name in space.blocks] for pair in space.pairs])
+        self.register_buffer("legal", legal)
+        only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
+        self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
+        self._fixed: list[int] = only.tolist()  # on the host, where asking need not wait for a GPU; see refresh
+
+    def masked_logits(self) -> Tensor:
+        """fp32, minus infinity where a block is not legal."""
+        return self.logits.float().masked_fill(~self.legal, -math.inf)
+
+    def probabilities(self) -> Tensor:
+        """(pairs, blocks): softmax of the logits; one-hot where the pair is decided."""
+        soft = self.masked_logits().softmax(1)
+        return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
+
+    def sample(self, temperature: float, generator: torch.Generator) -> Tensor:
+        """Soft Gumbel-softmax weights, (pairs, blocks); one-hot where the pair is decided.
+
+        The noise is drawn on the CPU, whatever the device, so that a seed means the same everywhere.
+        """
+        uniform = torch.rand(self.logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)
+        gumbel = -(-uniform.log()).log()
+        soft = ((self.masked_logits() + gumbel.to(self.logits.device)) / temperature).softmax(1)
+        return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
+
+    def entropies(self, normalize: bool = False) -> Tensor:
+        """Of each pair's probabilities, in nats, (pairs,); 0 where decided.
+
+        With `normalize`, divided by ln n of the pair's n legal blocks, so that 1 is an even choice.
+        """
+        p = self.probabilities()
+        entropy = -torch.where(p > 0, p * p.clamp_min(1e-30).log(), 0).sum(1)
+        return entropy / self.legal.sum(1).clamp_min(2).log() if normalize else entropy
+
+    def choices(self) -> Tensor:
+        """The block of each pair, (pairs,): what it was fixed to, else the likeliest."""
+        return torch.where(self.fixed == OPEN, self.masked_logits().argmax(1), self.fixed)
+
+    def chosen(self) -> Tensor:
+        """One-hot weights of the choices, (pairs, blocks)."""
+        return self._one_hot(self.choices())
+
+    @torch.no_grad()
+    def fix_decided(self, gap: float) -> None:
+        """Fixes for good every open pair whose two likeliest blocks differ by at least `gap` in probability."""
+        if self.logits.shape[1] == 1:
+            return
+        top = self.masked_logits().softmax(1).topk(2, dim=1).values
+        decided = (self.fixed == OPEN) & (top[:, 0] - top[:, 1] >= gap)
+        self.fixed.copy_(torch.where(decided, self.choices(), self.fixed))
+
+    def refresh(self) -> None:
+        """Reads back which pairs are decided; until then `active` computes more than it must, never less."""
+        self._fixed = self.fixed.tolist()
+
+    def undecided(self) -> int:
+        """Open pairs, as of the last refresh."""
+        return self._fixed.count(OPEN)
+
+    def active(self, everything: bool) -> dict[str, list[int]]:
+        """{block: the pairs on which it must be computed}: open pairs all their legal blocks, decided ones the chosen.
+
+        Without `everything`, the chosen blocks only.
+        """
+        choices = self._fixed if everything else self.choices().tolist()
+        active: dict[str, list[int]] = {name: [] for name in self.space.blocks}
+        for i, pair in enumerate(self.space.pairs):
+            names = self.space.legal(pair) if choices[i] == OPEN else (self.space.blocks[choices[i]],)
+            for name in names:
+                active[name].append(i)
+        return active
+
+    def architecture(self, provenance: dict[str, object] | None = None) -> Architecture:
+        """The current choices as an architecture."""
+        names = [self.space.blocks[i] for i in self.choices().tolist()]
+        exchanges = dict(zip(self.space.pairs, names, strict=True))
+        return Architecture(self.space.tasks, exchanges, self.space.aggregator, dict(provenance or {}))
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        columns = torch.arange(self.logits.shape[1], device=index.device)
+        return (columns == index[:, None]).to(torch.float32)
+
+
+def linear_schedule(start: float, end: float, step: int, steps: int) -> float:
+    """Linear from `start` at step 0 to `end` at step `steps`."""
+    return start + (end - start) * min(1.0, step / steps)

@@ -1,0 +1,87 @@
+"""The whole configuration that drives search and retraining, and the groups that only the search reads."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from search_spaces import SpaceSettings
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """How the choice between candidates is relaxed and sharpened.
+
+    Args:
+        temperature_start: Gumbel-softmax temperature at the first step; linear to the last.
+        temperature_end: Gumbel-softmax temperature at the last step.
+        entropy_start: weight of the mean pair entropy in the loss at the first step; negative rewards entropy.
+        entropy_end: weight of the mean pair entropy at the last step.
+        learning_rate: of the logits (Adam).
+        fix_gap: a pair is fixed for good once its two likeliest candidates differ by this probability.
+        normalize_entropy: divide each pair's entropy by that of an even choice among its own candidates (ATRC - no).
+    """
+
+    temperature_start: float = 1.0
+    temperature_end: float = 0.05
+    entropy_start: float = -0.02
+    entropy_end: float = 0.06
+    learning_rate: float = 5e-4
+    fix_gap: float = 0.3
+    normalize_entropy: bool = False
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The search itself.
+
+    Args:
+        strategy: gumbel, the single-level search of ATRC.
+        clip_norm: largest joint norm of the gradients of weights and logits.
+        record_every: steps between rows of selection.csv; 0 records a hundred times.
+        recalibration_batches: training batches over which batch statistics are renewed before the chosen
+            architecture is evaluated inside the supernet.
+    """
+
+    strategy: str = "gumbel"
+    clip_norm: float | None = 10.0
+    record_every: int = 0
+    recalibration_batches: int = 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a config file may say.
+
+    Args:
+        data: what is learned from.
+        network: the backbone and the head.
+        space: which blocks compete.
+        selection: how the choice is relaxed.
+        search: the search itself.
+        loss_weights: how the tasks' losses are weighed.
+        training: how weights are learned.
+        seed: of everything random.
+        device: auto, cpu or cuda.
+        precision: fp32 or bf16 (mixed).
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    loss_weights: LossWeightSettings = field(default_factory=LossWeightSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, as config.yaml holds them."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

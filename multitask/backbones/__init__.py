@@ -1,6 +1,5 @@
 """The backbones: modules with `channels` per stage and a forward that gives one map per stage, finest first."""
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,8 +34,8 @@ def _load(backbone: nn.Module, path: Path, name: str) -> None:
         raise InputError(f"network.backbone_weights '{path}': no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first = str(error).splitlines()[0]
+    except Exception as error:  # what is no checkpoint fails in many ways
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"network.backbone_weights '{path}' cannot be loaded: expected a state dict ({first})"
         ) from error

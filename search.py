@@ -4,6 +4,7 @@ python search.py --config configs/demo.yaml --output runs/demo
 """
 
 import sys
+from collections.abc import Sequence
 
 from multitask.command import config_parser, exit_code, parse_config
 from multitask.data import check_data
@@ -13,22 +14,27 @@ from supernet.search import search
 from supernet.settings import Config
 
 
-def main() -> None:
+def run(arguments: Sequence[str]) -> None:
     parser = config_parser(Config, "search.py", __doc__)
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
     parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
     parser.add_argument("--check-data", action="store_true", help="list missing or malformed data files, and stop")
-    config, arguments = parse_config(parser, Config, sys.argv[1:])
-    if arguments.check_data:
+    config, options = parse_config(parser, Config, arguments)
+    if options.check_data:
         problems = check_data(config.data)
         print("\n".join([*problems, f"{len(problems)} problems"]))
         if problems:
             raise InputError(f"{len(problems)} data files are missing or malformed, listed above")
         return
-    if arguments.output is None:
+    if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
-    search(config, arguments.output, arguments.resume)
+    search(config, options.output, options.resume)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code; see the contract in `multitask.command.exit_code`."""
+    return exit_code(lambda: run(arguments), (InputError, SpaceError))
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main, (InputError, SpaceError)))
+    sys.exit(main(sys.argv[1:]))

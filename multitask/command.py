@@ -1,6 +1,5 @@
 """What the commands share: one config file with overrides, one-line errors, exit codes."""
 
-import argparse
 import difflib
 import os
 import sys
@@ -44,7 +43,6 @@ def config_parser(config: type, program: str, description: str) -> ArgumentParse
         description=description,
         exit_on_error=False,
         default_env=False,
-        formatter_class=argparse.HelpFormatter,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with the configuration (required)")
     parser.add_class_arguments(config, fail_untyped=True)
@@ -56,15 +54,16 @@ def parse_config(parser: ArgumentParser, config: type, arguments: Sequence[str])
 
     Raises InputError for an unknown key, a value of the wrong type, or a file that cannot be read.
     """
-    dotted = [key for key in _leaves(parser) if key not in ("config", "help")]
-    own = [action.dest for action in parser._actions]
-    _check_options(arguments, [*dotted, *own])
+    options = _options(parser)
+    dotted = [name for name in options if name.partition(".")[0] in config.__dataclass_fields__]  # type: ignore[attr-defined]
+    _check_options(arguments, options)
     arguments = list(arguments)
     file = _option(arguments, "--config")
     if file is None and not {"-h", "--help"} & set(arguments):
         raise InputError("--config is missing: expected a YAML file, such as configs/demo.yaml")
     content = {} if file is None else read_config(file, dotted)
     try:
+        parser.parse_object(content)  # checks the file by itself: a bad value must not hide behind an override
         # the file's values become defaults, which the command line then overrides
         parser.set_defaults(_flatten(content, dotted))
         found = parser.parse_args(arguments)
@@ -112,8 +111,10 @@ def _flatten(content: dict[str, Any], known: Sequence[str], prefix: str = "") ->
     return flat
 
 
-def _leaves(parser: ArgumentParser) -> list[str]:
-    return [action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")]
+def _options(parser: ArgumentParser) -> list[str]:
+    """The names of all options, without the groups, which have keys below them."""
+    names = [name[2:] for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
 
 def _option(arguments: list[str], name: str) -> str | None:
@@ -130,7 +131,7 @@ def _check_options(arguments: Sequence[str], known: Sequence[str]) -> None:
         if argument.startswith("--") and len(argument) > 2:
             key = argument[2:].partition("=")[0]
             # a key below a mapping-valued key, such as loss_weights.weights.edge, is fine
-            if key not in (*known, "help") and not any(key.startswith(f"{name}.") for name in known if "." in name):
+            if key not in known and not any(key.startswith(f"{name}.") for name in known if "." in name):
                 raise _unknown_key(key, known, "")
 
 

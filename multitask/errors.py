@@ -7,6 +7,10 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Something that was given cannot be used; the message is one line."""
 
+    def __init__(self, message: str):
+        # a data worker hands its error on inside a whole traceback, which ends with our line
+        super().__init__(message.rpartition("InputError: ")[2].strip())
+
 
 def unknown(kind: str, found: object, expected: Iterable[str]) -> InputError:
     """An InputError that says what was found, what was expected, and the nearest valid name."""

@@ -29,8 +29,9 @@ class GlobalContext(ContextBlock):
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query, key, value: (B, k, d, H, W), query and key positive -> (B, k, d, H, W)."""
     size = query.shape[3:]
-    # sums over all pixels overflow or lose digits in half precision
-    with torch.autocast(query.device.type, enabled=False):
+    # sums over all pixels overflow or lose digits in half precision; the meta device, used for counting, has none
+    device = "cpu" if query.is_meta else query.device.type
+    with torch.autocast(device, enabled=False):
         q, k, v = (x.flatten(3) if x.dtype == torch.float64 else x.flatten(3).float() for x in (query, key, value))
         summary = v @ k.transpose(2, 3)  # (B, k, d, d)
         weight = k.sum(3, keepdim=True).transpose(2, 3) @ q  # (B, k, 1, L)

@@ -89,7 +89,7 @@ def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dic
 
 
 class Training:
-    """Trains a network on a source, resumably.
+    """Trains a network on a source, or on some of its tasks, resumably.
 
     Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
     from the seed and the step. Resuming therefore equals never having stopped.
@@ -108,6 +108,7 @@ class Training:
         companion: Companion | None = None,
         clip_norm: float | None = None,
         label: str = "",
+        tasks: Mapping[str, Task] | None = None,
     ):
         for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
             if getattr(settings, name) < 1:
@@ -116,7 +117,7 @@ class Training:
             # statistics of batch normalisation over one image's regions are not defined
             raise InputError("training.batch_size is 1: expected at least 2")
         self.source, self.data, self.settings, self.run, self.fabric = source, data, settings, run, fabric
-        self.tasks, self.weights = source.tasks, dict(weights)
+        self.tasks, self.weights = dict(tasks or source.tasks), dict(weights)
         self.seed, self.label = seed, label
         self.clip_norm = clip_norm
         self.companion = companion or Companion()
@@ -127,7 +128,8 @@ class Training:
         self.model, self._fabric_optimizer = fabric.setup(network, self.optimizer)
         self.device = fabric.device
         self.generator = torch.Generator().manual_seed(seed)
-        self.augment = Augmentation(self.tasks, self.generator, data.scale_range, data.photometric)
+        # with all of the source's tasks, so that a network of one task sees the same crops as one of all
+        self.augment = Augmentation(source.tasks, self.generator, data.scale_range, data.photometric)
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)

@@ -20,8 +20,8 @@ class Exchange(nn.Module):
     plan: an Architecture (each pair has its one block), or a SearchSpace (each pair has all its legal blocks and the
         caller gives their weights).
     channels: C of every task's features.
-    normalize: end every message in BatchNorm(affine=False) and ReLU. By default so if blocks other than ATRC's take
-        part. A network that is to be compared with the supernet takes the space's rule (`SearchSpace.is_mixed`).
+    normalize: end every message in BatchNorm (not affine in a search) and ReLU. By default so if blocks other than
+        ATRC's take part. A network to be compared with a supernet takes its space's rule (`SearchSpace.is_mixed`).
     affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
     """
@@ -64,7 +64,7 @@ class Exchange(nn.Module):
             pairs = [self.pairs[i] for i in served]
             self.blocks[_key(name)] = build_block(name, pairs, channels, self.message_channels, self.affine)
             if self.normalize:
-                self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, affine=False)
+                self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)
 
         with_message = {i for served in self.served.values() for i in served}
         self.sources = {

@@ -1,0 +1,34 @@
+"""Reads the run folders that searches and retrainings wrote.
+
+python -m analysis compare --baseline runs/single_task runs/multi_task runs/found
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from analysis import agreement, compare, proportions
+from analysis.arguments import Parser
+from multitask.command import exit_code
+from multitask.errors import InputError
+
+# a subcommand is a module with add_arguments(parser) and run(arguments), and a line here
+COMMANDS: dict[str, ModuleType] = {"compare": compare, "proportions": proportions, "agreement": agreement}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one subcommand. Raises InputError for anything that cannot be used."""
+    parser = Parser("python -m analysis", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        text = module.__doc__ or ""
+        module.add_arguments(commands.add_parser(name, description=text, help=text.splitlines()[0]))
+    arguments = parser.parse_args(argv)
+    COMMANDS[arguments.command].run(arguments)
+
+
+if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without arrows still gets its table
+    sys.exit(exit_code(main, (InputError,)))

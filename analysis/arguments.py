@@ -1,0 +1,34 @@
+"""argparse whose complaints are one-line InputErrors that name the nearest valid word."""
+
+import argparse
+from typing import Any, NoReturn
+
+from multitask.errors import InputError, unknown
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser, also used for its subcommands."""
+
+    def __init__(self, prog: str, description: str | None = None, **others: Any):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=layout, allow_abbrev=False, **others)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # before argparse does, which reports a missing option where it stands misspelt; a parser that has
+        # subcommands leaves the options to theirs
+        if args is not None and self._subparsers is None:
+            known = [option for action in self._actions for option in action.option_strings]
+            for argument in args:
+                name = argument.partition("=")[0]
+                if name.startswith("--") and len(name) > 2 and name not in known:
+                    raise unknown("option", name, known)
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # the one place where argparse compares with `choices`, for options and for subcommands
+        if action.choices is not None and value not in action.choices:
+            kind = f"value of {action.option_strings[0]}" if action.option_strings else "command"
+            raise unknown(kind, value, action.choices)

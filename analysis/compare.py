@@ -1,0 +1,166 @@
+"""Compares trained models with a baseline on Delta_m, over seeds.
+
+Delta_m is the mean over tasks of how much better the primary metric is than the baseline's, in percent; positive is
+better. It is computed from the means over seeds; its standard deviation (over the model's seeds, against the
+baseline's mean) and a 95 % bootstrap interval (over the seeds of both) stand beside it.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from analysis.comparison import ModelResult, TaskResult, baseline_command, check_comparable, remarks, result
+from analysis.runs import ModelRun, read_model
+from analysis.tables import aligned, comma_separated, markdown
+from multitask.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--baseline", metavar="DIR", required=True, help="run folder of the baseline (single_task)")
+    parser.add_argument("models", metavar="MODEL_DIR", nargs="+", help="run folders written by retrain.py")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="table (default), markdown, csv or json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the comparison; remarks stand below a table, and on stderr beside csv and json."""
+    models = [read_model(folder) for folder in arguments.models]
+    baseline = read_model(arguments.baseline)
+    if not baseline.seeds:
+        command = baseline_command(baseline, models)
+        raise InputError(f"no finished seed in the baseline '{arguments.baseline}'; this command makes it: {command}")
+    for model in models:
+        _check_finished(model)
+    check_comparable(baseline, models)
+    rows = [result(model, baseline) for model in models]
+    print(FORMATS[arguments.format](result(baseline, baseline), rows, _context(baseline)))
+    lines = remarks(baseline, models)
+    if lines:
+        beside = sys.stderr if arguments.format in ("csv", "json") else sys.stdout
+        print(*([""] if beside is sys.stdout else []), *lines, sep="\n", file=beside)
+    for folder in (folder for model in (baseline, *models) for folder in model.unfinished):
+        print(f"note: '{folder}' has no metrics.json: left out as unfinished", file=sys.stderr)
+
+
+def _check_finished(model: ModelRun) -> None:
+    if not model.seeds:
+        found = "is no folder" if not model.folder.is_dir() else "has no finished seed"
+        raise InputError(f"'{model.folder}' {found}: expected a retrain run with seed_K/metrics.json")
+
+
+def _context(baseline: ModelRun) -> str:
+    seed = baseline.seeds[0]
+    where = [f"{kind} {name}" for kind, name in (("dataset", seed.dataset), ("split", seed.split)) if name]
+    return f" ({', '.join(where)})" if where else ""
+
+
+def as_json(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -> str:
+    """`models` holds those that were asked for, in order; the baseline's own values stand in `baseline_model`."""
+    content = {
+        "baseline": baseline.model,
+        "models": [dataclasses.asdict(row) for row in rows],
+        "baseline_model": dataclasses.asdict(baseline),
+    }
+    return json.dumps(content, indent=1)
+
+
+def as_csv(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -> str:
+    """A line a model, the baseline first; columns task.metric.(mean|std|contribution)."""
+    header = ["model", "run", "seeds", "delta_m", "delta_m_std", "delta_m_low", "delta_m_high"]
+    header += ["parameters", "multiply_adds"]
+    for task, entry in baseline.tasks.items():
+        header += [f"{task}.{entry.metric}.{part}" for part in ("mean", "std", "contribution")]
+    lines = []
+    for row in _with_baseline(baseline, rows):
+        line = [row.model, row.run, row.seeds, row.delta_m, row.delta_m_std, *(row.delta_m_interval or (None, None))]
+        line += [row.parameters, row.multiply_adds]
+        for entry in row.tasks.values():
+            line += [entry.mean, entry.std, entry.delta_m_percent_contribution]
+        lines.append(line)
+    return comma_separated(header, lines)
+
+
+def as_table(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -> str:
+    """Three narrow tables: Delta_m and cost; metrics; what each task adds to Delta_m."""
+    title = (
+        f"Delta_m against {baseline.model}{context}; positive is better\n"
+        "mean ± standard deviation over seeds; points: what a task adds to Delta_m"
+    )
+    summary, metrics, shares = _columns(baseline, rows)
+    names = {"model": _labels(baseline, rows)}
+    parts = [_aligned(names | summary), _aligned(names | metrics), _aligned(names | shares)]
+    return "\n\n".join([title, *parts])
+
+
+def as_markdown(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -> str:
+    summary, metrics, shares = _columns(baseline, rows)
+    columns = {"model": _labels(baseline, rows)} | summary | metrics | shares
+    return markdown(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+FORMATS: dict[str, Callable[[ModelResult, Sequence[ModelResult], str], str]] = {
+    "table": as_table,
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+}
+
+Columns = dict[str, list[str]]  # {header: cells}
+
+
+def _aligned(columns: Columns) -> str:
+    return aligned(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _with_baseline(baseline: ModelResult, rows: Sequence[ModelResult]) -> list[ModelResult]:
+    """The baseline first, and not again where it was also asked for."""
+    return [baseline, *(row for row in rows if Path(row.run).resolve() != Path(baseline.run).resolve())]
+
+
+def _labels(baseline: ModelResult, rows: Sequence[ModelResult]) -> list[str]:
+    """Models of the same name are told apart by their folders."""
+    others = _with_baseline(baseline, rows)[1:]
+    counts = Counter(row.model for row in others)
+    labels = [row.model if counts[row.model] == 1 else f"{row.model} ({row.run})" for row in others]
+    return [f"{baseline.model} (baseline)", *labels]
+
+
+def _columns(baseline: ModelResult, rows: Sequence[ModelResult]) -> tuple[Columns, Columns, Columns]:
+    """Printed cells: Delta_m and cost; metrics by task; contributions by task."""
+    shown = _with_baseline(baseline, rows)
+    summary = {
+        "seeds": [str(row.seeds) for row in shown],
+        "Delta_m % ↑": [_spread(row.delta_m, row.delta_m_std, 2, "+") for row in shown],
+        "95 % interval": [_interval(row.delta_m_interval) for row in shown],
+        "parameters": [_scaled(row.parameters, 1e6, "M") for row in shown],
+        "multiply-adds": [_scaled(row.multiply_adds, 1e9, "G") for row in shown],
+    }
+    metrics, shares = {}, {}
+    for task, entry in baseline.tasks.items():
+        digits = _decimals(entry)
+        arrow = "↑" if entry.higher_is_better else "↓"
+        cells = [row.tasks[task] for row in shown]
+        metrics[f"{task}\n{entry.metric} {arrow}"] = [_spread(cell.mean, cell.std, digits) for cell in cells]
+        shares[f"{task}\npoints"] = [f"{cell.delta_m_percent_contribution:+.2f}" for cell in cells]
+    return summary, metrics, shares
+
+
+def _decimals(entry: TaskResult) -> int:
+    """Places that show four significant digits of the baseline's value."""
+    return min(8, max(0, 3 - math.floor(math.log10(entry.mean))))
+
+
+def _spread(mean: float, std: float | None, digits: int, sign: str = "") -> str:
+    return f"{mean:{sign}.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "n/a" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
+
+
+def _scaled(value: float | None, unit: float, letter: str) -> str:
+    return "n/a" if value is None else f"{value / unit:.2f} {letter}"

@@ -1,0 +1,118 @@
+"""The share of each block in one or several architectures: overall, by target, by source and by pair.
+
+With --output also as proportions.csv, and as stacked bars by target in proportions.png (as in Fig. 7 of Bruggemann et
+al., Exploring Relational Context for Multi-Task Dense Prediction, ICCV 2021).
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.runs import read_architectures
+from analysis.tables import aligned, comma_separated
+from multitask.errors import InputError
+
+Pair = tuple[str, str]  # target, source
+
+
+@dataclass(frozen=True)
+class Proportions:
+    """How often each block serves each pair, of `total` architectures. `blocks`: those that occur, in palette order."""
+
+    tasks: tuple[str, ...]
+    blocks: tuple[str, ...]
+    counts: Mapping[Pair, Counter[str]]
+
+    def shares(self, target: str | None = None, source: str | None = None) -> dict[str, float]:
+        """{block: share, 0 to 1} over the pairs with this target and this source; None stands for all."""
+        found = self.count(target, source)
+        return {block: found[block] / found.total() for block in self.blocks}
+
+    def count(self, target: str | None = None, source: str | None = None) -> Counter[str]:
+        pairs = [pair for pair in self.counts if target in (None, pair[0]) and source in (None, pair[1])]
+        return sum((self.counts[pair] for pair in pairs), Counter())
+
+
+def proportions(tasks: Sequence[str], choices: Sequence[Mapping[Pair, str]], order: Sequence[str]) -> Proportions:
+    """Counts blocks over architectures, each {pair: block}. `order`: of the known blocks; others follow by name."""
+    counts = {(t, s): Counter(choice[t, s] for choice in choices) for t in tasks for s in tasks}
+    found = {block for count in counts.values() for block in count}
+    known = [block for block in order if block in found]
+    return Proportions(tuple(tasks), (*known, *sorted(found - set(known))), counts)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="search runs, retrain runs or architecture files")
+    parser.add_argument("--output", metavar="DIR", help="folder for proportions.csv and proportions.png")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="table (default), csv or json")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    folder = None if arguments.output is None else Path(arguments.output)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    found = read_architectures(arguments.runs)
+    from search_spaces import BLOCKS  # loads torch
+
+    tasks = next(iter(found.values())).tasks
+    shares = proportions(tasks, [architecture.exchanges for architecture in found.values()], tuple(BLOCKS))
+    print(FORMATS[arguments.format](list(found), shares))
+    if folder is not None:
+        from analysis.figures import stacked_bars  # loads matplotlib
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "proportions.csv").write_text(as_csv(list(found), shares) + "\n")
+        bars = {target: shares.shares(target=target) for target in tasks} | {"all": shares.shares()}
+        stacked_bars(bars, folder / "proportions.png", f"blocks by target; architectures: {len(found)}")
+
+
+def as_table(runs: Sequence[str], found: Proportions) -> str:
+    """Percentages; first overall, by target and by source, then pair by pair."""
+    groups = {"overall": found.shares()}
+    groups |= {f"target {task}": found.shares(target=task) for task in found.tasks}
+    groups |= {f"source {task}": found.shares(source=task) for task in found.tasks}
+    pairs = {f"{target} <- {source}": found.shares(target, source) for target, source in found.counts}
+    header = ["%", *found.blocks]
+    parts = [
+        aligned(header, [[name, *(f"{100 * share:.1f}" for share in shares.values())] for name, shares in rows.items()])
+        for rows in (groups, pairs)
+    ]
+    return "\n\n".join([f"share of each block in %; architectures: {len(runs)}", *parts])
+
+
+def as_csv(runs: Sequence[str], found: Proportions) -> str:
+    """A line a block in each scope; an empty target or source stands for all."""
+    scopes: list[tuple[str, str | None, str | None]] = [("overall", None, None)]
+    scopes += [("target", task, None) for task in found.tasks]
+    scopes += [("source", None, task) for task in found.tasks]
+    scopes += [("pair", target, source) for target, source in found.counts]
+    rows: list[list[object]] = [
+        [scope, target, source, block, found.count(target, source)[block], share]
+        for scope, target, source in scopes
+        for block, share in found.shares(target, source).items()
+    ]
+    return comma_separated(["scope", "target", "source", "block", "count", "share"], rows)
+
+
+def as_json(runs: Sequence[str], found: Proportions) -> str:
+    tasks = found.tasks
+    content = {
+        "runs": list(runs),
+        "tasks": list(tasks),
+        "blocks": list(found.blocks),
+        "overall": found.shares(),
+        "by_target": {task: found.shares(target=task) for task in tasks},
+        "by_source": {task: found.shares(source=task) for task in tasks},
+        "by_pair": {target: {source: found.shares(target, source) for source in tasks} for target in tasks},
+    }
+    return json.dumps(content, indent=1)
+
+
+FORMATS: dict[str, Callable[[Sequence[str], Proportions], str]] = {
+    "table": as_table,
+    "csv": as_csv,
+    "json": as_json,
+}

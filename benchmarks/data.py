@@ -1,0 +1,67 @@
+"""What loading costs beside learning: rendering and augmentation against a supernet's training step.
+
+python -m benchmarks.data --output runs/benchmarks
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from multitask.data import open_source
+from multitask.data.loader import training_loader
+from multitask.network import MultiTaskNetwork
+from multitask.run import Run
+from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from multitask.training import Hardware, Training, loss_weights
+from search_spaces import SearchSpace, SpaceSettings
+from supernet.supernet import Supernet
+
+
+def measure(data: DataSettings, network: NetworkSettings, batch_size: int, rounds: int) -> dict[str, float]:
+    """Median seconds of rendering a batch in this process, augmenting it, and a step on it, taken in turn."""
+    source = open_source(data)
+    space = SearchSpace.from_settings(SpaceSettings(), tuple(source.tasks))
+    supernet = Supernet(space, network.channels or 48, torch.Generator().manual_seed(0))
+    model = MultiTaskNetwork(network, source.tasks, supernet, supernet.exchange.region_tasks())
+    settings = TrainingSettings(batch_size=batch_size, optimizer="adamw", learning_rate=1e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder) / "run", {}, False)
+        weights = loss_weights(source.tasks, LossWeightSettings())
+        training = Training(model, source, data, settings, weights, run, Hardware("cpu").fabric(), 0)
+        seconds: dict[str, list[float]] = {"render": [], "augment": [], "step": []}
+        samples = iter(training_loader(source.splits["train"], batch_size, 0, 0, rounds + 1, 0, False))
+        for _ in range(rounds + 1):
+            times = [time.perf_counter()]
+            sample = next(samples)
+            times.append(time.perf_counter())
+            batch = training.augment(sample, torch.device("cpu"))
+            times.append(time.perf_counter())
+            training._train_step(batch)
+            times.append(time.perf_counter())
+            for name, start, end in zip(seconds, times, times[1:]):
+                seconds[name].append(end - start)
+    return {name: median(values[1:]) for name, values in seconds.items()}  # the first round warms up
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, help="folder for data.json")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch_size", type=int, default=4)
+    options = parser.parse_args()
+    seconds = measure(DataSettings(workers=0), NetworkSettings(channels=48), options.batch_size, options.rounds)
+    print(f"batch of {options.batch_size}, 96x128, 4 tasks, full space, {torch.get_num_threads()} threads")
+    for name, value in seconds.items():
+        print(f"  {name:<8} {1000 * value:8.1f} ms   {value / seconds['step']:6.3f} of a step")
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "data.json").write_text(json.dumps(seconds, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

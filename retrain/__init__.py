@@ -1,0 +1,1 @@
+"""Training from scratch: found architectures and the baselines beside which they count."""

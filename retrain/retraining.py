@@ -1,0 +1,158 @@
+"""Trains a model from scratch over several seeds and reports it on the test split, once."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from multitask.cost import multiply_adds, parameter_count, peak_memory
+from multitask.data import Source
+from multitask.errors import InputError
+from multitask.evaluation import Values, describe, table
+from multitask.run import Run
+from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from multitask.tasks import Task
+from multitask.training import Hardware, Training, loss_weights
+from retrain.models import Model, build_network
+from search_spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for every model that is to be compared."""
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    loss_weights: LossWeightSettings
+    hardware: Hardware
+    content: dict[str, Any]  # the resolved configuration, as config.yaml will hold it
+
+
+def retrain(
+    model_of: Callable[[int], Model], source: Source, space: SearchSpace, recipe: Recipe, seeds: Sequence[int],
+    output: str, resume: bool,
+) -> None:  # fmt: skip
+    """Trains `model_of(seed)` for each seed into output/seed_K; with `resume`, finished seeds are skipped.
+
+    Raises InputError if a seed's folder is in use and `resume` was not asked for, before anything is trained.
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
+    folders = {seed: Path(output) / f"seed_{seed}" for seed in seeds}
+    for folder in folders.values():
+        if folder.exists() and not resume:
+            raise InputError(
+                f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
+            )
+    for seed, folder in folders.items():
+        _retrain_seed(model_of(seed), source, space, recipe, seed, folder, resume)
+
+
+def _retrain_seed(
+    model: Model, source: Source, space: SearchSpace, recipe: Recipe, seed: int, folder: Path, resume: bool
+) -> None:
+    run = Run(folder, {**recipe.content, "seed": seed}, resume)
+    if run.finished:
+        print(f"{folder} is finished")
+        return
+    if model.architecture is not None:
+        model.architecture.save(run.path("architecture.yaml"))
+    groups = [[name] for name in source.tasks] if model.separate else [list(source.tasks)]
+    parts = []
+    for names in groups:
+        inner = Run(folder / names[0], {**recipe.content, "seed": seed}, resume) if model.separate else run
+        parts.append(_train(model, names, source, space, recipe, seed, inner, f"{folder.parent.name}/{folder.name}"))
+    total = _merge(parts)
+    tasks = source.tasks
+    run.write_json(
+        "metrics.json",
+        {
+            "version": 1,
+            "model": model.name,
+            "seed": seed,
+            "dataset": source.name,
+            "split": "test",
+            "tasks": describe(total["best"], tasks),
+            "last": {"tasks": describe(total["last"], tasks)},
+            "validation": {"tasks": describe(total["validation"], tasks)},
+            "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
+            "parameters": total["parameters"],
+            "multiply_adds": total["multiply_adds"],
+            "train_seconds": total["train_seconds"],
+            "peak_memory_bytes": peak_memory(recipe.hardware.fabric().device),
+        },
+    )
+    print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
+    print(table(total["best"], tasks))
+
+
+def _train(
+    model: Model, names: list[str], source: Source, space: SearchSpace, recipe: Recipe, seed: int, run: Run, label: str
+) -> dict[str, Any]:
+    """Trains one network for some of the source's tasks; its figures, kept in the run so that resuming skips it."""
+    done = run.load_checkpoint("figures")
+    if done is not None:
+        return done
+    torch.manual_seed(seed)
+    tasks = {name: source.tasks[name] for name in names}
+    network = build_network(model, recipe.network, space, tasks)
+    training = Training(
+        network,
+        source,
+        recipe.data,
+        recipe.training,
+        loss_weights(source.tasks, recipe.loss_weights),
+        run,
+        recipe.hardware.fabric(),
+        seed,
+        clip_norm=recipe.training.clip_norm,
+        label=label,
+        tasks=tasks,
+    )
+    training.fit(lambda values: score(values, tasks))
+    last = training.validate("test")
+    best, validation = _best_values(training, network)
+    figures = {
+        "best": best,
+        "last": last,
+        "validation": validation,
+        "best_step": training.best[1] if training.best else training.step,
+        "parameters": parameter_count(network),
+        "multiply_adds": multiply_adds(network, recipe.data.height, recipe.data.width),
+        "train_seconds": training.seconds,
+    }
+    run.save_checkpoint(figures, "figures")
+    return figures
+
+
+def _best_values(training: Training, network: nn.Module) -> tuple[Values, Values]:
+    """Test and validation values of the weights that were best on validation."""
+    best = training.run.load_checkpoint("best")
+    if best is not None:
+        network.load_state_dict(best["network"])
+    return training.validate("test"), training.validate("val")
+
+
+def score(values: Values, tasks: dict[str, Task]) -> float:
+    """Mean over the tasks of the primary metric's logarithm, the sign turned where lower is better.
+
+    Differences are relative changes, so that the best step is the one of the largest Delta_m, whatever the baseline.
+    """
+    signs = {name: 1 if task.metrics[task.primary] else -1 for name, task in tasks.items()}
+    logs = [signs[name] * math.log(max(values[name][task.primary], 1e-6)) for name, task in tasks.items()]
+    return sum(logs) / len(logs)
+
+
+def _merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One network's figures, or the sum over a network per task."""
+    merged: dict[str, Any] = {
+        key: sum(part[key] for part in parts) for key in ("parameters", "multiply_adds", "train_seconds")
+    }
+    for key in ("best", "last", "validation"):
+        merged[key] = {name: values for part in parts for name, values in part[key].items()}
+    return merged

@@ -12,9 +12,12 @@ import torch
 from test_learner import DATA, training
 from test_search import SHORT
 
+from multitask.errors import InputError
+from multitask.evaluation import evaluate
 from multitask.run import Run
 from multitask.settings import DataSettings, NetworkSettings
 from multitask.tasks import build_tasks
+from retrain.loading import load_trained
 from retrain.models import Model, baseline, build_network
 from retrain.retraining import score
 from search_spaces import Architecture, SearchSpace, SpaceSettings
@@ -197,3 +200,19 @@ def test_an_architecture_for_other_tasks_is_refused(architecture, tmp_path):
         "--architecture", architecture, "--output", tmp_path / "run", "--data.tasks=[depth, edge]"
     )
     assert code == 2 and "is for the tasks ['semseg', 'depth']" in errors
+
+
+@pytest.mark.parametrize("name", ["single_task", "uniform:t_label"])
+def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
+    assert retrain("--baseline", name, "--output", tmp_path / "run")[0] == 0
+    folder = tmp_path / "run/seed_0"
+    trained = load_trained(folder)
+    tasks = trained.source.tasks
+    values = evaluate(trained.network, trained.source.splits["test"], tasks, 2, 0, torch.device("cpu"))
+    for task, reported in metrics(folder)["tasks"].items():
+        assert values[task] == pytest.approx({key: entry["value"] for key, entry in reported.items()}, rel=1e-6)
+
+
+def test_loading_from_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"is no run: expected a config\.yaml"):
+        load_trained(tmp_path)

@@ -1,0 +1,89 @@
+"""Trained networks back from their run folders, for those who read results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from multitask.data import Source, open_source
+from multitask.errors import InputError
+from multitask.network import MultiTaskNetwork, Outputs
+from multitask.settings import DataSettings, NetworkSettings, TrainingSettings
+from retrain.models import Model, build_network
+from search_spaces import Architecture, SearchSpace, SpaceSettings
+
+
+class SeparateNetworks(nn.Module):
+    """One network per task, called as if it were one."""
+
+    def __init__(self, networks: dict[str, MultiTaskNetwork]):
+        super().__init__()
+        self.networks = nn.ModuleDict(networks)
+
+    def forward(self, image: torch.Tensor, valid: torch.Tensor | None = None) -> Outputs:
+        merged = Outputs({}, {})
+        for network in self.networks.values():
+            outputs = network(image, valid)
+            merged.predictions.update(outputs.predictions)
+            merged.auxiliary.update(outputs.auxiliary)
+        return merged
+
+
+@dataclass
+class Trained:
+    """A seed's network in eval mode, on the CPU, with the weights that were best on validation, and its dataset."""
+
+    network: nn.Module
+    architecture: Architecture | None
+    source: Source
+    data: DataSettings
+    training: TrainingSettings
+
+
+def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
+    """Reads seed_K of a retrain run; `data_root` stands in for a data folder that has moved.
+
+    Raises InputError if the folder holds no finished seed.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    data = data_settings(config, data_root)
+    source = open_source(data)
+    network = NetworkSettings(**{**config["network"], "backbone_weights": None})  # the checkpoint has the weights
+    space = SearchSpace.from_settings(SpaceSettings(**config["space"]), tuple(source.tasks))
+    path = folder / "architecture.yaml"
+    architecture = Architecture.load(path) if path.is_file() else None
+    if (folder / "checkpoints").is_dir():
+        whole = build_network(Model("", architecture), network, space, source.tasks)
+        _load_best(whole, folder)
+    else:  # single_task: a run per task
+        parts = {}
+        for name, task in source.tasks.items():
+            parts[name] = build_network(Model(""), network, space, {name: task})
+            _load_best(parts[name], folder / name)
+        whole = SeparateNetworks(parts)  # type: ignore[arg-type]
+    return Trained(whole.eval(), architecture, source, data, TrainingSettings(**config["training"]))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run's folder. Raises InputError if there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"'{folder}' is no run: expected a config.yaml in it")
+    return yaml.safe_load(path.read_text())
+
+
+def data_settings(config: dict[str, Any], data_root: str | None = None) -> DataSettings:
+    values = dict(config["data"])
+    values["scale_range"] = tuple(values["scale_range"])
+    return DataSettings(**{**values, "root": data_root or values["root"]})
+
+
+def _load_best(network: nn.Module, folder: Path) -> None:
+    path = folder / "checkpoints" / "best.pt"
+    if not path.is_file():
+        raise InputError(f"'{folder}' holds no trained network: expected checkpoints/best.pt")
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["network"])

@@ -1,7 +1,8 @@
 """How a target joins the messages that it receives: one choice for the whole network.
 
 Each is built for the sources that each target listens to, and is called as `(features, messages)` with
-features {task: (B, C, H, W)} and messages {target: [(B, d, H, W), ...]} in the order of its sources.
+features {task: (B, C, H, W)} and messages {target: [(B, d, H, W), ...]} in the order of its sources, or an empty list
+for a target to which nobody spoke: then it is as if it had been built without sources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,13 +39,13 @@ class Aggregator(nn.Module):
         theirs = other.state_dict()
         for name, value in self.state_dict().items():
             found = theirs[name]
-            if found.shape == value.shape:
-                value.copy_(found)
-            elif name.startswith("fuse."):  # one group of input channels per source
-                target = name.split(".")[1]
+            target = name.split(".")[1]
+            if name.startswith("fuse.") and found.dim() == 4:  # one group of input channels per source
                 width = found.shape[1] // len(other.sources[target])
                 groups = dict(zip(other.sources[target], found.split(width, 1), strict=True))
                 value.copy_(torch.cat([groups[source] for source in self.sources[target]], 1))
+            elif found.shape == value.shape:
+                value.copy_(found)
             else:  # the output of a target that listens to nobody any more: its own features come first
                 value.copy_(found[:, : value.shape[1]])
 
@@ -73,7 +74,10 @@ class AtrcAggregator(Aggregator):
         for target, out in self.out.items():
             maps = features[target]
             if target in self.fuse:
-                maps = torch.cat([maps, self.fuse[target](torch.cat(messages[target], 1))], 1)
+                heard = (
+                    self.fuse[target](torch.cat(messages[target], 1)) if messages[target] else torch.zeros_like(maps)
+                )
+                maps = torch.cat([maps, heard], 1)
             refined[target] = self.dropout(out(maps))
         return refined
 
@@ -89,7 +93,7 @@ class MtebAggregator(Aggregator):
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         return {
-            t: features[t] + self.fuse[t](torch.cat(messages[t], 1)) if t in self.fuse else features[t]
+            t: features[t] + self.fuse[t](torch.cat(messages[t], 1)) if messages[t] else features[t]
             for t in self.sources
         }
 
@@ -99,8 +103,8 @@ class PadAggregator(Aggregator):
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         return {
-            target: features[target] + torch.stack(messages[target]).sum(0) if names else features[target]
-            for target, names in self.sources.items()
+            target: features[target] + torch.stack(messages[target]).sum(0) if messages[target] else features[target]
+            for target in self.sources
         }
 
 

@@ -28,6 +28,12 @@ def pairs_of(tasks: Sequence[str]) -> tuple[Pair, ...]:
     return tuple((target, source) for target in tasks for source in tasks)
 
 
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Raises SpaceError unless these are one or more different names."""
+    if not tasks or not all(isinstance(name, str) for name in tasks) or len(set(tasks)) != len(tasks):
+        raise SpaceError(f"tasks {list(tasks)}: expected one or more different names")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """tasks, in order; exchanges: {(target, source): block name} for every pair; aggregator: atrc, mteb or pad.
@@ -43,8 +49,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
-        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise SpaceError(f"tasks {list(self.tasks)}: expected one or more different names")
+        check_tasks(self.tasks)
         if self.aggregator not in AGGREGATORS:
             raise unknown_name("aggregator", self.aggregator, AGGREGATORS)
         for pair in pairs_of(self.tasks):
@@ -112,8 +117,15 @@ class Architecture:
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
         exchanges = {(str(t), str(s)): str(name) for t, row in rows.items() for s, name in row.items()}
-        tasks = content.get("tasks") or list(rows)
-        return cls(tuple(tasks), exchanges, content.get("aggregator", "atrc"), content.get("provenance") or {})
+        tasks, aggregator, provenance = content.get("tasks"), content.get("aggregator"), content.get("provenance") or {}
+        for key, value, kind in (
+            ("tasks", tasks, list),
+            ("aggregator", aggregator, str),
+            ("provenance", provenance, dict),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise SpaceError(f"'{path}': {key} is {value!r}, expected a {kind.__name__}")
+        return cls(tuple(tasks or rows), exchanges, aggregator or "atrc", provenance)
 
     def save(self, path: str | Path) -> None:
         """Writes architecture.yaml, whole or not at all."""

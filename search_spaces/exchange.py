@@ -137,7 +137,9 @@ class Exchange(nn.Module):
     def _by_target(
         self, sums: Mapping[tuple[int, ...], Tensor], features: Mapping[str, Tensor]
     ) -> dict[str, list[Tensor]]:
-        """The messages of each target in the order of its sources; zeros where nothing was computed."""
+        """The messages of each target in the order of its sources, zeros where nothing was computed for a source;
+        an empty list where nothing was computed for the target at all.
+        """
         by_pair: dict[int, Tensor] = {}
         for on, messages in sums.items():
             for i, message in zip(on, messages.unbind(1), strict=True):
@@ -147,25 +149,41 @@ class Exchange(nn.Module):
             like = features[target]
             zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
             indices = [self.pairs.index((target, source)) for source in self.sources[target]]
-            collected[target] = [by_pair.get(i, zeros) for i in indices]
+            heard = any(i in by_pair for i in indices)
+            collected[target] = [by_pair.get(i, zeros) for i in indices] if heard else []
         return collected
 
     def extract(self, architecture: Architecture) -> "Exchange":
-        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode."""
+        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode.
+
+        Raises SpaceError for an architecture that this exchange does not hold.
+        """
+        if set(architecture.tasks) != set(self.tasks):
+            raise SpaceError(f"the architecture has tasks {list(architecture.tasks)}: expected {list(self.tasks)}")
         single = Exchange(architecture, self.channels, normalize=self.normalize, affine=self.affine, dropout=0.0)
+        like = next(self.parameters(), None)
+        if like is not None:
+            single = single.to(like.device, like.dtype)
         with torch.no_grad():
             for name, served in single.served.items():
-                states = [self.block(name).pair_state(self.served[name].index(i)) for i in served]
+                rows = [self._row(name, single.pairs[i]) for i in served]
                 block = single.block(name)
-                for row, state in enumerate(states):
-                    for own, theirs in zip(block.pair_state(row).values(), state.values(), strict=True):
-                        own.copy_(theirs)
+                for own_row, row in enumerate(rows):
+                    theirs = self.block(name).pair_state(row)
+                    for own, value in zip(block.pair_state(own_row).values(), theirs.values(), strict=True):
+                        own.copy_(value)
                 if self.normalize:
-                    rows = [self.served[name].index(i) for i in served]
                     norm = self.norms[_key(name)].state_dict()
                     single.norms[_key(name)].load_state_dict({key: value[rows] for key, value in norm.items()})
             single.aggregator.load_sources(self.aggregator)
-        return single.to(next(iter(self.parameters())).device).train(self.training)
+        return single.train(self.training)
+
+    def _row(self, name: str, pair: Pair) -> int:
+        """Which of a block's pairs this is."""
+        index = self.pairs.index(pair)
+        if index not in self.served.get(name, ()):
+            raise unknown_name(f"block on {pair[0]} <- {pair[1]}", name, ("none", *self.served))
+        return self.served[name].index(index)
 
     def block(self, name: str) -> ExchangeBlock:
         """The module of a block, for all the pairs that it serves."""
@@ -176,7 +194,9 @@ class Exchange(nn.Module):
     def _check(self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor] | None) -> None:
         for task in self.tasks:
             if task not in features:
-                raise unknown_name("tasks in features: missing task", task, list(features))
+                raise SpaceError(
+                    f"no features for {task}: found {', '.join(features)}, expected {', '.join(self.tasks)}"
+                )
         shape = features[self.tasks[0]].shape
         for task in self.tasks:
             found = tuple(features[task].shape)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search_spaces.aggregators import AGGREGATORS
-from search_spaces.architecture import pairs_of
+from search_spaces.architecture import check_tasks, pairs_of
 from search_spaces.blocks import BLOCKS, NATIVE, Pair, block_class, legal_on
 from search_spaces.errors import SpaceError, unknown_name
 
@@ -37,7 +37,7 @@ class SpaceSettings:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """tasks x tasks x legal block names. Raises SpaceError for an unknown task pair, block or aggregator."""
+    """tasks x tasks x legal block names. Raises SpaceError for bad tasks, an unknown block or aggregator."""
 
     tasks: tuple[str, ...]
     blocks: tuple[str, ...]
@@ -46,6 +46,7 @@ class SearchSpace:
     normalize: bool | None = None
 
     def __post_init__(self) -> None:
+        check_tasks(self.tasks)
         if self.aggregator not in AGGREGATORS:
             raise unknown_name("aggregator", self.aggregator, AGGREGATORS)
         names = tuple(dict.fromkeys(("none", *self.blocks)))

@@ -251,9 +251,9 @@ def message(
     return formulas[name]()
 
 
-def rescale(maps: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def rescale(maps: Tensor, w: Weights) -> Tensor:
     """The norm and ReLU that end every candidate where blocks of different scale compete; eval mode."""
-    return relu(norm(maps, {"running_mean": mean, "running_var": var}, "", train=False))
+    return relu(norm(maps, w, "", train=False))
 
 
 def aggregate(kind: str, w: Weights, target: str, own: Tensor, messages: Sequence[Tensor]) -> Tensor:

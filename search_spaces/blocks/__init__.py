@@ -44,12 +44,14 @@ def block_class(name: str) -> type[nn.Module]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise SpaceError(f"block '{name}' cannot be imported ({error}): expected package.module:Class") from error
-    except AttributeError:
-        names = [key for key in vars(sys.modules[module_name]) if not key.startswith("_")]
-        raise unknown_name(f"block in {module_name}", attribute, names) from None
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise SpaceError(f"block '{name}' cannot be imported ({reason}): expected package.module:Class") from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        names = [key for key in vars(module) if not key.startswith("_")]
+        raise unknown_name(f"block in {module_name}", attribute, names)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise SpaceError(f"block '{name}' is {found!r}: expected a subclass of torch.nn.Module")
     return found

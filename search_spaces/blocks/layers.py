@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 
 def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
-    """The rows of the active pairs; no copy when all are active."""
-    return weights if len(active) == len(weights) else weights[list(active)]
+    """The rows of the active pairs, in their order; no copy when that is all of them as they stand."""
+    return weights if list(active) == list(range(len(weights))) else weights[list(active)]
 
 
 class PairConv(nn.Module):

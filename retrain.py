@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from multitask.command import config_parser, exit_code, parse_config
 from multitask.data import open_source
 from multitask.errors import InputError
-from multitask.training import Hardware
+from multitask.training import Hardware, check_training
 from retrain.models import baseline, found
 from retrain.retraining import Recipe, retrain
 from search_spaces import SearchSpace, SpaceError
@@ -29,6 +29,7 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError("expected either --architecture FILE or --baseline NAME")
     if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
+    check_training(config.training)
     source = open_source(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     hardware = Hardware(config.device, config.precision)

@@ -26,6 +26,7 @@ from multitask.tasks import Task
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 DEVICES = ("auto", "cpu", "cuda")
+OPTIMIZERS = ("adamw", "sgd")
 
 
 class Companion:
@@ -88,6 +89,20 @@ def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dic
     return {name: settings.weights.get(name, task.loss_weight) for name, task in tasks.items()}
 
 
+def check_training(settings: TrainingSettings) -> None:
+    """Raises InputError for settings that no training can follow; to be asked before a run's folder is made."""
+    for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 1")
+    if settings.batch_size < 2:
+        # statistics of batch normalisation over one image's regions are not defined
+        raise InputError("training.batch_size is 1: expected at least 2")
+    if settings.optimizer not in OPTIMIZERS:
+        raise unknown("training.optimizer", settings.optimizer, OPTIMIZERS)
+    if not settings.learning_rate > 0:
+        raise InputError(f"training.learning_rate is {settings.learning_rate}: expected a positive number")
+
+
 class Training:
     """Trains a network on a source, or on some of its tasks, resumably.
 
@@ -110,12 +125,6 @@ class Training:
         label: str = "",
         tasks: Mapping[str, Task] | None = None,
     ):
-        for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
-            if getattr(settings, name) < 1:
-                raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 1")
-        if settings.batch_size < 2:
-            # statistics of batch normalisation over one image's regions are not defined
-            raise InputError("training.batch_size is 1: expected at least 2")
         self.source, self.data, self.settings, self.run, self.fabric = source, data, settings, run, fabric
         self.tasks, self.weights = dict(tasks or source.tasks), dict(weights)
         self.seed, self.label = seed, label
@@ -138,9 +147,7 @@ class Training:
         s = self.settings
         if s.optimizer == "sgd":
             return torch.optim.SGD(self.parameters, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
-        if s.optimizer == "adamw":
-            return torch.optim.AdamW(self.parameters, s.learning_rate, weight_decay=s.weight_decay)
-        raise unknown("training.optimizer", s.optimizer, ("adamw", "sgd"))
+        return torch.optim.AdamW(self.parameters, s.learning_rate, weight_decay=s.weight_decay)
 
     def fit(self, score: Callable[[Values], float] | None = None) -> None:
         """Runs to the last step, from the run's checkpoint if it has one.

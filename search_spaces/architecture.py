@@ -117,15 +117,14 @@ class Architecture:
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
         exchanges = {(str(t), str(s)): str(name) for t, row in rows.items() for s, name in row.items()}
-        tasks, aggregator, provenance = content.get("tasks"), content.get("aggregator"), content.get("provenance") or {}
-        for key, value, kind in (
-            ("tasks", tasks, list),
-            ("aggregator", aggregator, str),
-            ("provenance", provenance, dict),
-        ):
-            if value is not None and not isinstance(value, kind):
+        tasks, aggregator = content.get("tasks") or list(rows), content.get("aggregator", "atrc")
+        provenance = content.get("provenance") or {}
+        for key, value, kind in (("tasks", tasks, list), ("provenance", provenance, dict)):
+            if not isinstance(value, kind):
                 raise SpaceError(f"'{path}': {key} is {value!r}, expected a {kind.__name__}")
-        return cls(tuple(tasks or rows), exchanges, aggregator or "atrc", provenance)
+        if not isinstance(aggregator, str):
+            raise unknown_name("aggregator", aggregator, AGGREGATORS)
+        return cls(tuple(tasks), exchanges, aggregator, provenance)
 
     def save(self, path: str | Path) -> None:
         """Writes architecture.yaml, whole or not at all."""

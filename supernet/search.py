@@ -14,7 +14,7 @@ from multitask.errors import InputError, unknown
 from multitask.evaluation import describe, evaluate_prior, table
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.run import Run
-from multitask.training import Hardware, Training, loss_weights
+from multitask.training import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from supernet.gumbel import GumbelSearch
 from supernet.settings import Config
@@ -25,8 +25,7 @@ STRATEGIES = ("gumbel",)
 
 def search(config: Config, output: str, resume: bool) -> Architecture:
     """Runs or resumes a search and writes its folder; prints what was found. Raises InputError or SpaceError."""
-    if config.search.strategy not in STRATEGIES:
-        raise unknown("search.strategy", config.search.strategy, STRATEGIES)
+    _check_settings(config)
     source = open_source(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     weights = loss_weights(source.tasks, config.loss_weights)
@@ -37,8 +36,6 @@ def search(config: Config, output: str, resume: bool) -> Architecture:
     supernet = Supernet(space, feature_channels(config.network), generator)
     # in search every task has label regions, whichever block will be chosen
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
-    _check_settings(config)
-
     run = Run(output, content, resume)
     if run.finished:
         architecture = Architecture.load(run.path("architecture.yaml"))
@@ -117,6 +114,9 @@ def collapse_warning(architecture: Architecture) -> str:
 
 
 def _check_settings(config: Config) -> None:
+    check_training(config.training)
+    if config.search.strategy not in STRATEGIES:
+        raise unknown("search.strategy", config.search.strategy, STRATEGIES)
     selection: Any = config.selection
     for name in ("temperature_start", "temperature_end", "learning_rate"):
         if not getattr(selection, name) > 0:

@@ -14,7 +14,7 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.run import Run
 from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
 from multitask.tasks import build_tasks
-from multitask.training import Training, loss_weights
+from multitask.training import Training, check_training, loss_weights
 from search_spaces import Architecture, Exchange
 
 SMALL = NetworkSettings(backbone="resnet10", width=4, channels=8)
@@ -194,11 +194,12 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
         ({"iterations": 0}, "iterations"),
         ({"batch_size": 1}, "at least 2"),
         ({"optimizer": "adamm"}, "nearest: 'adamw'"),
+        ({"learning_rate": 0.0}, "positive"),
     ],
 )
-def test_bad_training_settings(tmp_path, changes, message):
+def test_bad_training_settings(changes, message):
     with pytest.raises(InputError, match=message):
-        training(tmp_path, **changes)
+        check_training(TrainingSettings(**changes))
 
 
 def test_prior_is_scored_as_any_other_prediction():

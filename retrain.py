@@ -32,8 +32,8 @@ def run(arguments: Sequence[str]) -> None:
     check_training(config.training)
     source = open_source(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
-    hardware = Hardware(config.device, config.precision)
-    recipe = Recipe(config.data, config.network, config.training, config.loss_weights, hardware, config.to_dict())
+    fabric = Hardware(config.device, config.precision).fabric()
+    recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
     if options.architecture is not None:
         model = found(options.architecture, tuple(source.tasks))
         retrain(lambda seed: model, source, space, recipe, options.seeds, options.output, options.resume)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from multitask.cost import multiply_adds, parameter_count, peak_memory
@@ -16,7 +17,7 @@ from multitask.evaluation import Values, describe, table
 from multitask.run import Run
 from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
 from multitask.tasks import Task
-from multitask.training import Hardware, Training, loss_weights
+from multitask.training import Training, loss_weights
 from retrain.models import Model, build_network
 from search_spaces import SearchSpace
 
@@ -29,7 +30,7 @@ class Recipe:
     network: NetworkSettings
     training: TrainingSettings
     loss_weights: LossWeightSettings
-    hardware: Hardware
+    fabric: Fabric
     content: dict[str, Any]  # the resolved configuration, as config.yaml will hold it
 
 
@@ -84,7 +85,7 @@ def _retrain_seed(
             "parameters": total["parameters"],
             "multiply_adds": total["multiply_adds"],
             "train_seconds": total["train_seconds"],
-            "peak_memory_bytes": peak_memory(recipe.hardware.fabric().device),
+            "peak_memory_bytes": peak_memory(recipe.fabric.device),
         },
     )
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
@@ -108,7 +109,7 @@ def _train(
         recipe.training,
         loss_weights(source.tasks, recipe.loss_weights),
         run,
-        recipe.hardware.fabric(),
+        recipe.fabric,
         seed,
         clip_norm=recipe.training.clip_norm,
         label=label,

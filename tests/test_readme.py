@@ -22,7 +22,8 @@ TINY = [*SHORT, "--data.test_images=3"]
 
 
 def blocks_of(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for marked, text in fenced if marked == language]
 
 
 def commands():

@@ -1,1 +1,1 @@
-"""Reads what searches and retrainings wrote: Delta_m, the proportions of blocks, the agreement of repeated searches."""
+"""Reads what searches and retrainings wrote: Delta_m, proportions and agreement, costs, importance, and a report."""

@@ -8,13 +8,20 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from analysis import agreement, compare, proportions
+from analysis import agreement, compare, importance, proportions, report, resources
 from analysis.arguments import Parser
 from multitask.command import exit_code
 from multitask.errors import InputError
 
 # a subcommand is a module with add_arguments(parser) and run(arguments), and a line here
-COMMANDS: dict[str, ModuleType] = {"compare": compare, "proportions": proportions, "agreement": agreement}
+COMMANDS: dict[str, ModuleType] = {
+    "compare": compare,
+    "proportions": proportions,
+    "agreement": agreement,
+    "resources": resources,
+    "importance": importance,
+    "report": report,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,10 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.comparison import ModelResult, TaskResult, baseline_command, check_comparable, remarks, result
-from analysis.runs import ModelRun, read_model
+from analysis.comparison import ModelResult, TaskResult, compare, remarks
+from analysis.runs import ModelRun
 from analysis.tables import aligned, comma_separated, markdown
-from multitask.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,28 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints the comparison; remarks stand below a table, and on stderr beside csv and json."""
-    models = [read_model(folder) for folder in arguments.models]
-    baseline = read_model(arguments.baseline)
-    if not baseline.seeds:
-        command = baseline_command(baseline, models)
-        raise InputError(f"no finished seed in the baseline '{arguments.baseline}'; this command makes it: {command}")
-    for model in models:
-        _check_finished(model)
-    check_comparable(baseline, models)
-    rows = [result(model, baseline) for model in models]
-    print(FORMATS[arguments.format](result(baseline, baseline), rows, _context(baseline)))
-    lines = remarks(baseline, models)
+    found = compare(arguments.baseline, arguments.models)
+    print(FORMATS[arguments.format](found.reference, found.rows, _context(found.baseline)))
+    lines = remarks(found.baseline, found.models)
     if lines:
         beside = sys.stderr if arguments.format in ("csv", "json") else sys.stdout
         print(*([""] if beside is sys.stdout else []), *lines, sep="\n", file=beside)
-    for folder in (folder for model in (baseline, *models) for folder in model.unfinished):
+    for folder in (folder for model in (found.baseline, *found.models) for folder in model.unfinished):
         print(f"note: '{folder}' has no metrics.json: left out as unfinished", file=sys.stderr)
-
-
-def _check_finished(model: ModelRun) -> None:
-    if not model.seeds:
-        found = "is no folder" if not model.folder.is_dir() else "has no finished seed"
-        raise InputError(f"'{model.folder}' {found}: expected a retrain run with seed_K/metrics.json")
 
 
 def _context(baseline: ModelRun) -> str:
@@ -90,16 +75,16 @@ def as_table(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -
         f"Delta_m against {baseline.model}{context}; positive is better\n"
         "mean ± standard deviation over seeds; points: what a task adds to Delta_m"
     )
-    summary, metrics, shares = _columns(baseline, rows)
-    names = {"model": _labels(baseline, rows)}
+    summary, metrics, shares = columns(baseline, rows)
+    names = {"model": labels(baseline, rows)}
     parts = [_aligned(names | summary), _aligned(names | metrics), _aligned(names | shares)]
     return "\n\n".join([title, *parts])
 
 
 def as_markdown(baseline: ModelResult, rows: Sequence[ModelResult], context: str) -> str:
-    summary, metrics, shares = _columns(baseline, rows)
-    columns = {"model": _labels(baseline, rows)} | summary | metrics | shares
-    return markdown(list(columns), list(zip(*columns.values(), strict=True)))
+    summary, metrics, shares = columns(baseline, rows)
+    cells = {"model": labels(baseline, rows)} | summary | metrics | shares
+    return markdown(list(cells), list(zip(*cells.values(), strict=True)))
 
 
 FORMATS: dict[str, Callable[[ModelResult, Sequence[ModelResult], str], str]] = {
@@ -121,15 +106,15 @@ def _with_baseline(baseline: ModelResult, rows: Sequence[ModelResult]) -> list[M
     return [baseline, *(row for row in rows if Path(row.run).resolve() != Path(baseline.run).resolve())]
 
 
-def _labels(baseline: ModelResult, rows: Sequence[ModelResult]) -> list[str]:
+def labels(baseline: ModelResult, rows: Sequence[ModelResult]) -> list[str]:
     """Models of the same name are told apart by their folders."""
     others = _with_baseline(baseline, rows)[1:]
     counts = Counter(row.model for row in others)
-    labels = [row.model if counts[row.model] == 1 else f"{row.model} ({row.run})" for row in others]
-    return [f"{baseline.model} (baseline)", *labels]
+    names = [row.model if counts[row.model] == 1 else f"{row.model} ({row.run})" for row in others]
+    return [f"{baseline.model} (baseline)", *names]
 
 
-def _columns(baseline: ModelResult, rows: Sequence[ModelResult]) -> tuple[Columns, Columns, Columns]:
+def columns(baseline: ModelResult, rows: Sequence[ModelResult]) -> tuple[Columns, Columns, Columns]:
     """Printed cells: Delta_m and cost; metrics by task; contributions by task."""
     shown = _with_baseline(baseline, rows)
     summary = {

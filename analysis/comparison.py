@@ -4,10 +4,11 @@ import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from analysis.delta_m import bootstrap_interval, contributions, delta_m
-from analysis.runs import ModelRun, Seed
+from analysis.runs import ModelRun, Seed, read_model
 from multitask.errors import InputError
 
 # configuration that decides what a metric means; another value makes another experiment
@@ -51,6 +52,36 @@ class ModelResult:
     parameters: float | None
     multiply_adds: float | None
     tasks: dict[str, TaskResult]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models, and their rows beside a baseline; `reference` is the baseline's own row, with a Delta_m of 0."""
+
+    baseline: ModelRun
+    models: tuple[ModelRun, ...]
+    reference: ModelResult
+    rows: tuple[ModelResult, ...]
+
+
+def compare(baseline: str | Path, models: Sequence[str | Path]) -> Comparison:
+    """Raises InputError for a run without a finished seed, or one that the baseline cannot be compared with."""
+    found = [read_model(folder) for folder in models]
+    reference = read_model(baseline)
+    if not reference.seeds:
+        command = baseline_command(reference, found)
+        raise InputError(f"no finished seed in the baseline '{baseline}'; this command makes it: {command}")
+    for model in found:
+        check_finished(model)
+    check_comparable(reference, found)
+    rows = tuple(result(model, reference) for model in found)
+    return Comparison(reference, tuple(found), result(reference, reference), rows)
+
+
+def check_finished(model: ModelRun) -> None:
+    if not model.seeds:
+        found = "is no folder" if not model.folder.is_dir() else "has no finished seed"
+        raise InputError(f"'{model.folder}' {found}: expected a retrain run with seed_K/metrics.json")
 
 
 def check_comparable(baseline: ModelRun, models: Sequence[ModelRun]) -> None:

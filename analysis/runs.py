@@ -13,6 +13,7 @@ import yaml
 from multitask.errors import InputError
 
 if TYPE_CHECKING:
+    from retrain.loading import Trained
     from search_spaces import Architecture
 
 VERSION = 1  # of metrics.json
@@ -75,7 +76,7 @@ def seed_folders(folder: Path) -> list[Path]:
 def read_seed(folder: Path) -> Seed:
     """The metrics.json of one training, with the config.yaml beside it where there is one."""
     path = folder / "metrics.json"
-    content = _mapping(path, json.loads)
+    content = read_mapping(path, json.loads)
     if content.get("version", VERSION) != VERSION:
         raise InputError(f"'{path}' has version {content['version']}: expected {VERSION}")
     tasks = content.get("tasks")
@@ -90,7 +91,7 @@ def read_seed(folder: Path) -> Seed:
         _text(content.get("split")),
         _count(content.get("parameters")),
         _count(content.get("multiply_adds")),
-        _mapping(stored, yaml.safe_load) if stored.is_file() else {},
+        read_mapping(stored, yaml.safe_load) if stored.is_file() else {},
     )
 
 
@@ -116,7 +117,8 @@ def _primary(metrics: Any, task: str, path: Path) -> Primary:
     return Primary(name, float(value), higher)
 
 
-def _mapping(path: Path, parse: Any) -> dict[str, Any]:
+def read_mapping(path: Path, parse: Any) -> dict[str, Any]:
+    """A file's content. Raises InputError if it cannot be read or is no mapping."""
     try:
         content = parse(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -140,7 +142,7 @@ def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
             if path.resolve() in places:
                 raise InputError(f"'{path}' is given twice: expected different runs")
             places.add(path.resolve())
-            architecture = _load_architecture(path)
+            architecture = load_architecture(path)
             if architecture not in mine.values():
                 mine[str(path)] = architecture
         found |= mine
@@ -166,10 +168,25 @@ def _architecture_files(run: Path) -> list[Path]:
     return found
 
 
-def _load_architecture(path: Path) -> "Architecture":
+def load_architecture(path: Path) -> "Architecture":
+    """Raises InputError if it cannot be used."""
     from search_spaces import Architecture, SpaceError  # loads torch, which reading metrics can do without
 
     try:
         return Architecture.load(path)
     except (SpaceError, OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}': {error}") from error
+
+
+def load_network(folder: Path, data_root: str | None = None) -> "Trained":
+    """The trained network of one seed with its dataset; `data_root` stands in for a data folder that has moved.
+
+    Raises InputError if the folder is no finished seed or its data is not there.
+    """
+    from retrain.loading import load_trained  # loads torch
+    from search_spaces import SpaceError
+
+    try:
+        return load_trained(folder, data_root)
+    except SpaceError as error:
+        raise InputError(f"'{folder}': {error}") from error

@@ -78,11 +78,11 @@ class MultiTaskNetwork(nn.Module):
             small = None if valid is None else F.interpolate(valid.float(), size=size, mode="nearest").bool()
             features = self.exchange(features, regions, small)
         predictions = {name: layer(features[name]) for name, layer in self.logits.items()}
-        return Outputs(_enlarge(predictions, image), _enlarge(regions, image))
+        return Outputs(enlarge(predictions, image.shape[2:]), enlarge(regions, image.shape[2:]))
 
 
-def _enlarge(maps: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
-    size = image.shape[2:]
+def enlarge(maps: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
+    """Raw outputs at stride 4 to the image's (H, W), bilinear, fp32."""
     return {k: F.interpolate(m.float(), size=size, mode="bilinear", align_corners=False) for k, m in maps.items()}
 
 

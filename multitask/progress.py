@@ -1,5 +1,6 @@
 """One log line that tells a healthy run from a sick one: a bar on a terminal, plain lines elsewhere."""
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping

@@ -1,0 +1,75 @@
+"""Line charts and bars as numbers that a page can draw: coordinates inside a box, with what stands at its edges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 300, 120  # of the box, in the page's own units
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    colour: str | None  # None: the page's own
+    points: str  # "x,y x,y ...", y downwards
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over steps. zero: where y = 0 lies, if it is inside."""
+
+    title: str
+    lines: tuple[Line, ...]
+    low: str
+    high: str
+    zero: float | None
+    first: int
+    last: int
+
+
+def chart(
+    title: str, steps: Sequence[int], lines: Mapping[str, tuple[str | None, Sequence[float]]],
+    low: float | None = None, high: float | None = None,
+) -> Chart:  # fmt: skip
+    """lines: {label: (colour, a value per step)}; low and high of the y axis are the values' unless given."""
+    values = [value for _, line in lines.values() for value in line]
+    low, high = min(values) if low is None else low, max(values) if high is None else high
+    span, time = (high - low) or 1.0, (steps[-1] - steps[0]) or 1
+
+    def y(value: float) -> float:
+        return HEIGHT * (1 - (value - low) / span)
+
+    drawn = tuple(
+        Line(label, colour, " ".join(f"{WIDTH * (x - steps[0]) / time:.1f},{y(v):.1f}" for x, v in zip(steps, line)))
+        for label, (colour, line) in lines.items()
+    )
+    return Chart(title, drawn, f"{low:.3g}", f"{high:.3g}", y(0) if low < 0 < high else None, steps[0], steps[-1])
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A horizontal bar from zero, and its whisker where there is one; all in percent of the width."""
+
+    label: str
+    text: str
+    positive: bool
+    start: float
+    length: float
+    zero: float
+    whisker: tuple[float, float] | None  # start, length
+
+
+def bars(rows: Sequence[tuple[str, str, float, tuple[float, float] | None]]) -> list[Bar]:
+    """rows: (label, text, value, (low, high) or None)."""
+    ends = [0.0, *(end for _, _, value, interval in rows for end in (value, *(interval or ())))]
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+
+    def x(value: float) -> float:
+        return 2 + 96 * (value - low) / span  # whiskers do not touch the border
+
+    found = []
+    for label, text, value, interval in rows:
+        start, end = sorted((x(0), x(value)))
+        whisker = None if interval is None else (x(interval[0]), x(interval[1]) - x(interval[0]))
+        found.append(Bar(label, text, value >= 0, start, end - start, x(0), whisker))
+    return found

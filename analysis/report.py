@@ -1,0 +1,270 @@
+"""A search and what came of it on one page: an HTML file that needs nothing else.
+
+Shows the architecture, how the choice moved, validation metrics and costs; with --found, --models and --baseline also
+Delta_m, images and predictions, and with --importance how much each exchange matters. A section without input is left
+out.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from analysis import compare as compare_command
+from analysis.charts import bars, chart
+from analysis.comparison import Comparison, ModelResult, check_finished, compare, remarks
+from analysis.history import History, read_history
+from analysis.runs import ModelRun, load_architecture, load_network, read_mapping, read_model
+from multitask.errors import InputError
+
+if TYPE_CHECKING:
+    from search_spaces import Architecture
+
+Section = dict[str, Any]  # what the template shows of it
+STEPS = 200  # a line does not need more points
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="SEARCH_RUN", help="run folder written by search.py")
+    parser.add_argument("--found", metavar="DIR", help="retrain run of the architecture that was found")
+    parser.add_argument("--baseline", metavar="DIR", help="retrain run of the baseline (single_task), for Delta_m")
+    parser.add_argument("--models", metavar="DIR", nargs="+", default=[], help="retrain runs to compare with")
+    parser.add_argument("--output", metavar="FILE", help="HTML file; by default report.html in SEARCH_RUN")
+    parser.add_argument("--images", type=int, default=4, metavar="N", help="images with predictions (default 4)")
+    parser.add_argument("--importance", action="store_true", help="also shuffle every message of --found (takes time)")
+    parser.add_argument("--data-root", metavar="DIR", help="stands in for a data folder that has moved")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    folder = Path(arguments.folder)
+    output = folder / "report.html" if arguments.output is None else Path(arguments.output)
+    if output.is_dir():
+        raise InputError(f"--output '{output}' is a folder: expected a file")
+    if arguments.importance and arguments.found is None:
+        raise InputError("--importance needs the network whose messages to shuffle: expected --found DIR")
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"'{folder}' is no run: expected a config.yaml in it")
+    page = _page(folder, arguments)
+    from search_spaces.files import write_atomic
+
+    # plain ASCII, which no editor and no server can misread
+    write_atomic(output, page.encode("ascii", "xmlcharrefreplace").decode())
+    print(f"wrote {output}")
+
+
+def _page(folder: Path, arguments: argparse.Namespace) -> str:
+    config = read_mapping(folder / "config.yaml", yaml.safe_load)
+    metrics = _if_there(folder / "metrics.json", lambda path: read_mapping(path, yaml.safe_load))
+    architecture = _if_there(folder / "architecture.yaml", load_architecture)
+    history = _if_there(folder / "selection.csv", lambda path: read_history(path).thinned(STEPS))
+    given = [*([arguments.found] if arguments.found else []), *arguments.models]
+    comparison = compare(arguments.baseline, given) if arguments.baseline is not None and given else None
+    found = _finished(arguments.found)
+    models = [model for model in (_finished(path) for path in (*arguments.models, arguments.baseline)) if model]
+
+    root = arguments.data_root
+    return _template().render(
+        title=f"Search on {(metrics or {}).get('dataset') or (config.get('data') or {}).get('name', folder.name)}",
+        facts=_facts(folder, config, metrics, architecture),
+        matrix=_of(architecture, _matrix),
+        shares=_of(architecture, _shares),
+        selection=_of(history, _selection),
+        schedules=_of(history, lambda history: _schedules(history, config)),
+        metrics=_of(metrics, _metrics),
+        comparison=_of(comparison, lambda comparison: _comparison(comparison, arguments.found)),
+        resources=_of(architecture, lambda plan: _optional(lambda: _resources(folder, plan, root))),
+        importance=_of(found if arguments.importance else None, lambda run: _importance(run, arguments.baseline, root)),
+        pictures=_optional(lambda: _pictures(found, models, arguments.images, root)),
+    )
+
+
+def _if_there(path: Path, read: Callable[[Path], Any]) -> Any:
+    return read(path) if path.is_file() else None
+
+
+def _of(given: Any, section: Callable[[Any], Section | None]) -> Section | None:
+    return None if given is None else section(given)
+
+
+def _finished(folder: str | None) -> ModelRun | None:
+    if folder is None:
+        return None
+    model = read_model(folder)
+    check_finished(model)
+    return model
+
+
+def _optional(section: Callable[[], Section | None]) -> Section | None:
+    """A section that needs data or checkpoints, which may have gone since the run."""
+    try:
+        return section()
+    except InputError as error:
+        print(f"note: left out: {error}", file=sys.stderr)
+        return None
+
+
+def _template() -> Any:
+    import jinja2
+
+    from analysis.figures import colour, ink, short
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.globals.update(colour=colour, ink=ink, short=short)
+    return environment.get_template("report.html.j2")
+
+
+def _facts(
+    folder: Path, config: Mapping[str, Any], metrics: Any, architecture: "Architecture | None"
+) -> dict[str, str]:
+    """What was searched, for the head of the page."""
+    data, network, training = (config.get(group) or {} for group in ("data", "network", "training"))
+    space = config.get("space") or {}
+    facts = {
+        "tasks": ", ".join(data.get("tasks") or (architecture.tasks if architecture else ())),
+        "space": f"{'custom' if space.get('blocks') else space.get('name', '')}",
+        "seed": config.get("seed"),
+        "image": f"{data.get('height')} x {data.get('width')} pixels",
+        "backbone": f"{network.get('backbone')}, width {network.get('width')}",
+        "training": f"{training.get('iterations')} steps of {training.get('batch_size')} images",
+        "searched in": f"{metrics['train_seconds']:.0f} s" if metrics and "train_seconds" in metrics else None,
+        "aggregator": architecture.aggregator if architecture else None,
+        "run": str(folder),
+    }
+    return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
+
+
+def _matrix(architecture: "Architecture") -> Section:
+    from search_spaces import BLOCKS
+
+    chosen = set(architecture.exchanges.values())
+    known = [block for block in BLOCKS if block in chosen]
+    return {
+        "tasks": architecture.tasks,
+        "blocks": architecture.exchanges,
+        "legend": [*known, *sorted(chosen - set(known))],
+    }
+
+
+def _shares(architecture: "Architecture") -> Section:
+    from analysis.proportions import proportions
+    from search_spaces import BLOCKS
+
+    found = proportions(architecture.tasks, [architecture.exchanges], tuple(BLOCKS))
+    rows = {f"into {task}": found.shares(target=task) for task in found.tasks}
+    rows |= {f"from {task}": found.shares(source=task) for task in found.tasks}
+    return {"rows": {"all": found.shares()} | rows}
+
+
+def _selection(history: History) -> Section:
+    """A chart per pair, by target."""
+    from analysis.figures import colour
+
+    targets: dict[str, list[Any]] = {}
+    blocks: dict[str, None] = {}
+    for (target, source), lines in history.probabilities.items():
+        coloured = {block: (colour(block), line) for block, line in lines.items()}
+        best = max(lines, key=lambda block: lines[block][-1])
+        drawn = chart(f"{target} <- {source}", history.steps, coloured, 0, 1)
+        targets.setdefault(target, []).append((source, drawn, best, lines[best][-1]))
+        blocks |= dict.fromkeys(lines)
+    undecided = f"{history.undecided()[-1]} of {len(history.probabilities)} pairs were undecided at the end"
+    return {"targets": targets, "legend": list(blocks), "last": history.steps[-1], "undecided": undecided}
+
+
+def _schedules(history: History, config: Mapping[str, Any]) -> Section:
+    """Temperature and entropy weight as configured, entropy and undecided pairs as recorded."""
+    selection, iterations = config.get("selection") or {}, (config.get("training") or {}).get("iterations")
+    charts = []
+    for name, title in (("temperature", "temperature"), ("entropy", "entropy weight")):
+        start, end = selection.get(f"{name}_start"), selection.get(f"{name}_end")
+        if start is not None and end is not None and iterations:
+            values = [start + (end - start) * min(1.0, step / iterations) for step in history.steps]
+            charts.append(chart(title, history.steps, {title: (None, values)}))
+    for title, line in (("mean pair entropy, nats", history.entropy()), ("undecided pairs", history.undecided())):
+        charts.append(chart(title, history.steps, {title: (None, line)}, low=0))
+    return {"charts": charts}
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Section:
+    """Each metric of the choice inside the supernet beside the training prior's."""
+    rows = []
+    for task, entries in (metrics.get("tasks") or {}).items():
+        for name, entry in entries.items():
+            prior = ((metrics.get("prior") or {}).get(task) or {}).get(name)
+            better = None
+            if prior is not None:
+                gain = entry["value"] - prior["value"]
+                better = gain > 0 if entry["higher_is_better"] else gain < 0
+            row = {"task": task, "metric": name, "arrow": "↑" if entry["higher_is_better"] else "↓"}
+            rows.append(
+                row
+                | {"value": entry["value"], "prior": prior and prior["value"]}
+                | {"better": better, "primary": entry["primary"]}
+            )
+    return {"rows": rows, "split": metrics.get("split", "val")}
+
+
+def _comparison(found: Comparison, own: str | None) -> Section:
+    """The rows of `compare`, and a bar per model."""
+    reference, rows = found.reference, found.rows
+    shown = [row for row in rows if Path(row.run).resolve() != Path(reference.run).resolve()]
+    names = compare_command.labels(reference, rows)
+    summary, metrics, _ = compare_command.columns(reference, rows)
+    columns = {"model": names} | summary | metrics
+
+    def interval(row: ModelResult) -> tuple[float, float] | None:
+        if row.delta_m_interval is None and row.delta_m_std is not None:
+            return row.delta_m - row.delta_m_std, row.delta_m + row.delta_m_std
+        return row.delta_m_interval
+
+    points = zip(names[1:], summary["Delta_m % ↑"][1:], shown, strict=True)
+    return {
+        "header": [name.replace("\n", " ") for name in columns],
+        "rows": list(zip(*columns.values(), strict=True)),
+        "bars": bars([(name, text, row.delta_m, interval(row)) for name, text, row in points]),
+        "own": [own is not None and row.run == str(Path(own)) for row in shown],
+        "baseline": reference.model,
+        "whiskers": "95 % interval" if any(row.delta_m_interval for row in shown) else "standard deviation over seeds",
+        "remarks": remarks(found.baseline, found.models),
+    }
+
+
+def _resources(folder: Path, architecture: "Architecture", data_root: str | None) -> Section:
+    from analysis.costs import resources
+    from analysis.resources import cells
+    from analysis.settings import read_settings
+
+    settings = read_settings(folder / "config.yaml")
+    if data_root is not None:
+        settings = replace(settings, data=replace(settings.data, root=data_root))
+    pairs, parts = cells(resources(architecture, settings))
+    return {"pairs": pairs, "parts": parts, "height": settings.data.height, "width": settings.data.width}
+
+
+def _importance(run: ModelRun, baseline: str | None, data_root: str | None) -> Section:
+    """Of the first seed."""
+    from analysis.importance import describe, measure
+
+    found = measure(run.seeds[0].folder, baseline, data_root=data_root)
+    largest = max(max(abs(found.mean(pair)) for pair in found.blocks), 1e-9)
+    cells = {pair: (found.text(pair), found.mean(pair) / largest) for pair in found.blocks}
+    return {"tasks": found.tasks, "cells": cells, "blocks": found.blocks, "text": describe(found)}
+
+
+def _pictures(found: ModelRun | None, models: Sequence[ModelRun], count: int, data_root: str | None) -> Section | None:
+    """Predictions of the found network and of the multi-task baseline, from their first seeds."""
+    shown = {"found": found} if found is not None else {}
+    shown |= {model.name: model for model in models if model.name == "multi_task"}
+    if not shown or count < 1:
+        return None
+    from analysis.pictures import pictures
+
+    networks = {name: load_network(model.seeds[0].folder, data_root) for name, model in shown.items()}
+    return {"images": pictures(networks, count), "names": ["label", *networks]}

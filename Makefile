@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 RUNS ?= runs
+DEMO := --config configs/demo.yaml
 
 .PHONY: install demo test lint benchmark clean
 
@@ -13,9 +14,17 @@ $(READY): requirements.txt
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $(READY)
 
-# searches on the built-in scenes, in minutes on a CPU; called again, it goes on where it stopped
+# searches on the built-in scenes, retrains what was found and its controls, compares them and writes a report;
+# called again, it goes on where it stopped
 demo: $(READY)
-	$(BIN)/python search.py --config configs/demo.yaml --output $(RUNS)/demo --resume
+	$(BIN)/python search.py $(DEMO) --output $(RUNS)/demo --resume
+	$(BIN)/python retrain.py $(DEMO) --architecture $(RUNS)/demo/architecture.yaml --output $(RUNS)/demo_found --resume
+	$(BIN)/python retrain.py $(DEMO) --baseline multi_task --output $(RUNS)/demo_multi_task --resume
+	$(BIN)/python retrain.py $(DEMO) --baseline single_task --output $(RUNS)/demo_single_task --resume
+	$(BIN)/python -m analysis report $(RUNS)/demo --found $(RUNS)/demo_found --baseline $(RUNS)/demo_single_task \
+		--models $(RUNS)/demo_multi_task --output $(RUNS)/demo/report.html
+	$(BIN)/python -m analysis compare --baseline $(RUNS)/demo_single_task $(RUNS)/demo_multi_task $(RUNS)/demo_found
+	@echo "report: $(RUNS)/demo/report.html"
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2

@@ -14,9 +14,10 @@ class Progress:
     def __init__(self, total: int, start: int = 0, label: str = ""):
         self.total, self.start, self.label = total, start, label
         self.began = time.monotonic()
-        self.bar = (
-            tqdm(total=total, initial=start, desc=label, unit="step", leave=True) if sys.stderr.isatty() else None
-        )
+        self.bar: tqdm | None = None
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns  # 80 where a terminal does not tell
+            self.bar = tqdm(total=total, initial=start, desc=label or None, unit="step", ncols=width)
 
     def advance(self) -> None:
         if self.bar is not None:

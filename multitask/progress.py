@@ -16,8 +16,8 @@ class Progress:
         self.began = time.monotonic()
         self.bar: tqdm | None = None
         if sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns  # 80 where a terminal does not tell
-            self.bar = tqdm(total=total, initial=start, desc=label or None, unit="step", ncols=width)
+            columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not tell
+            self.bar = tqdm(total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows)
 
     def advance(self) -> None:
         if self.bar is not None:

@@ -272,3 +272,16 @@ def test_help_explains_every_key():
             # the key's own entry: its text, its type and its default
             entry = done.stdout.split(f"\n  --{group}.{key} ")[1].split("\n  --")[0]
             assert "type:" in entry and "default:" in entry and len(entry.split("(type")[0].split()) > 2, entry
+
+
+def test_mixed_precision_runs_and_stays_near_full_precision(run, tmp_path):
+    folder, _ = run
+    done = search("--output", tmp_path / "run", "--precision=bf16")
+    assert done.returncode == 0, done.stderr
+    logits = [
+        torch.load(path / "checkpoints/last.pt", weights_only=True)["network"] for path in (folder, tmp_path / "run")
+    ]
+    key = "exchange.selection.logits"
+    assert logits[1][key].dtype == torch.float32
+    assert (logits[0][key] - logits[1][key]).abs().max() < 8 * 2 * 0.02  # eight steps of Adam, at most one rate each
+    assert torch.isfinite(logits[1][key]).all()

@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--architecture", metavar="FILE", help="architecture.yaml of a search")
     parser.add_argument("--baseline", metavar="NAME", help="single_task, multi_task, uniform:BLOCK or random")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one network per seed")
+    parser.add_argument("--seeds", type=int, nargs="+", help="one network per seed; by default the configuration's")
     parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
     config, options = parse_config(parser, Config, arguments)
     if (options.architecture is None) == (options.baseline is None):
@@ -30,18 +30,19 @@ def run(arguments: Sequence[str]) -> None:
     if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
     check_training(config.training)
+    seeds = [config.seed] if options.seeds is None else options.seeds
     source = open_source(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     fabric = Hardware(config.device, config.precision).fabric()
     recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
     if options.architecture is not None:
         model = found(options.architecture, tuple(source.tasks))
-        retrain(lambda seed: model, source, space, recipe, options.seeds, options.output, options.resume)
+        retrain(lambda seed: model, source, space, recipe, seeds, options.output, options.resume)
     else:
         baseline(options.baseline, space, 0)  # a wrong name ends here, before anything is written
         retrain(
             lambda seed: baseline(options.baseline, space, seed),
-            source, space, recipe, options.seeds, options.output, options.resume,
+            source, space, recipe, seeds, options.output, options.resume,
         )  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 import difflib
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -16,9 +19,11 @@ from multitask.interruption import Interrupted
 
 
 def exit_code(command: Callable[[], None], bad_input: tuple[type[Exception], ...]) -> int:
-    """Runs a command: 0 done; 2 bad input, in one line on stderr; 130 interrupted."""
+    """Runs a command: 0 done; 2 bad input, in one line on stderr; 130 interrupted by Ctrl-C or SIGTERM."""
     # libraries' remarks about each other are nothing that a user can act on
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(lightning|torch)")
+    in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
+    former = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
     try:
         command()
         return 0
@@ -31,9 +36,16 @@ def exit_code(command: Callable[[], None], bad_input: tuple[type[Exception], ...
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has left
+    except BrokenPipeError:  # the reader of our output has left, and the work may not be done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
+    finally:
+        if former is not None:
+            signal.signal(signal.SIGTERM, former)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def config_parser(config: type, program: str, description: str) -> ArgumentParser:

@@ -24,6 +24,12 @@ def multiply_adds(network: nn.Module, height: int, width: int) -> int:
     return counter.get_total_flops() // 2
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts the GPU's count anew; a process's own peak cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: of the GPU's allocations where there is one, else of this process."""
     if device.type == "cuda":

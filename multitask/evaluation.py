@@ -33,7 +33,7 @@ def evaluate_prior(train: Dataset, other: Dataset, tasks: Mapping[str, Task], li
     """Metrics of predicting each pixel's best constant, learned from at most `limit` training images."""
     labels: dict[str, list[Tensor]] = {name: [] for name in tasks}
     masks: dict[str, list[Tensor]] = {name: [] for name in tasks}
-    step = max(1, len(train) // limit)
+    step = -(-len(train) // limit)
     for i in range(0, len(train), step):
         sample = train[i]
         for name in tasks:

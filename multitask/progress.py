@@ -36,11 +36,6 @@ class Progress:
         )
         sys.stdout.flush()
 
-    def note(self, text: str) -> None:
-        """A line of its own that does not break the bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
-
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()

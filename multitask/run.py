@@ -34,8 +34,11 @@ class Run:
             difference = first_difference(yaml.safe_load(stored.read_text()), yaml.safe_load(text))
             if difference:
                 raise InputError(f"--resume in '{self.folder}': {difference}; expected the configuration it began with")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.write_text("config.yaml", text)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write_text("config.yaml", text)
+        except OSError as error:
+            raise InputError(f"--output '{self.folder}' cannot be written: {error.strerror}") from error
 
     def path(self, name: str) -> Path:
         return self.folder / name

@@ -78,7 +78,8 @@ class TrainingSettings:
         auxiliary_weight: weight of the auxiliary predictions' losses, relative to their tasks'.
         log_every: steps between log lines.
         checkpoint_every: steps between checkpoints.
-        validate_every: steps between validations; 0 validates only at the end.
+        validate_every: steps between validations of a retraining, the best of which is reported; 0 validates only at
+            the end. A search validates at its end.
     """
 
     iterations: int = 40000

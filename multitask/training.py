@@ -1,6 +1,7 @@
 """The one training loop, for the search and for retraining."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Hardware:
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device is cuda, but torch sees no GPU: expected auto or cpu")
         accelerator = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may differ between runs
         torch.use_deterministic_algorithms(True, warn_only=True)
         return Fabric(accelerator=accelerator, devices=1, precision=PRECISIONS[self.precision])  # type: ignore[arg-type]
 
@@ -94,6 +96,11 @@ def check_training(settings: TrainingSettings) -> None:
     for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
         if getattr(settings, name) < 1:
             raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 1")
+    for name in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
+        if not getattr(settings, name) >= 0:
+            raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 0")
+    if settings.clip_norm is not None and not settings.clip_norm > 0:
+        raise InputError(f"training.clip_norm is {settings.clip_norm}: expected a positive number or null")
     if settings.batch_size < 2:
         # statistics of batch normalisation over one image's regions are not defined
         raise InputError("training.batch_size is 1: expected at least 2")
@@ -107,7 +114,8 @@ class Training:
     """Trains a network on a source, or on some of its tasks, resumably.
 
     Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
-    from the seed and the step. Resuming therefore equals never having stopped.
+    from the seed and the step. On a CPU, resuming therefore equals never having stopped; on a GPU it does so as far as
+    its kernels are deterministic.
     """
 
     def __init__(
@@ -190,10 +198,12 @@ class Training:
                         self._log(writer, progress, figures, pace)
                         sums, since = {}, (now, self.step)
                     if score is not None and (last or (s.validate_every and self.step % s.validate_every == 0)):
+                        before = time.monotonic()
                         self._keep_best(score, writer)
+                        began += time.monotonic() - before  # not training
                     if self.step % s.checkpoint_every == 0 or last or interruption.requested:
                         self.run.save_checkpoint(self.state_dict())
-                    if interruption.requested and not last:
+                    if interruption.requested:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
         finally:
             progress.close()

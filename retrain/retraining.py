@@ -1,5 +1,6 @@
 """Trains a model from scratch over several seeds and reports it on the test split, once."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,8 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
-from multitask.cost import multiply_adds, parameter_count, peak_memory
+from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import Source
 from multitask.errors import InputError
 from multitask.evaluation import Values, describe, table
@@ -40,7 +40,8 @@ def retrain(
 ) -> None:  # fmt: skip
     """Trains `model_of(seed)` for each seed into output/seed_K; with `resume`, finished seeds are skipped.
 
-    Raises InputError if a seed's folder is in use and `resume` was not asked for, before anything is trained.
+    Raises InputError, before anything is written, if a seed's folder is in use and `resume` was not asked for, if the
+    output holds another model or another kind of run, or if the model cannot be built.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
@@ -50,8 +51,33 @@ def retrain(
             raise InputError(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
+    _check_output(Path(output), model_of)
+    loss_weights(source.tasks, recipe.loss_weights)
+    build_network(model_of(seeds[0]), recipe.network, space, source.tasks)
     for seed, folder in folders.items():
         _retrain_seed(model_of(seed), source, space, recipe, seed, folder, resume)
+
+
+def _identity(model: Model) -> dict[str, Any]:
+    """What model.json holds, so that a resumed or a later seed is of the same model."""
+    exchanges = None
+    if model.architecture is not None:
+        exchanges = {f"{t} <- {s}": name for (t, s), name in sorted(model.architecture.exchanges.items())}
+    return {"model": model.name, "exchanges": exchanges}
+
+
+def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
+    if (output / "config.yaml").is_file():
+        raise InputError(f"--output '{output}' holds a search: expected a folder for retraining")
+    for path in sorted(output.glob("seed_*/model.json")):
+        held = json.loads(path.read_text())
+        wanted = _identity(model_of(int(path.parent.name.removeprefix("seed_"))))
+        if held["model"] != wanted["model"]:
+            raise InputError(
+                f"--output '{output}' holds {held['model']}: expected another folder for {wanted['model']}"
+            )
+        if held != wanted:
+            raise InputError(f"--output '{output}' holds another architecture: expected another folder for this one")
 
 
 def _retrain_seed(
@@ -61,6 +87,7 @@ def _retrain_seed(
     if run.finished:
         print(f"{folder} is finished")
         return
+    run.write_json("model.json", _identity(model))
     if model.architecture is not None:
         model.architecture.save(run.path("architecture.yaml"))
     groups = [[name] for name in source.tasks] if model.separate else [list(source.tasks)]
@@ -85,7 +112,7 @@ def _retrain_seed(
             "parameters": total["parameters"],
             "multiply_adds": total["multiply_adds"],
             "train_seconds": total["train_seconds"],
-            "peak_memory_bytes": peak_memory(recipe.fabric.device),
+            "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
         },
     )
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
@@ -100,6 +127,7 @@ def _train(
     if done is not None:
         return done
     torch.manual_seed(seed)
+    reset_peak_memory(recipe.fabric.device)
     tasks = {name: source.tasks[name] for name in names}
     network = build_network(model, recipe.network, space, tasks)
     training = Training(
@@ -117,26 +145,25 @@ def _train(
     )
     training.fit(lambda values: score(values, tasks))
     last = training.validate("test")
-    best, validation = _best_values(training, network)
+    best_step = training.best[1] if training.best else training.step
+    best = last
+    if best_step != training.step:
+        checkpoint = run.load_checkpoint("best")
+        assert checkpoint is not None  # written when best_step was set
+        network.load_state_dict(checkpoint["network"])
+        best = training.validate("test")
     figures = {
         "best": best,
         "last": last,
-        "validation": validation,
-        "best_step": training.best[1] if training.best else training.step,
+        "validation": training.validate("val"),
+        "best_step": best_step,
         "parameters": parameter_count(network),
         "multiply_adds": multiply_adds(network, recipe.data.height, recipe.data.width),
         "train_seconds": training.seconds,
+        "peak_memory_bytes": peak_memory(recipe.fabric.device),
     }
     run.save_checkpoint(figures, "figures")
     return figures
-
-
-def _best_values(training: Training, network: nn.Module) -> tuple[Values, Values]:
-    """Test and validation values of the weights that were best on validation."""
-    best = training.run.load_checkpoint("best")
-    if best is not None:
-        network.load_state_dict(best["network"])
-    return training.validate("test"), training.validate("val")
 
 
 def score(values: Values, tasks: dict[str, Task]) -> float:

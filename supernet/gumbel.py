@@ -16,6 +16,8 @@ from supernet.selection import linear_schedule
 from supernet.settings import SearchSettings, SelectionSettings
 from supernet.supernet import Supernet
 
+REFRESH_EVERY = 10  # steps between looks at which pairs are decided, each of which waits for a GPU
+
 
 class GumbelSearch(Companion):
     """Anneals temperature and entropy weight, updates the logits by Adam, fixes decided pairs, records the choice."""
@@ -29,10 +31,10 @@ class GumbelSearch(Companion):
         self.record: SelectionRecord | None = None
 
     def begin(self, run: Run, step: int) -> None:
-        self.selection.refresh()
         self._schedule(step)
         self.record = SelectionRecord(run.path("selection.csv"), self.selection.space, step)
-        self._add_record(step)
+        if step % self.every == 0:  # otherwise a resumed record would have a row more
+            self._add_record(step)
 
     def before_step(self, step: int) -> None:
         self._schedule(step)
@@ -48,8 +50,9 @@ class GumbelSearch(Companion):
         self.optimizer.step()
         self.selection.fix_decided(self.settings.fix_gap)
         self._schedule(done)
-        if done % self.every == 0 or done == self.iterations:
+        if done % REFRESH_EVERY == 0 or done == self.iterations:
             self.selection.refresh()
+        if done % self.every == 0 or done == self.iterations:
             self._add_record(done)
 
     def figures(self) -> dict[str, float]:
@@ -63,11 +66,16 @@ class GumbelSearch(Companion):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "generator": self.supernet.generator.get_state()}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.supernet.generator.get_state(),
+            "known": self.selection.known,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.supernet.generator.set_state(state["generator"])
+        self.selection.known = state["known"]
 
     def _schedule(self, step: int) -> None:
         s = self.settings

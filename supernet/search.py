@@ -121,5 +121,13 @@ def _check_settings(config: Config) -> None:
     for name in ("temperature_start", "temperature_end", "learning_rate"):
         if not getattr(selection, name) > 0:
             raise InputError(f"selection.{name} is {getattr(selection, name)}: expected a positive number")
+    search: Any = config.search
+    for name in ("record_every", "recalibration_batches"):
+        if getattr(search, name) < 0:
+            raise InputError(f"search.{name} is {getattr(search, name)}: expected at least 0")
+    if search.clip_norm is not None and not search.clip_norm > 0:
+        raise InputError(f"search.clip_norm is {search.clip_norm}: expected a positive number or null")
+    if config.seed < 0:
+        raise InputError(f"seed is {config.seed}: expected at least 0")
     if not 0 < selection.fix_gap <= 1:
         raise InputError(f"selection.fix_gap is {selection.fix_gap}: expected a probability above 0, at most 1")

@@ -29,7 +29,7 @@ class Selection(nn.Module):
         self.register_buffer("legal", legal)
         only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
         self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
-        self._fixed: list[int] = only.tolist()  # on the host, where asking need not wait for a GPU; see refresh
+        self.known: list[int] = only.tolist()  # `fixed` on the host, where asking need not wait for a GPU; see refresh
 
     def masked_logits(self) -> Tensor:
         """fp32, minus infinity where a block is not legal."""
@@ -77,19 +77,23 @@ class Selection(nn.Module):
         self.fixed.copy_(torch.where(decided, self.choices(), self.fixed))
 
     def refresh(self) -> None:
-        """Reads back which pairs are decided; until then `active` computes more than it must, never less."""
-        self._fixed = self.fixed.tolist()
+        """Reads back which pairs are decided; until then `active` computes more than it must, never less.
+
+        How often this is asked is part of a search: a target whose pairs are all decided for none stops hearing the
+        fusing norm's offset at the next refresh.
+        """
+        self.known = self.fixed.tolist()
 
     def undecided(self) -> int:
         """Open pairs, as of the last refresh."""
-        return self._fixed.count(OPEN)
+        return self.known.count(OPEN)
 
     def active(self, everything: bool) -> dict[str, list[int]]:
         """{block: the pairs on which it must be computed}: open pairs all their legal blocks, decided ones the chosen.
 
         Without `everything`, the chosen blocks only.
         """
-        choices = self._fixed if everything else self.choices().tolist()
+        choices = self.known if everything else self.choices().tolist()
         active: dict[str, list[int]] = {name: [] for name in self.space.blocks}
         for i, pair in enumerate(self.space.pairs):
             names = self.space.legal(pair) if choices[i] == OPEN else (self.space.blocks[choices[i]],)

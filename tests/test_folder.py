@@ -119,6 +119,17 @@ def test_bad_settings_are_one_clear_line(root, changes, message):
     assert "\n" not in str(caught.value)
 
 
+def test_ids_may_hold_spaces_and_check_data_goes_on_after_a_missing_list(root):
+    for task in ("images", *TASKS):
+        old = next((root / task).glob("train_0.*"))
+        old.rename(old.with_name(old.name.replace("train_0", "view 0")))
+    (root / "splits/train.txt").write_text("view 0\n\ntrain_1\n")
+    (root / "splits/val.txt").unlink()
+    (root / "edge/test_1.png").unlink()
+    found = check_data(settings(root))
+    assert len(found) == 2 and "val.txt" in found[0] and "test_1.png" in found[1]
+
+
 def test_missing_split_and_missing_class_list(root):
     (root / "splits" / "val.txt").unlink()
     with pytest.raises(InputError, match=r"val\.txt: no such file"):

@@ -26,7 +26,7 @@ DATA = DataSettings(height=32, width=48, train_images=6, validation_images=3, wo
 CPU = torch.device("cpu")
 
 
-def training(tmp_path, name="run", resume=False, **changes):
+def training(tmp_path, name="run", resume=False, only=None, **changes):
     torch.manual_seed(0)
     source = open_source(DATA)
     network = MultiTaskNetwork(SMALL, source.tasks)
@@ -35,7 +35,8 @@ def training(tmp_path, name="run", resume=False, **changes):
     )
     run = Run(tmp_path / name, {"seed": 0}, resume)
     weights = loss_weights(source.tasks, LossWeightSettings())
-    return Training(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0)
+    only = None if only is None else {name: source.tasks[name] for name in only}
+    return Training(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0, tasks=only)
 
 
 def test_network_shapes_and_heads():
@@ -121,6 +122,10 @@ def test_workers_hand_out_the_same_images_and_leave_the_global_generator_alone()
         assert torch.equal(none["image"], one["image"])
         assert torch.equal(none["labels"]["depth"], one["labels"]["depth"])
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_very_large_seed_orders_too():
+    assert list(StepOrder(7, 2, seed=2**60, start=0, stop=3)) == list(StepOrder(7, 2, seed=2**60, start=0, stop=3))
 
 
 def test_learning_rate_follows_the_poly_rule(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_learner import DATA, training
+from test_learner import training
 from test_search import SHORT
 
 from multitask.errors import InputError
@@ -166,13 +166,15 @@ def test_score_is_delta_m_to_first_order():
 
 def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
     whole = training(tmp_path, "all")
-    alone = training(tmp_path, "one")
-    alone.tasks = {"depth": alone.tasks["depth"]}
+    alone = training(tmp_path, "one", only=["depth"])
+    assert list(alone.tasks) == ["depth"]
     sample = {
         k: v for k, v in torch.utils.data.default_collate([whole.source.splits["train"][i] for i in (0, 1)]).items()
     }
+    # crops are judged by semseg, which only one of the two learns
+    sample["labels"]["semseg"][:, :, :, 8:] = 0
     one, two = (run.augment(sample, torch.device("cpu")) for run in (whole, alone))
-    assert torch.equal(one.image, two.image) and DATA.tasks == ["semseg", "depth"]
+    assert torch.equal(one.image, two.image)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,9 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
         (["--baseline", "multi_task", "--seeds", "one"], ["seeds", "one"]),
         (["--architecture", "nowhere.yaml"], ["nowhere.yaml"]),
         ([], ["--architecture FILE or --baseline NAME"]),
+        (["--baseline", "multi_task", "--network.backbone=resnet20"], ["nearest: 'resnet"]),
+        (["--baseline", "multi_task", "--network.channels=1"], ["network.channels"]),
+        (["--baseline", "multi_task", "--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
         (["--baseline", "random", "--architecture", "x"], ["either"]),
     ],
 )
@@ -216,3 +221,29 @@ def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
 def test_loading_from_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(InputError, match=r"is no run: expected a config\.yaml"):
         load_trained(tmp_path)
+
+
+def test_a_run_is_of_one_model(architecture, tmp_path):
+    assert retrain("--baseline", "multi_task", "--output", tmp_path / "run")[0] == 0
+    for arguments in (["--baseline", "single_task", "--seeds", 1], ["--architecture", architecture, "--resume"]):
+        code, _, errors = retrain("--output", tmp_path / "run", *arguments)
+        assert code == 2 and "holds multi_task: expected another folder" in errors, errors
+    assert not (tmp_path / "run/seed_1").exists()
+    assert retrain("--architecture", architecture, "--output", tmp_path / "found")[0] == 0
+    other = Architecture.load(architecture)
+    other.exchanges["depth", "depth"] = "local"
+    other.save(tmp_path / "other.yaml")
+    code, _, errors = retrain("--architecture", tmp_path / "other.yaml", "--output", tmp_path / "found", "--resume")
+    assert code == 2 and "holds another architecture" in errors, errors
+    assert Architecture.load(tmp_path / "found/seed_0/architecture.yaml") == Architecture.load(architecture)
+
+
+def test_without_seeds_the_configurations_seed_is_taken(tmp_path):
+    assert retrain("--baseline", "multi_task", "--output", tmp_path / "run", "--seed=4")[0] == 0
+    assert metrics(tmp_path / "run/seed_4")["seed"] == 4
+
+
+def test_an_output_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, errors = retrain("--baseline", "multi_task", "--output", tmp_path / "file")
+    assert code == 2 and "cannot be written" in errors and len(errors.splitlines()) == 1

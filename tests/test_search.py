@@ -63,7 +63,9 @@ def process(*arguments, **environment):
     """Starts the command as its own process."""
     line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, *map(str, arguments)]
     env = {**os.environ, **environment}
-    return subprocess.Popen(line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a session of its own, so that a signal can be sent to the whole group as a terminal or a scheduler does
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +135,10 @@ def test_same_seed_same_files_under_another_hash_seed(run, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, number):
+    """Also between two records, with pairs decided on the way, and with data workers that get the signal too."""
     # SIGKILL leaves the last periodic checkpoint, and rows of selection.csv beyond it
-    extra = ["--output", tmp_path / "run", "--training.checkpoint_every=100"]
-    if number == signal.SIGKILL:
-        extra[-1] = "--training.checkpoint_every=3"
+    extra = ["--output", tmp_path / "run", "--training.iterations=30", "--data.workers=1", "--search.record_every=4"]
+    extra += ["--selection.learning_rate=0.4", f"--training.checkpoint_every={5 if number == signal.SIGKILL else 100}"]
     # the reference must have the same configuration, which is part of the architecture's provenance
     whole = tmp_path / "whole"
     assert search("--output", whole, *extra[2:]).returncode == 0
@@ -144,16 +146,18 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, number):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and running.poll() is None:
         selection = tmp_path / "run" / "selection.csv"
-        if selection.is_file() and any(int(row["step"]) >= 4 for row in rows(tmp_path / "run")):
+        if selection.is_file() and any(int(row["step"]) >= 12 for row in rows(tmp_path / "run")):
             break
         time.sleep(0.01)
-    running.send_signal(number)
+    os.killpg(running.pid, number)
     _, errors = running.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors
     assert not (tmp_path / "run" / "metrics.json").exists()
     done = search(*extra, "--resume")
     assert done.returncode == 0, done.stderr
+    final = [row for row in rows(whole) if row["step"] == "30"]
+    assert any(float(row["probability"]) == 1 for row in final), "no pair was decided"
     for name in ("architecture.yaml", "selection.csv", "config.yaml"):
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
     values = [json.loads((path / "metrics.json").read_text())["tasks"] for path in (tmp_path / "run", whole)]
@@ -212,6 +216,12 @@ def test_a_block_of_ones_own_joins_the_space(tmp_path, monkeypatch):
         (["--training.optimizer=adma"], ["nearest: 'adamw'"]),
         (["--network.backbone=resnet20"], ["nearest: 'resnet"]),
         (["--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
+        (["--data.workers=-1"], ["data.workers"]),
+        (["--data.edge_positive_weight=2"], ["data.edge_positive_weight"]),
+        (["--training.weight_decay=-1"], ["training.weight_decay"]),
+        (["--search.clip_norm=0"], ["search.clip_norm"]),
+        (["--search.record_every=-1"], ["search.record_every"]),
+        (["--seed=-1"], ["seed is -1"]),
         (["--selection.fix_gap=0"], ["selection.fix_gap"]),
         (["--space.aggregator=atcr"], ["nearest: 'atrc'"]),
     ],

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from multitask.data.folder import SPLITS, Folder, class_count
+from multitask.data.folder import SPLITS, Folder, check_root, class_count
 from multitask.data.samples import Batch, Dataset, Sample, Source
 from multitask.data.scenes import CLASSES, Scenes
 from multitask.errors import InputError, unknown
 from multitask.settings import DataSettings
-from multitask.tasks import build_tasks
+from multitask.tasks import Task, build_tasks
 
 
 def _scenes(data: DataSettings) -> Source:
@@ -22,11 +22,15 @@ def _scenes(data: DataSettings) -> Source:
     return Source("scenes", tasks, splits)
 
 
-def _folder(data: DataSettings) -> Source:
+def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
     if data.root is None:
         raise InputError("data.name is folder but data.root is not given: expected the folder of your data")
-    root = Path(data.root)
-    tasks = build_tasks(data.tasks, data, class_count(root, data.classes) if "semseg" in data.tasks else 0)
+    root = check_root(Path(data.root))
+    return root, build_tasks(data.tasks, data, class_count(root, data.classes) if "semseg" in data.tasks else 0)
+
+
+def _folder(data: DataSettings) -> Source:
+    root, tasks = _folder_tasks(data)
     splits = {split: Folder(root, split, data.height, data.width, tasks) for split in SPLITS}
     return Source(root.resolve().name, tasks, splits)
 
@@ -34,8 +38,8 @@ def _folder(data: DataSettings) -> Source:
 DATASETS: dict[str, Callable[[DataSettings], Source]] = {"scenes": _scenes, "folder": _folder}
 
 
-def open_source(data: DataSettings) -> Source:
-    """The dataset that the settings name. Raises InputError where they do not fit."""
+def check_settings(data: DataSettings) -> None:
+    """Raises InputError for settings that no dataset can follow."""
     if data.name not in DATASETS:
         raise unknown("dataset", data.name, DATASETS)
     if min(data.height, data.width) < 32:
@@ -45,13 +49,33 @@ def open_source(data: DataSettings) -> Source:
         raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")
     if data.empty_classes not in ("zero", "skip"):
         raise unknown("data.empty_classes", data.empty_classes, ("zero", "skip"))
+    if data.workers < 0:
+        raise InputError(f"data.workers is {data.workers}: expected at least 0")
+    if not 0 <= data.edge_positive_weight <= 1:
+        raise InputError(f"data.edge_positive_weight is {data.edge_positive_weight}: expected 0 to 1")
+    if not data.edge_tolerance >= 0:
+        raise InputError(f"data.edge_tolerance is {data.edge_tolerance}: expected at least 0")
+
+
+def open_source(data: DataSettings) -> Source:
+    """The dataset that the settings name. Raises InputError where they do not fit."""
+    check_settings(data)
     return DATASETS[data.name](data)
 
 
 def check_data(data: DataSettings) -> list[str]:
     """Every missing or malformed file of the dataset, a line each; scenes have no files."""
-    source = open_source(data)
-    return [line for dataset in source.splits.values() if isinstance(dataset, Folder) for line in dataset.problems()]
+    check_settings(data)
+    if data.name != "folder":
+        return []
+    root, tasks = _folder_tasks(data)
+    problems = []
+    for split in SPLITS:
+        try:
+            problems += Folder(root, split, data.height, data.width, tasks).problems()
+        except InputError as error:  # the split's list itself
+            problems.append(str(error))
+    return problems
 
 
 __all__ = ["DATASETS", "Batch", "Dataset", "Sample", "Source", "check_data", "open_source"]

@@ -111,7 +111,10 @@ def read_split(root: Path, split: str) -> list[str]:
     path = root / "splits" / f"{split}.txt"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected one ID a line; {SOURCE_HINT}")
-    ids = path.read_text().split()
+    try:
+        ids = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a text file, expected one ID a line") from error
     if not ids:
         raise InputError(f"{path}: is empty, expected one ID a line")
     return ids
@@ -120,9 +123,14 @@ def read_split(root: Path, split: str) -> list[str]:
 def class_count(root: Path, configured: int | None) -> int:
     """The number of semantic classes: as configured, or as meta.json lists them."""
     if configured is not None:
+        if configured < 1:
+            raise InputError(f"data.classes is {configured}: expected at least 1")
         return configured
     path = check_root(root) / "meta.json"
     try:
-        return len(json.loads(path.read_text())["semseg"]["classes"])
+        count = len(json.loads(path.read_text())["semseg"]["classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no list of semseg classes; expected one there, or data.classes") from error
+    if not count:
+        raise InputError(f"{path}: its list of semseg classes is empty")
+    return count

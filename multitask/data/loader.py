@@ -28,16 +28,16 @@ class StepOrder(Sampler[list[int]]):
             for position in range(step * self.batch_size, (step + 1) * self.batch_size):
                 if position // self.count != epoch:
                     epoch = position // self.count
-                    generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+                    generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
                     order = torch.randperm(self.count, generator=generator).tolist()
                 images.append(order[position % self.count])
             yield images
 
 
 def _quiet_worker(_: int) -> None:
-    """Leaves Ctrl-C to the training process, which then stops its workers."""
+    """Leaves signals to the training process, which then stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def training_loader(

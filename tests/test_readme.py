@@ -74,14 +74,15 @@ def test_the_way_to_delta_m(tmp_path, monkeypatch, capsys):
             assert search_main([*arguments, *TINY]) == 0
         elif line[1] == "retrain.py":
             assert retrain_main([*arguments, *TINY]) == 0
-        elif line[1:4] == ["-m", "analysis", "compare"]:
+        elif line[1:3] == ["-m", "analysis"] and len(line) > 4:
             analysis_main(line[3:])
         else:
             continue
         ran.append(line[1])
-    assert ran == ["search.py", "retrain.py", "retrain.py", "retrain.py", "-m"]
+    assert ran == ["search.py", "retrain.py", "retrain.py", "retrain.py", "-m", "-m"]
     printed = capsys.readouterr().out
     assert "found" in printed and "multi_task" in printed
+    assert "</html>" in (tmp_path / "runs/demo/report.html").read_text()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -107,3 +108,9 @@ def test_make_targets_exist():
     for target in re.findall(r"`?make (\w+)`?", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_nothing_is_left_to_fill_in_and_no_link_is_dead():
+    assert not re.findall(r"\b[A-Z]{3,}_[A-Z]{3,}\b", README)
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -150,10 +150,11 @@ def run(arguments: argparse.Namespace) -> None:
     print(FORMATS[arguments.format](found))
     if folder is not None:
         from analysis.figures import heat_map  # loads matplotlib
+        from search_spaces.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "importance.csv").write_text(as_csv(found) + "\n")
-        (folder / "importance.json").write_text(as_json(found) + "\n")
+        write_atomic(folder / "importance.csv", as_csv(found) + "\n")
+        write_atomic(folder / "importance.json", as_json(found) + "\n")
         values = [[found.mean((target, source)) for source in found.tasks] for target in found.tasks]
         title = "drop of Delta_m in points\nwhen the source is shuffled"
         heat_map(values, _texts(found, "\n"), found.tasks, folder / "importance.png", title)

@@ -62,9 +62,10 @@ def run(arguments: argparse.Namespace) -> None:
     print(FORMATS[arguments.format](list(found), shares))
     if folder is not None:
         from analysis.figures import stacked_bars  # loads matplotlib
+        from search_spaces.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "proportions.csv").write_text(as_csv(list(found), shares) + "\n")
+        write_atomic(folder / "proportions.csv", as_csv(list(found), shares) + "\n")
         bars = {target: shares.shares(target=target) for target in tasks} | {"all": shares.shares()}
         stacked_bars(bars, folder / "proportions.png", f"blocks by target; architectures: {len(found)}")
 

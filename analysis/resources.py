@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
     }
     print(FORMATS[arguments.format](found))
     if folder is not None:
+        from search_spaces.files import write_atomic  # loads torch
+
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "resources.csv").write_text(as_csv(found) + "\n")
+        write_atomic(folder / "resources.csv", as_csv(found) + "\n")
         if comparison is not None:
             _draw(comparison, folder / "delta_m_by_cost.png")
 

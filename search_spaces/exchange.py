@@ -66,6 +66,11 @@ class Exchange(nn.Module):
             if self.normalize:
                 self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)
 
+        needed = {
+            t for name, served in self.served.items() for i in served for t in regions_needed(name, self.pairs[i])
+        }
+        self._region_tasks = tuple(task for task in self.tasks if task in needed)
+
         with_message = {i for served in self.served.values() for i in served}
         self.sources = {
             target: tuple(s for s in self.tasks if self.pairs.index((target, s)) in with_message)
@@ -76,10 +81,7 @@ class Exchange(nn.Module):
 
     def region_tasks(self) -> tuple[str, ...]:
         """The tasks whose label regions some block reads; `forward` needs their regions."""
-        needed = {
-            t for name, served in self.served.items() for i in served for t in regions_needed(name, self.pairs[i])
-        }
-        return tuple(task for task in self.tasks if task in needed)
+        return self._region_tasks
 
     def forward(
         self,

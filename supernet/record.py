@@ -1,9 +1,11 @@
 """selection.csv: how each pair's choice moved during a search."""
 
 import csv
+import io
 from pathlib import Path
 
 from search_spaces import SearchSpace
+from search_spaces.files import write_atomic
 
 COLUMNS = ("step", "target", "source", "block", "probability")
 
@@ -19,10 +21,9 @@ class SelectionRecord:
                 rows = list(csv.reader(file))[1:]
             kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
         self.last = int(kept[-1][0]) if kept else -1
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept])
-        temporary.replace(path)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept])
+        write_atomic(path, text.getvalue())
 
     def add(self, step: int, probabilities: list[list[float]]) -> None:
         """probabilities: (pairs, blocks), in the order of the space."""

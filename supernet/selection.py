@@ -24,8 +24,9 @@ class Selection(nn.Module):
     def __init__(self, space: SearchSpace):
         super().__init__()
         self.space = space
+        self.candidates = [space.legal(pair) for pair in space.pairs]  # asked at every step
         self.logits = nn.Parameter(torch.zeros(len(space.pairs), len(space.blocks)))
-        legal = torch.tensor([[name in space.legal(pair) for name in space.blocks] for pair in space.pairs])
+        legal = torch.tensor([[name in names for name in space.blocks] for names in self.candidates])
         self.register_buffer("legal", legal)
         only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
         self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
@@ -95,8 +96,8 @@ class Selection(nn.Module):
         """
         choices = self.known if everything else self.choices().tolist()
         active: dict[str, list[int]] = {name: [] for name in self.space.blocks}
-        for i, pair in enumerate(self.space.pairs):
-            names = self.space.legal(pair) if choices[i] == OPEN else (self.space.blocks[choices[i]],)
+        for i, legal in enumerate(self.candidates):
+            names = legal if choices[i] == OPEN else (self.space.blocks[choices[i]],)
             for name in names:
                 active[name].append(i)
         return active

@@ -11,6 +11,7 @@ from pathlib import Path
 import naive
 import pytest
 import torch
+from test_architecture import fails
 from torch import Tensor, nn
 
 from search_spaces import BLOCKS, SPACES, Architecture, Exchange, SearchSpace, SpaceError
@@ -592,15 +593,6 @@ def test_parameters_of_the_published_table(row):
 
 
 # ---- errors, and the module as a module
-
-
-def fails(call: Callable[[], object], *expected: str) -> None:
-    with pytest.raises(SpaceError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for part in expected:
-        assert part in message, message
 
 
 def test_errors_of_inputs():

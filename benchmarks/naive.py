@@ -109,7 +109,7 @@ class Local(Context):
 
 def unfold_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """(N, d, H, W): the window's keys and values as 81 copies of the map, zero-padded."""
-    count, width, height, breadth = query.shape
+    count, width = query.shape[:2]
     near = F.unfold(key, window, padding=window // 2).view(count, width, window**2, -1)
     logits = (query.flatten(2)[:, :, None] * near).sum(1) / width**0.5
     near = F.unfold(value, window, padding=window // 2).view(count, width, window**2, -1)

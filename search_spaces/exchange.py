@@ -113,11 +113,12 @@ class Exchange(nn.Module):
             self._check_message(name, message, features, len(on))
             if self.normalize:
                 message = F.relu(self.norms[_key(name)](message, rows))
-            if weights is not None:
-                weight = weights[on, self.block_names.index(name)].to(message.dtype)
-                message = message * weight.view(1, -1, 1, 1, 1)
             key = tuple(on)
-            sums[key] = sums[key] + message if key in sums else message
+            if weights is None:
+                sums[key] = sums[key] + message if key in sums else message
+            else:
+                weight = weights[on, self.block_names.index(name)].to(message.dtype).view(1, -1, 1, 1, 1)
+                sums[key] = torch.addcmul(sums[key], message, weight) if key in sums else message * weight
 
         return self.aggregator(features, self._by_target(sums, features))
 
@@ -148,9 +149,12 @@ class Exchange(nn.Module):
                 by_pair[i] = by_pair[i] + message if i in by_pair else message
         collected: dict[str, list[Tensor]] = {}
         for target in self.tasks:
+            indices = [self.pairs.index((target, source)) for source in self.sources[target]]
+            if all(i in by_pair for i in indices):
+                collected[target] = [by_pair[i] for i in indices]
+                continue
             like = features[target]
             zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
-            indices = [self.pairs.index((target, source)) for source in self.sources[target]]
             heard = any(i in by_pair for i in indices)
             collected[target] = [by_pair.get(i, zeros) for i in indices] if heard else []
         return collected

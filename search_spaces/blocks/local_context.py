@@ -18,6 +18,7 @@ from search_spaces.blocks.context import ContextBlock
 
 WINDOW = 9
 TILE = 8
+MAPS = 2  # in a chunk on a CPU
 
 
 class LocalContext(ContextBlock):
@@ -32,16 +33,6 @@ class LocalContext(ContextBlock):
         return local_attention(maps[0], maps[1], maps[2]).unflatten(0, query.shape[:2])
 
 
-@lru_cache(maxsize=16)
-def _in_window(tile: int, window: int, device: torch.device) -> Tensor:
-    """(tile^2, (tile + window - 1)^2): which positions of a tile's halo lie in the window of which query."""
-    query = torch.arange(tile, device=device)
-    key = torch.arange(tile + window - 1, device=device)
-    near = (key[None] >= query[:, None]) & (key[None] < query[:, None] + window)  # (tile, halo), one axis
-    both = near[:, None, :, None] & near[None, :, None, :]
-    return both.reshape(tile * tile, -1)
-
-
 def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """Sliding-window attention, zero-padded and not renormalised at the border: (N, d, H, W) -> (N, d, H, W).
 
@@ -53,119 +44,111 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     return tiled_attention(query, key, value, window)
 
 
-def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW, tile: int = TILE) -> Tensor:
+def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """All tiles at once through scaled_dot_product_attention, which a GPU fuses."""
-    tiles = _Tiles(query.shape, window, tile)
-    halos = [tiles.halos(tiles.pad(maps, tiles.reach))[:, None] for maps in (key, value)]
-    mask = _in_window(tile, window, query.device)
-    out = F.scaled_dot_product_attention(tiles.cores(tiles.pad(query))[:, None], *halos, attn_mask=mask)
-    return tiles.join(out[:, 0])
+    tiles = _Tiles(query.shape, window)
+    q, k, v = (x.transpose(1, 2)[:, None] for x in (tiles.cores(query), tiles.halos(key), tiles.halos(value)))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=_in_window(window, query.device))
+    return tiles.join(out[:, 0].transpose(1, 2))
 
 
 class _Tiles:
-    """Cuts maps into square tiles with or without a halo, and back; maps are padded and laid out (n, h, w, d)."""
+    """Cuts maps (n, d, H, W) into square tiles with or without a halo, and back."""
 
-    def __init__(self, shape: torch.Size, window: int, tile: int):
-        self.count, self.width, self.height, self.breadth = shape
-        self.tile, self.reach, self.halo = tile, window // 2, tile + window - 1
-        self.rows, self.columns = -(-self.height // tile), -(-self.breadth // tile)
-
-    def pad(self, maps: Tensor, reach: int = 0) -> Tensor:
-        """(N, d, H, W) -> (N, h, w, d): zeros around, and up to whole tiles."""
-        below, right = self.rows * self.tile - self.height, self.columns * self.tile - self.breadth
-        return F.pad(maps.permute(0, 2, 3, 1), (0, 0, reach, reach + right, reach, reach + below))
-
-    def crop(self, maps: Tensor, reach: int = 0) -> Tensor:
-        """The reverse of `pad`."""
-        return maps[:, reach : reach + self.height, reach : reach + self.breadth].permute(0, 3, 1, 2)
+    def __init__(self, shape: torch.Size, window: int):
+        self.width, self.height, self.breadth = shape[1:]
+        self.reach, self.halo = window // 2, TILE + window - 1
+        self.rows, self.columns = -(-self.height // TILE), -(-self.breadth // TILE)
 
     def cores(self, maps: Tensor) -> Tensor:
-        """(n, h, w, d) -> (n * tiles, tile^2, d)"""
-        return self._grid(maps).transpose(2, 3).reshape(-1, self.tile**2, maps.shape[3])
+        """(n, d, H, W) -> (n * tiles, d, TILE^2)"""
+        grid = self._pad(maps).reshape(-1, self.width, self.rows, TILE, self.columns, TILE)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.width, TILE**2)
 
     def join(self, cores: Tensor) -> Tensor:
-        """The reverse of `cores` and `pad`, for all maps."""
-        grid = cores.view(-1, self.rows, self.columns, self.tile, self.tile, self.width).transpose(2, 3)
-        return self.crop(grid.reshape(-1, self.rows * self.tile, self.columns * self.tile, self.width))
+        """The reverse of `cores`."""
+        grid = cores.reshape(-1, self.rows, self.columns, self.width, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
+        whole = grid.reshape(-1, self.width, self.rows * TILE, self.columns * TILE)
+        return whole[:, :, : self.height, : self.breadth]
 
     def halos(self, maps: Tensor) -> Tensor:
-        """(n, h, w, d) -> (n * tiles, halo^2, d)"""
-        patches = maps.unfold(1, self.halo, self.tile).unfold(2, self.halo, self.tile)
-        return patches.permute(0, 1, 2, 4, 5, 3).reshape(-1, self.halo**2, maps.shape[3])
+        """(n, d, H, W) -> (n * tiles, d, halo^2)"""
+        patches = self._pad(maps, self.reach).unfold(2, self.halo, TILE).unfold(3, self.halo, TILE)
+        return patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.width, self.halo**2)
 
-    def put_cores(self, cores: Tensor, maps: Tensor) -> None:
-        """Writes (n * tiles, tile^2, d) into (n, h, w, d)."""
-        grid = self._grid(maps)
-        grid.copy_(cores.view(len(maps), self.rows, self.columns, self.tile, self.tile, -1).transpose(2, 3))
+    def add_up(self, halos: Tensor) -> Tensor:
+        """The adjoint of `halos`: (n * tiles, d, halo^2) -> (n, d, H, W), added up where halos overlap."""
+        halos = halos.view(-1, self.rows, self.columns, self.width, self.halo, self.halo)
+        edge = self.halo - TILE
+        whole = halos.new_zeros(len(halos), self.width, self.rows * TILE + edge, self.columns * TILE + edge)
+        for top in range(0, self.halo, TILE):  # parts no larger than a tile do not overlap
+            for left in range(0, self.halo, TILE):
+                part = halos[..., top : top + TILE, left : left + TILE]
+                place = whole[:, :, top:, left:].unfold(2, part.shape[4], TILE).unfold(3, part.shape[5], TILE)
+                place[:, :, : self.rows, : self.columns].permute(0, 2, 3, 1, 4, 5).add_(part)
+        return whole[:, :, self.reach : self.reach + self.height, self.reach : self.reach + self.breadth]
 
-    def add_halos(self, halos: Tensor, maps: Tensor) -> None:
-        """Adds (n * tiles, halo^2, d) to (n, h, w, d), part by part, since only halos overlap."""
-        halos = halos.view(len(maps), self.rows, self.columns, self.halo, self.halo, -1)
-        for top in range(0, self.halo, self.tile):
-            for left in range(0, self.halo, self.tile):
-                part = halos[:, :, :, top : top + self.tile, left : left + self.tile]
-                place = maps[:, top:, left:].unfold(1, part.shape[3], self.tile).unfold(2, part.shape[4], self.tile)
-                place[:, : self.rows, : self.columns].permute(0, 1, 2, 4, 5, 3).add_(part)
+    def _pad(self, maps: Tensor, reach: int = 0) -> Tensor:
+        """Zeros around, and up to whole tiles."""
+        below, right = self.rows * TILE - self.height, self.columns * TILE - self.breadth
+        return F.pad(maps, (reach, reach + right, reach, reach + below))
 
-    def _grid(self, maps: Tensor) -> Tensor:
-        return maps.view(len(maps), self.rows, self.tile, self.columns, self.tile, -1)
+
+@lru_cache(maxsize=16)
+def _in_window(window: int, device: torch.device) -> Tensor:
+    """(TILE^2, halo^2): which positions of a tile's halo lie in the window of which query."""
+    query = torch.arange(TILE, device=device)
+    key = torch.arange(TILE + window - 1, device=device)
+    near = (key[None] >= query[:, None]) & (key[None] < query[:, None] + window)  # (tile, halo), one axis
+    both = near[:, None, :, None] & near[None, :, None, :]
+    return both.reshape(TILE**2, -1)
 
 
 class _ChunkedTiles(torch.autograd.Function):
     """The same for a CPU: a few maps at a time, whose tiles stay in the cache and are cut anew on the way back.
 
-    Saves nothing but the padded maps.
+    Nothing but the maps is kept for the backward pass.
     """
-
-    TILE = 4
-    MAPS = 2  # a chunk
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:  # type: ignore[no-untyped-def]
-        tiles = _Tiles(query.shape, window, _ChunkedTiles.TILE)
-        queries = tiles.pad(query * tiles.width**-0.5)
-        keys, values = tiles.pad(key, tiles.reach), tiles.pad(value, tiles.reach)
-        out = torch.empty_like(queries)
-        for chunk in _ChunkedTiles.chunks(len(query)):
-            weights = _ChunkedTiles.attend(tiles, tiles.cores(queries[chunk]), tiles.halos(keys[chunk]))
-            tiles.put_cores(weights @ tiles.halos(values[chunk]), out[chunk])
-        ctx.tiles = tiles
-        ctx.save_for_backward(queries, keys, values)
-        return tiles.crop(out)
+        ctx.tiles, ctx.outside = tiles, outside = _Tiles(query.shape, window), _outside(window, query.dtype)
+        ctx.save_for_backward(query, key, value)
+        out = torch.empty_like(query)
+        for chunk in _chunks(len(query)):
+            weights = _attend(tiles.cores(query[chunk]), tiles.halos(key[chunk]), outside)
+            out[chunk] = tiles.join(tiles.halos(value[chunk]) @ weights.transpose(1, 2))
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         tiles = ctx.tiles
-        queries, keys, values = ctx.saved_tensors
-        gradient = tiles.pad(gradient)
-        to_queries, to_keys, to_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
-        for chunk in _ChunkedTiles.chunks(len(queries)):
-            q, k, v = tiles.cores(queries[chunk]), tiles.halos(keys[chunk]), tiles.halos(values[chunk])
+        query, key, value = ctx.saved_tensors
+        to_query, to_key, to_value = (torch.empty_like(maps) for maps in (query, key, value))
+        for chunk in _chunks(len(query)):
+            q, k, v = tiles.cores(query[chunk]), tiles.halos(key[chunk]), tiles.halos(value[chunk])
             g = tiles.cores(gradient[chunk])
-            weights = _ChunkedTiles.attend(tiles, q, k)
-            tiles.add_halos(weights.transpose(1, 2) @ g, to_values[chunk])
-            to_logits = (g @ v.transpose(1, 2)).mul_(weights)
-            to_logits.addcmul_(weights, to_logits.sum(2, keepdim=True), value=-1)
-            tiles.put_cores(to_logits @ k, to_queries[chunk])
-            tiles.add_halos(to_logits.transpose(1, 2) @ q, to_keys[chunk])
-        to_query = tiles.crop(to_queries.mul_(tiles.width**-0.5))
-        return to_query, tiles.crop(to_keys, tiles.reach), tiles.crop(to_values, tiles.reach), None
+            weights = _attend(q, k, ctx.outside)
+            to_value[chunk] = tiles.add_up(g @ weights)
+            to_logits = (g.transpose(1, 2) @ v).mul_(weights)
+            to_logits.addcmul_(weights, to_logits.sum(2, keepdim=True), value=-1).mul_(tiles.width**-0.5)
+            to_query[chunk] = tiles.join(k @ to_logits.transpose(1, 2))
+            to_key[chunk] = tiles.add_up(q @ to_logits)
+        return to_query, to_key, to_value, None
 
-    @staticmethod
-    def chunks(count: int) -> list[slice]:
-        step = _ChunkedTiles.MAPS
-        return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
-    @staticmethod
-    def attend(tiles: _Tiles, queries: Tensor, keys: Tensor) -> Tensor:
-        """Attention weights, (tiles, tile^2, halo^2)."""
-        outside = _outside(tiles.tile, 2 * tiles.reach + 1, queries.dtype)
-        return torch.baddbmm(outside, queries, keys.transpose(1, 2)).softmax(2)
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + MAPS) for start in range(0, count, MAPS)]
+
+
+def _attend(query: Tensor, key: Tensor, outside: Tensor) -> Tensor:
+    """Attention weights, (tiles, TILE^2, halo^2)."""
+    return torch.baddbmm(outside, query.transpose(1, 2), key, alpha=query.shape[1] ** -0.5).softmax(2)
 
 
 @lru_cache(maxsize=16)
-def _outside(tile: int, window: int, dtype: torch.dtype) -> Tensor:
-    """0 in the window of each query of a tile, minus infinity outside, as `_in_window`."""
-    inside = _in_window(tile, window, torch.device("cpu"))
+def _outside(window: int, dtype: torch.dtype) -> Tensor:
+    """0 in the window of each query of a tile, minus infinity outside."""
+    inside = _in_window(window, torch.device("cpu"))
     return torch.zeros(inside.shape, dtype=dtype).masked_fill(~inside, -torch.inf)

@@ -49,9 +49,11 @@ class Bench:
     def supernet(self, space: SearchSpace) -> Supernet:
         return Supernet(space, self.channels, torch.Generator().manual_seed(0))
 
-    def single(self, tasks: dict[str, Task], block: str, space: SearchSpace) -> Exchange:
-        """Block wherever it is legal, else none, as retraining would build it."""
-        architecture = Architecture.uniform(space.tasks, block)
+    def single(self, space: SearchSpace, block: str, itself: str = "none") -> Exchange:
+        """Block wherever it is legal, else another from a task to itself, as retraining would build it."""
+        uniform = Architecture.uniform(space.tasks, block)
+        exchanges = {pair: itself if name == "none" else name for pair, name in uniform.exchanges.items()}
+        architecture = Architecture(space.tasks, exchanges, space.aggregator)
         return Exchange(architecture, self.channels, normalize=space.is_mixed)
 
     @contextmanager
@@ -98,8 +100,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, nargs=2, default=[128, 160], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--width", type=int, default=18, help="18 gives HRNet18's 270 channels")
+    parser.add_argument("--backbone", default="hrnet18")
+    parser.add_argument("--width", type=int, help="of a ResNet")
     parser.add_argument("--tasks", type=int, nargs="+", default=[2, 3, 4, 5, 6])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
@@ -131,12 +133,21 @@ def against_naive(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
 
 
 def over_tasks(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
-    """Exchange with head in the atrc space."""
+    """Exchange with head in the atrc space, for more and more tasks."""
+    return _over_tasks(bench, options.tasks, bench.head_step)
+
+
+def whole_over_tasks(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """The whole network in the atrc space, for more and more tasks."""
+    return _over_tasks(bench, options.tasks, bench.whole_step)
+
+
+def _over_tasks(bench: Bench, counts: list[int], step: Callable[[MultiTaskNetwork], Call]) -> dict[str, Call]:
     sides: dict[str, Call] = {}
-    for count in options.tasks:
+    for count in counts:
         tasks = bench.tasks(count)
         space = SearchSpace(tuple(tasks), SPACES["atrc"])
-        sides[f"{count} tasks"] = bench.head_step(bench.network(tasks, bench.supernet(space)))
+        sides[f"{count} tasks"] = step(bench.network(tasks, bench.supernet(space)))
     return sides
 
 
@@ -146,7 +157,11 @@ def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]
     space = SearchSpace(tuple(tasks), SPACES["full"])
     sides: dict[str, Call] = {"multi_task": bench.whole_step(bench.network(tasks, None))}
     for block in space.blocks[1:]:
-        sides[f"uniform:{block}"] = bench.whole_step(bench.network(tasks, bench.single(tasks, block, space)))
+        sides[f"uniform:{block}"] = bench.whole_step(bench.network(tasks, bench.single(space, block)))
+    # xtam is not legal from a task to itself; t_label there brings all the auxiliary heads
+    sides["xtam, itself t_label"] = bench.whole_step(bench.network(tasks, bench.single(space, "xtam", "t_label")))
+    native = SearchSpace(tuple(tasks), SPACES["atrc"])
+    sides["supernet, atrc"] = bench.whole_step(bench.network(tasks, bench.supernet(native)))
     sides["supernet"] = bench.whole_step(bench.network(tasks, bench.supernet(space)))
     half = bench.supernet(space)
     # every other pair decided, for the blocks in turn
@@ -158,7 +173,7 @@ def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]
     return sides
 
 
-PARTS = {"naive": against_naive, "tasks": over_tasks, "single": against_single}
+PARTS = {"naive": against_naive, "tasks": over_tasks, "whole_tasks": whole_over_tasks, "single": against_single}
 
 if __name__ == "__main__":
     main()

@@ -111,14 +111,14 @@ class Exchange(nn.Module):
             rows = [served.index(i) for i in on]
             message = self.blocks[_key(name)](inputs, rows)
             self._check_message(name, message, features, len(on))
+            weight = None if weights is None else weights[on, self.block_names.index(name)].to(message.dtype)
             if self.normalize:
-                message = F.relu(self.norms[_key(name)](message, rows))
+                # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
+                message, weight = F.relu(self.norms[_key(name)](message, rows, weight)), None
+            if weight is not None:
+                message = message * weight.view(1, -1, 1, 1, 1)
             key = tuple(on)
-            if weights is None:
-                sums[key] = sums[key] + message if key in sums else message
-            else:
-                weight = weights[on, self.block_names.index(name)].to(message.dtype).view(1, -1, 1, 1, 1)
-                sums[key] = torch.addcmul(sums[key], message, weight) if key in sums else message * weight
+            sums[key] = sums[key] + message if key in sums else message
 
         return self.aggregator(features, self._by_target(sums, features))
 

@@ -92,10 +92,15 @@ class PairBatchNorm(nn.Module):
         self.eps = eps
         self.momentum = momentum
 
-    def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+    def forward(self, maps: Tensor, active: Sequence[int], scale: Tensor | None = None) -> Tensor:
+        """`scale`, (k,), multiplies each pair's output."""
         mean, var = pick(self.running_mean, active), pick(self.running_var, active)
         weight = None if self.weight is None else pick(self.weight, active).flatten()
         bias = None if self.bias is None else pick(self.bias, active).flatten()
+        if scale is not None:
+            wide = scale.repeat_interleave(maps.shape[2])
+            weight = wide if weight is None else weight * wide
+            bias = None if bias is None else bias * wide
         output = F.batch_norm(
             maps.flatten(1, 2), mean.view(-1), var.view(-1), weight, bias, self.training, self.momentum, self.eps
         )

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.measure import Cost, available, in_turn
+from benchmarks.measure import Cost, in_turn
 from benchmarks.naive import unfold_attention
 from benchmarks.output import print_table, write
+from multitask.cost import free_memory
 from search_spaces.blocks.local_context import WINDOW, local_attention, tiled_attention
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -91,7 +92,7 @@ def main() -> None:
         gradient = torch.randn_like(maps[0])
         attentions: dict[str, Attention] = {"unfold": unfold_attention, "81 shifts": shifted_attention}
         copies = 6 * WINDOW**2 * maps[0].nbytes  # keys, values, both products and their gradients
-        if copies > available(device):
+        if copies > free_memory(device):
             print(f"\n{size}: unfold needs about {copies / 1e9:.0f} GB, more than there is, and is left out")
             del attentions["unfold"]
         attentions["tiles"] = local_attention

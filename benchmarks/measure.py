@@ -3,7 +3,6 @@
 import ctypes
 import ctypes.util
 import gc
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,10 +68,3 @@ def peak(call: Callable[[], object], device: torch.device) -> int:
 def _resident(key: str) -> int:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024
-
-
-def available(device: torch.device) -> int:
-    """Bytes that a benchmark may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -21,15 +21,14 @@ class NaiveExchange(nn.Module):
         super().__init__()
         self.space = space
         width = channels // 2
-        self.candidates = nn.ModuleList(
-            nn.ModuleDict({name: CANDIDATES[name](pair, channels, width) for name in space.legal(pair)[1:]})
-            for pair in space.pairs
-        )
+        self.candidates = [
+            {name: CANDIDATES[name](pair, channels, width) for name in space.legal(pair)[1:]} for pair in space.pairs
+        ]
         self.normalize = space.is_mixed
-        self.norms = nn.ModuleList(
-            nn.ModuleDict({name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]})
-            for pair in space.pairs
-        )
+        self.norms = [
+            {name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]} for pair in space.pairs
+        ]
+        self.modules_of_pairs = nn.ModuleList(nn.ModuleDict(dict(row)) for row in (*self.candidates, *self.norms))
         self.aggregator = Exchange(space, channels).aggregator
 
     def region_tasks(self) -> tuple[str, ...]:

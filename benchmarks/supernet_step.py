@@ -4,7 +4,7 @@ python -m benchmarks.supernet_step --output runs/benchmarks
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Cost, in_turn
-from benchmarks.naive import NaiveSupernet
+from benchmarks.naive import NaiveExchange, NaiveSupernet
 from benchmarks.output import print_table, write
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.settings import DataSettings, NetworkSettings
@@ -43,11 +43,11 @@ class Bench:
 
     def network(self, tasks: dict[str, Task], exchange: nn.Module | None) -> MultiTaskNetwork:
         inner = getattr(exchange, "exchange", exchange)
-        auxiliary = inner.region_tasks() if isinstance(inner, nn.Module) else ()
+        auxiliary = inner.region_tasks() if isinstance(inner, Exchange | NaiveExchange) else ()
         return MultiTaskNetwork(self.settings, tasks, exchange, auxiliary).to(self.device).train()
 
-    def supernet(self, space: SearchSpace) -> Supernet:
-        return Supernet(space, self.channels, torch.Generator().manual_seed(0))
+    def supernet(self, space: SearchSpace, sampling: str = "mixture", recompute: Sequence[str] = ()) -> Supernet:
+        return Supernet(space, self.channels, torch.Generator().manual_seed(0), sampling, recompute)
 
     def single(self, space: SearchSpace, block: str, itself: str = "none") -> Exchange:
         """Block wherever it is legal, else another from a task to itself, as retraining would build it."""
@@ -173,7 +173,26 @@ def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]
     return sides
 
 
-PARTS = {"naive": against_naive, "tasks": over_tasks, "whole_tasks": whole_over_tasks, "single": against_single}
+def smaller(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """The ways out when memory is short: the whole network, 4 tasks, full space."""
+    tasks = bench.tasks(4)
+    space = SearchSpace(tuple(tasks), SPACES["full"])
+    ways = {
+        "supernet": bench.supernet(space),
+        "recompute local, xtam": bench.supernet(space, recompute=("local", "xtam")),
+        "recompute all": bench.supernet(space, recompute=space.blocks[1:]),
+        "single_path": bench.supernet(space, "single_path"),
+    }
+    return {name: bench.whole_step(bench.network(tasks, supernet)) for name, supernet in ways.items()}
+
+
+PARTS = {
+    "naive": against_naive,
+    "tasks": over_tasks,
+    "whole_tasks": whole_over_tasks,
+    "single": against_single,
+    "smaller": smaller,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,15 +1,17 @@
 """The module that lets tasks exchange features: for one architecture, or for a whole space at once."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.architecture import Architecture
 from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, regions_needed
-from search_spaces.blocks.layers import PairBatchNorm
+from search_spaces.blocks.layers import PairBatchNorm, frozen_statistics, pick
 from search_spaces.errors import SpaceError, unknown_name
 from search_spaces.space import SearchSpace
 
@@ -24,6 +26,7 @@ class Exchange(nn.Module):
         ATRC's take part. A network to be compared with a supernet takes its space's rule (`SearchSpace.is_mixed`).
     affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
+    recompute: blocks that compute their activations again in the backward pass instead of keeping them.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Exchange(nn.Module):
         normalize: bool | None = None,
         affine: bool | None = None,
         dropout: float | None = None,
+        recompute: Sequence[str] = (),
     ):
         super().__init__()
         searching = isinstance(plan, SearchSpace)
@@ -44,6 +48,10 @@ class Exchange(nn.Module):
         else:
             candidates = {pair: (plan.exchanges[pair],) for pair in plan.pairs}
             self.block_names = tuple(dict.fromkeys(plan.exchanges[pair] for pair in plan.pairs))
+        for name in recompute:
+            if name not in self.block_names:
+                raise unknown_name("block to recompute", name, self.block_names)
+        self.recompute = tuple(recompute)
         self.plan = plan
         self.tasks = plan.tasks
         self.pairs = plan.pairs
@@ -108,19 +116,36 @@ class Exchange(nn.Module):
             on = served if active is None else [i for i in active.get(name, ()) if i in served]
             if not on:
                 continue
-            rows = [served.index(i) for i in on]
-            message = self.blocks[_key(name)](inputs, rows)
-            self._check_message(name, message, features, len(on))
-            weight = None if weights is None else weights[on, self.block_names.index(name)].to(message.dtype)
-            if self.normalize:
-                # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
-                message, weight = F.relu(self.norms[_key(name)](message, rows, weight)), None
-            if weight is not None:
-                message = message * weight.view(1, -1, 1, 1, 1)
+            weight = None if weights is None else pick(weights[:, self.block_names.index(name)], on)
+            message = self._message(name, inputs, [served.index(i) for i in on], weight)
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
 
         return self.aggregator(features, self._by_target(sums, features))
+
+    def _message(self, name: str, inputs: ExchangeInputs, rows: Sequence[int], weight: Tensor | None = None) -> Tensor:
+        """What a block says on some of its pairs, (B, rows, d, H, W), times each pair's weight, (rows,)."""
+        if name not in self.recompute or not torch.is_grad_enabled():
+            return self._weighted_message(name, inputs, rows, weight)
+        self.block(name).prepare(inputs, rows)  # shared with other blocks, whose backward passes need it too
+        modules = [self.block(name), *([self.norms[_key(name)]] if self.normalize else [])]
+        message = checkpoint(
+            self._weighted_message, name, inputs, rows, weight, use_reentrant=False,
+            context_fn=lambda: (nullcontext(), frozen_statistics(*modules)),  # statistics are counted once
+        )  # fmt: skip
+        assert isinstance(message, Tensor)
+        return message
+
+    def _weighted_message(
+        self, name: str, inputs: ExchangeInputs, rows: Sequence[int], weight: Tensor | None
+    ) -> Tensor:
+        message: Tensor = self.blocks[_key(name)](inputs, rows)
+        self._check_message(name, message, inputs.features, len(rows))
+        weight = None if weight is None else weight.to(message.dtype)
+        if self.normalize:
+            # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
+            return F.relu(self.norms[_key(name)](message, rows, weight))
+        return message if weight is None else message * weight.view(1, -1, 1, 1, 1)
 
     def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
         """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""

@@ -17,8 +17,10 @@ from multitask.run import Run
 from multitask.training import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from supernet.gumbel import GumbelSearch
+from supernet.memory import describe as describe_memory
+from supernet.memory import search_memory
 from supernet.settings import Config
-from supernet.supernet import Supernet
+from supernet.supernet import SAMPLINGS, Supernet
 
 STRATEGIES = ("gumbel",)
 
@@ -33,7 +35,8 @@ def search(config: Config, output: str, resume: bool) -> Architecture:
     content = config.to_dict()
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed + 1)
-    supernet = Supernet(space, feature_channels(config.network), generator)
+    channels = feature_channels(config.network)
+    supernet = Supernet(space, channels, generator, config.search.sampling, config.search.recompute)
     # in search every task has label regions, whichever block will be chosen
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     run = Run(output, content, resume)
@@ -48,6 +51,8 @@ def search(config: Config, output: str, resume: bool) -> Architecture:
     )
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
+    need = search_memory(network, supernet, settings.batch_size, config.data.height, config.data.width)
+    print(describe_memory(need, fabric.device, config.search.sampling))
     training.fit()
 
     selection = supernet.selection
@@ -117,6 +122,8 @@ def _check_settings(config: Config) -> None:
     check_training(config.training)
     if config.search.strategy not in STRATEGIES:
         raise unknown("search.strategy", config.search.strategy, STRATEGIES)
+    if config.search.sampling not in SAMPLINGS:
+        raise unknown("search.sampling", config.search.sampling, SAMPLINGS)
     selection: Any = config.selection
     for name in ("temperature_start", "temperature_end", "learning_rate"):
         if not getattr(selection, name) > 0:

@@ -4,6 +4,7 @@ Source: the search of Bruggemann et al., ATRC, ICCV 2021, after Gumbel-softmax (
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,15 @@ class Selection(nn.Module):
         """
         uniform = torch.rand(self.logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)
         gumbel = -(-uniform.log()).log()
-        soft = ((self.masked_logits() + gumbel.to(self.logits.device)) / temperature).softmax(1)
+        soft = ((self.masked_logits() + gumbel.to(self.logits.device, non_blocking=True)) / temperature).softmax(1)
         return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
+
+    def single_path(self, soft: Tensor) -> tuple[Tensor, dict[str, list[int]]]:
+        """The likeliest block of each pair in a soft sample: its weight is 1 with the soft weight's gradient, and it
+        alone is computed (GDAS, Dong and Yang 2019). Waits for a GPU, which must say which kernels come next.
+        """
+        index = soft.argmax(1)
+        return self._one_hot(index) + (soft - soft.detach()), self._on(index.tolist())
 
     def entropies(self, normalize: bool = False) -> Tensor:
         """Of each pair's probabilities, in nats, (pairs,); 0 where decided.
@@ -94,7 +102,10 @@ class Selection(nn.Module):
 
         Without `everything`, the chosen blocks only.
         """
-        choices = self.known if everything else self.choices().tolist()
+        return self._on(self.known if everything else self.choices().tolist())
+
+    def _on(self, choices: Sequence[int]) -> dict[str, list[int]]:
+        """{block: the pairs on which it is computed}, of one choice per pair, or OPEN for all candidates."""
         active: dict[str, list[int]] = {name: [] for name in self.space.blocks}
         for i, legal in enumerate(self.candidates):
             names = legal if choices[i] == OPEN else (self.space.blocks[choices[i]],)

@@ -36,6 +36,10 @@ class SearchSettings:
 
     Args:
         strategy: gumbel, the single-level search of ATRC.
+        sampling: mixture computes all candidates of a pair and mixes them (ATRC); single_path computes one drawn
+            candidate per pair and step, in the memory of a single network.
+        recompute: blocks that compute their activations again in the backward pass instead of keeping them, which
+            changes nothing but time and memory.
         clip_norm: largest joint norm of the gradients of weights and logits.
         record_every: steps between rows of selection.csv; 0 records a hundred times.
         recalibration_batches: training batches over which batch statistics are renewed before the chosen
@@ -43,6 +47,8 @@ class SearchSettings:
     """
 
     strategy: str = "gumbel"
+    sampling: str = "mixture"
+    recompute: list[str] = field(default_factory=list)
     clip_norm: float | None = 10.0
     record_every: int = 0
     recalibration_batches: int = 20

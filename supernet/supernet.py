@@ -1,6 +1,6 @@
 """The supernet: an exchange that holds every candidate for every pair, mixed by a selection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,27 @@ from torch import Tensor, nn
 from search_spaces import Exchange, SearchSpace
 from supernet.selection import Selection
 
+SAMPLINGS = ("mixture", "single_path")
+
 
 class Supernet(nn.Module):
     """Fits the exchange slot of any network.
 
-    In training mode every forward draws new mixture weights; in eval mode the chosen block of each pair runs alone.
+    In training mode every forward draws new weights, of a mixture or of a single path (see SearchSettings); in eval
+    mode the chosen block of each pair runs alone.
     """
 
-    def __init__(self, space: SearchSpace, channels: int, generator: torch.Generator):
+    def __init__(
+        self,
+        space: SearchSpace,
+        channels: int,
+        generator: torch.Generator,
+        sampling: str = "mixture",
+        recompute: Sequence[str] = (),
+    ):
         super().__init__()
-        self.exchange = Exchange(space, channels)
+        self.exchange = Exchange(space, channels, recompute=recompute)
+        self.sampling = sampling
         self.selection = Selection(space)
         self.generator = generator
         self.temperature = 1.0
@@ -26,5 +37,12 @@ class Supernet(nn.Module):
         self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
     ) -> dict[str, Tensor]:
         """As `Exchange.forward`."""
-        drawn = self.selection.sample(self.temperature, self.generator) if self.training else self.selection.chosen()
-        return self.exchange(features, regions, valid, drawn, self.selection.active(everything=self.training))
+        if not self.training:
+            weights, active = self.selection.chosen(), self.selection.active(everything=False)
+        else:
+            weights = self.selection.sample(self.temperature, self.generator)
+            if self.sampling == "single_path":
+                weights, active = self.selection.single_path(weights)
+            else:
+                active = self.selection.active(everything=True)
+        return self.exchange(features, regions, valid, weights, active)

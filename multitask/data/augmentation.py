@@ -38,9 +38,9 @@ class Augmentation:
         image = sample["image"].to(device, non_blocking=True).float() / 255
         count, _, height, width = image.shape
         low, high = self.scale_range
-        scale = (low + (high - low) * self._draw(count)).to(device).view(-1, 1)
-        flipped = (self._draw(count) < 0.5).to(device).view(-1, 1)
-        offsets = self._draw(2, CROP_TRIES, count).to(device)
+        scale = (low + (high - low) * self._draw(count)).to(device, non_blocking=True).view(-1, 1)
+        flipped = (self._draw(count) < 0.5).to(device, non_blocking=True).view(-1, 1)
+        offsets = self._draw(2, CROP_TRIES, count).to(device, non_blocking=True)
         labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
         masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
         # where the crop starts in the magnified image; negative where that is smaller, which pads
@@ -100,7 +100,7 @@ class Augmentation:
     def _colour(self, image: Tensor) -> Tensor:
         """Brightness +-32/255, contrast and saturation 0.5 to 1.5, hue +-18 of 180, each for half of the images."""
         count = len(image)
-        draws = self._draw(9, count, 1, 1, 1).to(image.device)
+        draws = self._draw(9, count, 1, 1, 1).to(image.device, non_blocking=True)
         on = draws[:4] < 0.5
         brightness = torch.where(on[0], (2 * draws[4] - 1) * 32 / 255, 0)
         contrast = torch.where(on[1], 0.5 + draws[5], 1)
@@ -125,7 +125,7 @@ def shift_colour(image: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:
     sector = torch.where(chroma > 0, sector, 0) / 6 + hue
     chroma = torch.minimum(chroma * saturation, value)
     # f(n) = V - C max(0, min(k, 4 - k, 1)), k = (n + 6 hue) mod 6, with n = 5, 3, 1 for red, green, blue
-    n = image.new_tensor([5, 3, 1]).view(1, 3, 1, 1)
+    n = torch.arange(5, 0, -2, device=image.device).view(1, 3, 1, 1)
     k = (n + 6 * sector) % 6
     return value - chroma * torch.minimum(torch.minimum(k, 4 - k), torch.ones_like(k)).clamp_min(0)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -42,8 +43,14 @@ class Batch:
 
 def normalise(image: Tensor) -> Tensor:
     """(B, 3, H, W) in 0..1 by ImageNet's statistics."""
-    shape = (1, 3, 1, 1)
-    return (image - image.new_tensor(MEAN).view(shape)) / image.new_tensor(STD).view(shape)
+    mean, std = _statistics(image.device)
+    return (image - mean) / std
+
+
+@lru_cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """On the device, where they are sent once."""
+    return torch.tensor(MEAN, device=device).view(3, 1, 1), torch.tensor(STD, device=device).view(3, 1, 1)
 
 
 def plain_batch(sample: Sample, device: torch.device) -> Batch:

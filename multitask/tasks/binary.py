@@ -53,8 +53,8 @@ class Edge(BinaryTask):
         return losses.weighted_binary_cross_entropy(prediction, label, mask, self.positive_weight)
 
     def region_loss(self, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-        weight = torch.tensor([1 - self.positive_weight, self.positive_weight])
-        return losses.cross_entropy(logits, label, mask, weight)
+        share = torch.full((1,), self.positive_weight, device=logits.device)
+        return losses.cross_entropy(logits, label, mask, torch.cat([1 - share, share]))
 
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.float().sigmoid()

@@ -56,7 +56,7 @@ class Normals(Task):
         return F.normalize((labels * mask).sum(0, keepdim=True), dim=1)
 
     def flip(self, label: Tensor) -> Tensor:
-        return label * label.new_tensor([-1, 1, 1]).view(3, 1, 1)
+        return torch.cat([-label[:, :1], label[:, 1:]], 1)
 
     def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         pixels = read_image(path, "8-bit RGB normals", ("RGB",))

@@ -53,6 +53,9 @@ class ExchangeBlock(nn.Module):
         """Messages of `self.pairs[i] for i in active`, (B, len(active), d, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
+    def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
+        """Makes `inputs` compute what blocks share, before a forward pass that will be repeated."""
+
     def pair_state(self, index: int) -> dict[str, Tensor]:
         """The weights of one pair, as a state dict for this block built for that pair alone."""
         return {name: value[index : index + 1] for name, value in self.state_dict().items()}

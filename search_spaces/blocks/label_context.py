@@ -17,14 +17,22 @@ from search_spaces.blocks.context import ContextBlock
 class LabelContext(ContextBlock):
     """m_i = softmax_r(q_i^T k_r / sqrt(d)) v_r over the R regions."""
 
+    def owners(self, active: Sequence[int]) -> list[str]:
+        """Whose regions each pair reads."""
+        return self.targets(active) if "target" in self.regions else self.sources(active)
+
+    def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
+        for owner, source in zip(self.owners(active), self.sources(active), strict=True):
+            inputs.prototypes(owner, source)
+
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        owners = self.targets(active) if "target" in self.regions else self.sources(active)
+        owners = self.owners(active)
         # tasks differ in their number of regions: the pairs that read the same regions stand together
         order = sorted(range(len(active)), key=lambda i: owners.index(owners[i]))
         rows = [active[i] for i in order]
         query = self.query.from_tasks(inputs.features, self.targets(rows), rows)
         sizes = [owners.count(owner) for owner in dict.fromkeys(owners)]
-        messages = []
+        messages: list[Tensor] = []
         for owner, part in zip(dict.fromkeys(owners), query.split(sizes, 1), strict=True):
             members = [i for i, name in zip(active, owners, strict=True) if name == owner]
             prototypes = torch.stack([inputs.prototypes(owner, source) for source in self.sources(members)], 1)

@@ -3,7 +3,10 @@
 Shapes: B images, k active pairs out of P, C channels in, D out, L pixels or regions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +15,15 @@ from torch import Tensor, nn
 
 def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
     """The rows of the active pairs, in their order; no copy when that is all of them as they stand."""
-    return weights if list(active) == list(range(len(weights))) else weights[list(active)]
+    if list(active) == list(range(len(weights))):
+        return weights
+    return weights.index_select(0, row_index(tuple(active), weights.device))
+
+
+@lru_cache(maxsize=4096)
+def row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
+    """The rows as a tensor, sent to the device once: sending it anew would wait for all that the GPU has to do."""
+    return torch.tensor(rows, device=device)
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -21,8 +32,22 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if kernel == 1:
         return F.conv2d(maps, weight, bias)
     layout = torch.channels_last
-    wide = F.conv2d(maps.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, 1, kernel // 2)
-    return wide.contiguous()
+    maps, weight = maps.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
+    return F.conv2d(maps, weight, bias, padding=kernel // 2).contiguous()
+
+
+@contextmanager
+def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
+    """Batch norms normalise as ever but leave their running statistics alone."""
+    norms: list[Any] = [m for module in modules for m in module.modules() if hasattr(m, "running_mean")]
+    former = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, former, strict=True):
+            norm.momentum = momentum
 
 
 class PairConv(nn.Module):
@@ -105,8 +130,9 @@ class PairBatchNorm(nn.Module):
             maps.flatten(1, 2), mean.view(-1), var.view(-1), weight, bias, self.training, self.momentum, self.eps
         )
         if self.training and mean is not self.running_mean:  # a picked copy was updated
-            self.running_mean[list(active)] = mean
-            self.running_var[list(active)] = var
+            rows = row_index(tuple(active), maps.device)
+            self.running_mean.index_copy_(0, rows, mean)
+            self.running_var.index_copy_(0, rows, var)
         return output.view(maps.shape)
 
 

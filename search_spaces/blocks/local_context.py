@@ -39,9 +39,11 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     Square tiles of queries meet their tile plus a halo in one dense attention: more logits than the window holds, but
     as matrix products, and without a shifted copy of keys and values per position of the window.
     """
-    if query.device.type == "cpu":
-        return _ChunkedTiles.apply(query, key, value, window)  # type: ignore[no-untyped-call, no-any-return]
-    return tiled_attention(query, key, value, window)
+    if query.device.type == "cuda":
+        return tiled_attention(query, key, value, window)
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    maps = [m.float() if half else m for m in (query, key, value)]  # logits in full precision
+    return _ChunkedTiles.apply(*maps, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
@@ -112,7 +114,10 @@ class _ChunkedTiles(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.tiles, ctx.outside = tiles, outside = _Tiles(query.shape, window), _outside(window, query.dtype)
+        ctx.tiles, ctx.outside = tiles, outside = (
+            _Tiles(query.shape, window),
+            _outside(window, query.dtype, query.device),
+        )
         ctx.save_for_backward(query, key, value)
         out = torch.empty_like(query)
         for chunk in _chunks(len(query)):
@@ -148,7 +153,7 @@ def _attend(query: Tensor, key: Tensor, outside: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _outside(window: int, dtype: torch.dtype) -> Tensor:
+def _outside(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 in the window of each query of a tile, minus infinity outside."""
-    inside = _in_window(window, torch.device("cpu"))
-    return torch.zeros(inside.shape, dtype=dtype).masked_fill(~inside, -torch.inf)
+    inside = _in_window(window, device)
+    return torch.zeros(inside.shape, dtype=dtype, device=device).masked_fill(~inside, -torch.inf)

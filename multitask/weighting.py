@@ -33,7 +33,7 @@ class UncertaintyWeighting(nn.Module):
         return torch.exp(-s) * loss + s
 
     def weights(self) -> dict[str, float]:
-        return {name: math.exp(-float(s)) for name, s in self.log_variances.items()}
+        return {name: math.exp(-s.item()) for name, s in self.log_variances.items()}
 
 
 def check_weighting(settings: LossWeightSettings, tasks: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from supernet import weight_figures as figures
 from supernet.settings import Config
 from supernet.shared_study import Point, SharedStudy, open_storage
 
-WEIGHTS, DATABASE, FOLDER = "loss_weights.yaml", "loss_weights.db", "loss_weights"
+DATABASE, FOLDER = "loss_weights.db", "loss_weights"
 GRID = (0.01, 0.02, 0.1, 1.0)  # of a task that loss_weights.grid leaves out
 REDUCTION = 3  # Hyperband goes on with one trial in so many
 LOCAL = {"data": ("root", "workers"), "training": ("log_every", "checkpoint_every", "validate_every")}
@@ -57,14 +58,14 @@ class WeightSearch:
         self.iterations = self.settings.iterations or config.training.iterations
         self.every = math.ceil(self.iterations / self.settings.validations)
         self.storage: BaseStorage | None = None
-        done = (Path(output) / WEIGHTS).is_file()
+        done = (Path(output) / figures.WEIGHTS).is_file()
         if self.settings.storage is not None and not done:
             self.storage = open_storage(self.settings.storage)
             self._studies(self.storage)
 
     def run(self, run: Run) -> dict[str, float]:
         """Trains references and trials until the study has them all; the best weights, also as loss_weights.yaml."""
-        path = run.path(WEIGHTS)
+        path = run.path(figures.WEIGHTS)
         if path.is_file():
             return read_weights(path, self.tasks)
         storage = self.storage or open_storage(f"sqlite:///{run.path(DATABASE)}")
@@ -86,16 +87,16 @@ class WeightSearch:
         """Of the references, a trial per task, and of the weights."""
         s, seed = self.settings, self.config.seed
         setup = self._setup()
-        names: list[Point] = [{"task": name} for name in self.tasks]
-        references = SharedStudy(
-            storage, f"{s.study} references", setup, len(names), ["task"],
-            lambda trial: trial.suggest_categorical("task", self.tasks), points=names,
-        )  # fmt: skip
         points = self._points()
         total = min(s.trials, len(points)) if s.sampler == "grid" else s.trials
         study = SharedStudy(
             storage, s.study, setup, total, self.tasks[1:], self._suggest, seed, points, self._sampler, self._pruner()
         )
+        names: list[Point] = [{"task": name} for name in self.tasks]
+        references = SharedStudy(
+            storage, f"{s.study} references", setup, len(names), ["task"],
+            lambda trial: trial.suggest_categorical("task", self.tasks), points=names,
+        )  # fmt: skip
         return references, study
 
     def _setup(self) -> dict[str, Any]:
@@ -278,7 +279,7 @@ class WeightSearch:
             "single_task": baseline,
             "importances": shares,
         }
-        run.write_text(WEIGHTS, dump_weights(best.weights, provenance))
+        run.write_text(figures.WEIGHTS, dump_weights(best.weights, provenance))
         listed = ", ".join(f"{name} {weight:.4g}" for name, weight in best.weights.items())
         print(f"loss weights: {listed}, of trial {best.number}, Delta_m {best.delta_m:+.2f} % on validation\n")
         return best.weights
@@ -304,8 +305,10 @@ def _line(trial: figures.TrialRecord) -> str:
 
 def _importances(study: optuna.Study) -> dict[str, float]:
     """{task: share of the differences in Delta_m that its weight explains}, by PED-ANOVA; empty with too few trials."""
-    try:
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    except (RuntimeError, ValueError):
-        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # says that there are too few
+        try:
+            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        except (RuntimeError, ValueError, UserWarning):
+            return {}
     return {name: float(share) for name, share in found.items()}

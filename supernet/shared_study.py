@@ -52,10 +52,9 @@ def open_storage(text: str) -> BaseStorage:
         raise InputError(f"loss_weights.storage '{shown}' is neither a .log nor a .journal file nor a URL: {expected}")
     try:
         if "://" not in place:
+            _check_journal(Path(place))
             return JournalStorage(JournalFileBackend(place))
-        # several processes write to one file: wait for each other rather than give up
-        waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else None
-        return RDBStorage(place, engine_kwargs=waiting)
+        return _open_database(place)
     except Exception as error:  # whatever a driver raises
         raise InputError(
             f"loss_weights.storage '{shown}' cannot be opened ({_first_line(error)}): {expected}"
@@ -97,7 +96,8 @@ class SharedStudy:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"loss_weights.storage cannot be read as a study ({_first_line(error)})") from None
+            found = f"loss_weights.storage cannot be read ({_first_line(error)})"
+            raise InputError(f"{found}: expected a journal or a database that Optuna wrote") from None
 
     def check_setup(self) -> None:
         """Raises InputError if the study was made for something else."""
@@ -227,6 +227,28 @@ class _Draws(BaseSampler):
         if self.point is not None:
             return self.point[param_name]
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _open_database(url: str) -> RDBStorage:
+    # several processes write to one file: wait for each other rather than give up
+    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            return RDBStorage(url, engine_kwargs=dict(waiting))
+        except Exception as error:
+            # processes that start together make the tables together, and one of them comes second
+            if not re.search("already exists|unique|duplicate", str(error), re.IGNORECASE):
+                raise
+            time.sleep(pause * (1 + os.getpid() % 10 / 10))
+    return RDBStorage(url, engine_kwargs=waiting)
+
+
+def _check_journal(path: Path) -> None:
+    """Raises ValueError for a file of another kind, so that no trials are appended to it."""
+    if path.is_file() and path.stat().st_size:
+        with path.open(errors="replace") as file:
+            if not file.readline().startswith('{"op_code"'):
+                raise ValueError("it is no journal")
 
 
 def _beat(trial: Trial, stop: threading.Event) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import colormaps
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure  # not pyplot: no display and no global state needed
 
-TRIALS = "loss_weights_trials.csv"
+from multitask.errors import InputError
+
+WEIGHTS, TRIALS = "loss_weights.yaml", "loss_weights_trials.csv"  # in a run's folder
 COLUMNS = ("trial", "state", "steps", "delta_m")  # and a column of weights for each task
 COMPLETE, PRUNED = "complete", "pruned"
 BLUE, GREY = "#0072B2", "#999999"
@@ -29,18 +30,18 @@ class TrialRecord:
 
 
 def read_trials(path: Path) -> list[TrialRecord]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        TrialRecord(
-            int(row["trial"]),
-            row["state"],
-            int(row["steps"]),
-            float(row["delta_m"]) if row["delta_m"] else None,
-            {name: float(value) for name, value in row.items() if name not in COLUMNS},
-        )
-        for row in rows
-    ]
+    """Raises InputError for a malformed file."""
+    try:
+        with path.open(newline="") as file:
+            return [_record(row) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)} and the tasks") from error
+
+
+def _record(row: Mapping[str, str]) -> TrialRecord:
+    delta_m = float(row["delta_m"]) if row["delta_m"] else None
+    weights = {name: float(value) for name, value in row.items() if name not in COLUMNS}
+    return TrialRecord(int(row["trial"]), row["state"], int(row["steps"]), delta_m, weights)
 
 
 def history(trials: Sequence[TrialRecord]) -> Figure:
@@ -64,29 +65,25 @@ def history(trials: Sequence[TrialRecord]) -> Figure:
 
 
 def parallel_coordinates(trials: Sequence[TrialRecord]) -> Figure:
-    """A line per trial through its weights (logarithmic) and its Delta_m; pruned ones are grey."""
+    """A line per trial through its weights, on logarithmic axes, and its Delta_m; pruned ones are grey."""
     figure, axes = _figure(5.2)
-    shown = [trial for trial in trials if trial.delta_m is not None]
-    names = [name for name in (shown[0].weights if shown else {}) if len({t.weights[name] for t in shown}) > 1]
-    complete = [t.delta_m for t in shown if t.state == COMPLETE and t.delta_m is not None] or [0.0]
-    scale = Normalize(min(complete), max(complete))
-    axes.set_xlim(0, len(names))
-    axes.set_xticks(range(len(names) + 1), [*(f"weight of\n{name}" for name in names), "Delta_m, %"])
-    axes.set_yticks([])
-    columns = [[t.weights[name] for t in shown] for name in names]
-    heights = [_heights(column) for column in columns]
+    shown = sorted((t for t in trials if t.delta_m is not None), key=lambda t: (t.state == COMPLETE, t.delta_m))
+    names = list(shown[0].weights)[1:] if shown else []  # the first task's weight is 1 in all
+    complete = [t.delta_m or 0.0 for t in shown if t.state == COMPLETE]
     # complete trials alone span the last axis: one hopeless trial must not flatten the others
-    heights.append([min(1.0, max(0.0, float(_part(t.delta_m or 0.0, min(complete), max(complete))))) for t in shown])
-    for i in sorted(range(len(shown)), key=lambda i: (shown[i].state == COMPLETE, shown[i].delta_m)):
-        trial = shown[i]
-        look: dict[str, Any] = {"color": "#CCCCCC", "linewidth": 0.8}
-        if trial.state == COMPLETE:
-            look = {"color": colormaps["viridis"](1 - 0.9 * float(scale(trial.delta_m or 0.0))), "linewidth": 1.4}
-        axes.plot(range(len(names) + 1), [column[i] for column in heights], **look)
-    for x, column in enumerate([*columns, complete]):
+    ends = [(min(column), max(column)) for column in ([t.weights[name] for t in shown] for name in names)]
+    ends.append((min(complete, default=0.0), max(complete, default=0.0)))
+    for trial in shown:
+        heights = [_part(math.log(trial.weights[n]), *map(math.log, end)) for n, end in zip(names, ends)]
+        height = min(1.0, max(0.0, _part(trial.delta_m or 0.0, *ends[-1])))
+        drawn = colormaps["viridis"](0.9 * (1 - height)) if trial.state == COMPLETE else "#CCCCCC"
+        axes.plot([*heights, height], color=drawn, linewidth=1.2)
+    for x, end in enumerate(ends):
         axes.axvline(x, color=GREY, linewidth=0.8)
-        for y, value in ((0.0, min(column, default=0.0)), (1.0, max(column, default=0.0))):
+        for y, value in enumerate(end):
             axes.annotate(f"{value:.3g}", (x, y), (3, 2), textcoords="offset points", fontsize=8)
+    axes.set_xticks(range(len(ends)), [*(f"weight of\n{name}" for name in names), "Delta_m, %"])
+    axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.margins(y=0.08)
     return figure
@@ -110,10 +107,5 @@ def _figure(width: float) -> tuple[Figure, Any]:
 
 
 def _part(value: float, low: float, high: float) -> float:
+    """Where the value lies between the ends, from 0 to 1."""
     return (value - low) / (high - low) if high > low else 0.5
-
-
-def _heights(values: Sequence[float]) -> list[float]:
-    """From 0 to 1, logarithmic."""
-    scaled = [math.log(value) for value in values]
-    return [_part(value, min(scaled), max(scaled)) for value in scaled]

@@ -325,7 +325,7 @@ class Training:
         state = self.run.load_checkpoint()
         if state is None:
             return
-        if state["weights"] != self.weights:
+        if state.get("weights", self.weights) != self.weights:
             found = f"the loss weights were {state['weights']} and are now {self.weights}"
             raise InputError(f"--resume in '{self.run.folder}': {found}; expected those it began with")
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]

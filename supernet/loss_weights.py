@@ -40,7 +40,7 @@ from multitask.training import Diverged, Training, loss_weights
 from multitask.weighting import dump_weights, read_weights
 from supernet import weight_figures as figures
 from supernet.settings import Config
-from supernet.shared_study import Point, SharedStudy, open_storage
+from supernet.shared_study import Point, SharedStudy, open_database, open_storage
 
 DATABASE, FOLDER = "loss_weights.db", "loss_weights"
 GRID = (0.01, 0.02, 0.1, 1.0)  # of a task that loss_weights.grid leaves out
@@ -68,7 +68,7 @@ class WeightSearch:
         path = run.path(figures.WEIGHTS)
         if path.is_file():
             return read_weights(path, self.tasks)
-        storage = self.storage or open_storage(f"sqlite:///{run.path(DATABASE)}")
+        storage = self.storage or open_database(run.path(DATABASE))
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices):  # what follows draws as if no weights had been sought
@@ -174,16 +174,15 @@ class WeightSearch:
                 training = self._network([name], weights, own, f"reference {name}", False)
                 training.fit()
                 value = training.validate("val")[name][metric]
+                if not value > 0:
+                    raise InputError(
+                        f"the single-task reference of {name} has {metric} {value:g} after {self.iterations} steps, "
+                        "and Delta_m divides by it: expected more loss_weights.iterations"
+                    )
                 study.tell(trial, value)
             shutil.rmtree(own.path("checkpoints"))
             print(f"single-task reference: {name} {metric} {value:.4f} after {self.iterations} steps", flush=True)
         found = {t.params["task"]: t.value or 0.0 for t in study.finished()}
-        for name in self.tasks:
-            if not found[name] > 0:
-                raise InputError(
-                    f"the single-task reference of {name} has {self.source.tasks[name].primary} {found[name]:g} after "
-                    f"{self.iterations} steps, and Delta_m divides by it: expected more loss_weights.iterations"
-                )
         return {name: found[name] for name in self.tasks}
 
     def _trials(self, study: SharedStudy, baseline: dict[str, float], run: Run) -> None:
@@ -225,7 +224,10 @@ class WeightSearch:
         training = self._network(self.tasks, weights, run, f"trial {trial.number}", True)
         try:
             training.fit(score)
-        except (TrialPruned, Diverged):
+        except TrialPruned:
+            return None
+        except Diverged:
+            trial.set_user_attr("diverged", True)
             return None
         return found
 
@@ -235,7 +237,8 @@ class WeightSearch:
     def _as_record(self, trial: FrozenTrial) -> figures.TrialRecord:
         state = figures.COMPLETE if trial.state == TrialState.COMPLETE else figures.PRUNED
         weights = {name: trial.params.get(name, 1.0) for name in self.tasks}
-        return figures.TrialRecord(trial.number, state, trial.last_step or 0, trial.value, weights)
+        value = None if trial.user_attrs.get("diverged") else trial.value
+        return figures.TrialRecord(trial.number, state, trial.last_step or 0, value, weights)
 
     def _standing(self, study: SharedStudy, seconds_left: float) -> str:
         best = self._best(study)
@@ -298,8 +301,10 @@ class WeightSearch:
 
 def _line(trial: figures.TrialRecord) -> str:
     weights = "  ".join(f"{name} {weight:.4g}" for name, weight in trial.weights.items())
-    value = "loss not finite" if trial.delta_m is None else f"Delta_m {trial.delta_m:+.2f} %"
-    pruned = f", pruned at step {trial.steps}" if trial.state == figures.PRUNED and trial.steps else ""
+    if trial.delta_m is None:
+        return f"trial {trial.number}: {weights}  loss not finite"
+    value = f"Delta_m {trial.delta_m:+.2f} %"
+    pruned = f", pruned at step {trial.steps}" if trial.state == figures.PRUNED else ""
     return f"trial {trial.number}: {weights}  {value}{pruned}"
 
 

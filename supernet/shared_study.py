@@ -33,9 +33,10 @@ from multitask.errors import InputError
 from multitask.run import first_difference
 
 BEAT, SILENCE = 15.0, 120.0  # seconds between a running trial's signs of life, and until it is taken for dead
-POLL = 0.5  # seconds between two looks at what the other processes do
+POLL = 1.0  # seconds between two looks at what the other processes do
 COUNTING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 JOURNALS = (".log", ".journal")
+EXPECTED = "expected a journal file such as study.log, or a database URL such as sqlite:///study.db"
 
 Point = Mapping[str, Any]  # {parameter: value}
 
@@ -44,21 +45,48 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 def open_storage(text: str) -> BaseStorage:
-    """A journal file or a database. Raises InputError if it cannot be opened."""
-    shown = re.sub(r"//[^@/]*@", "//...@", text)  # no password in messages
+    """loss_weights.storage: a journal file or a database. Raises InputError if it cannot be opened."""
+    shown = f"loss_weights.storage '{re.sub('//[^@/]*@', '//...@', text)}'"  # no password in messages
     place = os.path.expandvars(text)
-    expected = "expected a journal file such as study.log, or a database URL such as sqlite:///study.db"
-    if "://" not in place and Path(place).suffix not in JOURNALS:
-        raise InputError(f"loss_weights.storage '{shown}' is neither a .log nor a .journal file nor a URL: {expected}")
+    if "://" in place:
+        return _opened(lambda: _database(place), shown)
+    if Path(place).suffix not in JOURNALS:
+        raise InputError(f"{shown} is neither a .log nor a .journal file nor a URL: {EXPECTED}")
+    return _opened(lambda: _journal(Path(place)), shown)
+
+
+def open_database(path: Path) -> BaseStorage:
+    """A database file of one's own. Raises InputError if it cannot be opened."""
+    return _opened(lambda: _database(f"sqlite:///{path}"), f"'{path}'")
+
+
+def _opened(make: Callable[[], BaseStorage], shown: str) -> BaseStorage:
     try:
-        if "://" not in place:
-            _check_journal(Path(place))
-            return JournalStorage(JournalFileBackend(place))
-        return _open_database(place)
+        return make()
     except Exception as error:  # whatever a driver raises
-        raise InputError(
-            f"loss_weights.storage '{shown}' cannot be opened ({_first_line(error)}): {expected}"
-        ) from None
+        raise InputError(f"{shown} cannot be opened ({_first_line(error)}): {EXPECTED}") from None
+
+
+def _database(url: str) -> RDBStorage:
+    # several processes write to one file: wait for each other rather than give up
+    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            return RDBStorage(url, engine_kwargs=dict(waiting))
+        except Exception as error:
+            # processes that start together make the tables together, and one of them comes second
+            if not re.search("already exists|unique|duplicate", str(error), re.IGNORECASE):
+                raise
+            time.sleep(pause * (1 + os.getpid() % 10 / 10))
+    return RDBStorage(url, engine_kwargs=waiting)
+
+
+def _journal(path: Path) -> JournalStorage:
+    if path.is_file() and path.stat().st_size:
+        with path.open(errors="replace") as file:
+            if not file.readline().startswith('{"op_code"'):  # nothing is appended to a file of another kind
+                raise ValueError("it is no journal")
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 class SharedStudy:
@@ -142,6 +170,7 @@ class SharedStudy:
         trials = self.study.get_trials(deepcopy=False)
         dead = {t.number for t in trials if t.state == TrialState.RUNNING and self._dead(t)}
         for number in dead:
+            print(f"trial {number}: its process is gone, its place is given away", flush=True)
             self._fail(number)
         return [t for t in trials if t.state in COUNTING and t.number not in dead]
 
@@ -177,7 +206,7 @@ class SharedStudy:
                 return False
             if all(len(other.params) == len(self.names) for other in below):
                 break
-            time.sleep(POLL / 10)
+            time.sleep(POLL / 20)
         held = [other.params for other in below]
         self.draws.point = next(
             (point for point in self.points if not any(_same(point, other) for other in held)), None
@@ -227,28 +256,6 @@ class _Draws(BaseSampler):
         if self.point is not None:
             return self.point[param_name]
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
-
-
-def _open_database(url: str) -> RDBStorage:
-    # several processes write to one file: wait for each other rather than give up
-    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
-        try:
-            return RDBStorage(url, engine_kwargs=dict(waiting))
-        except Exception as error:
-            # processes that start together make the tables together, and one of them comes second
-            if not re.search("already exists|unique|duplicate", str(error), re.IGNORECASE):
-                raise
-            time.sleep(pause * (1 + os.getpid() % 10 / 10))
-    return RDBStorage(url, engine_kwargs=waiting)
-
-
-def _check_journal(path: Path) -> None:
-    """Raises ValueError for a file of another kind, so that no trials are appended to it."""
-    if path.is_file() and path.stat().st_size:
-        with path.open(errors="replace") as file:
-            if not file.readline().startswith('{"op_code"'):
-                raise ValueError("it is no journal")
 
 
 def _beat(trial: Trial, stop: threading.Event) -> None:

@@ -20,7 +20,7 @@ BLUE, GREY = "#0072B2", "#999999"
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A finished trial. delta_m: in percent, at its last validation; None if its loss was not finite before one."""
+    """A finished trial. delta_m: in percent, at its last validation; None if its loss did not stay finite."""
 
     number: int
     state: str

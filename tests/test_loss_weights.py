@@ -267,6 +267,16 @@ def test_a_trial_of_a_dead_process_is_given_to_another(tmp_path, monkeypatch):
     assert other.claim().number == 2
 
 
+def test_a_trial_whose_loss_is_not_finite_does_not_end_the_study(tmp_path):
+    rate = ["--training.optimizer=sgd", "--training.learning_rate=0.003", "--training.log_every=1"]
+    grid = ["--loss_weights.sampler=grid", "--loss_weights.grid={depth: [1.e+30, 1]}"]
+    done = search(*ONLY, *rate, *grid, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    rows = trials(tmp_path / "run")
+    assert [(row["state"], row["delta_m"] != "") for row in rows] == [("pruned", False), ("complete", True)]
+    assert "loss not finite" in done.stdout and found(tmp_path / "run")["weights"]["depth"] == 1
+
+
 def test_the_grid_is_tried_in_whole(tmp_path):
     grid = ["--loss_weights.sampler=grid", "--loss_weights.grid={depth: [0.02, 2], normals: [1, 10]}"]
     tasks = "--data.tasks=[semseg, depth, normals]"

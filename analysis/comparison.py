@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.delta_m import bootstrap_interval, contributions, delta_m
+from analysis.bootstrap import bootstrap_interval
 from analysis.runs import ModelRun, Seed, read_model
+from multitask.delta_m import contributions, delta_m
 from multitask.errors import InputError
 from multitask.settings import backbone_width
 

@@ -1,5 +1,7 @@
 """Figures as PNG files, each block in one colour wherever it is drawn."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,13 @@ def ink(block: str) -> str:
 def short(block: str) -> str:
     """A block's name without the module that it was imported from."""
     return block.rpartition(":")[2]
+
+
+def data_uri(figure: Figure) -> str:
+    """A PNG that needs no file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def stacked_bars(bars: Mapping[str, Mapping[str, float]], path: Path, title: str) -> None:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.comparison import check_comparable, check_finished
-from analysis.delta_m import delta_m
 from analysis.runs import load_network, read_model, seed_folders
 from analysis.tables import aligned, comma_separated, markdown
+from multitask.delta_m import delta_m
 from multitask.errors import InputError, unknown
 from multitask.progress import Progress
 

@@ -75,6 +75,7 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
         shares=_of(architecture, _shares),
         selection=_of(history, _selection),
         schedules=_of(history, lambda history: _schedules(history, config)),
+        loss_weights=_loss_weights(folder),
         metrics=_of(metrics, _metrics),
         comparison=_of(comparison, lambda comparison: _comparison(comparison, arguments.found)),
         resources=_of(architecture, lambda plan: _optional(lambda: _resources(folder, plan, root))),
@@ -191,6 +192,28 @@ def _schedules(history: History, config: Mapping[str, Any]) -> Section:
     for title, line in (("mean pair entropy, nats", history.entropy()), ("undecided pairs", history.undecided())):
         charts.append(chart(title, history.steps, {title: (None, line)}, low=0))
     return {"charts": charts}
+
+
+def _loss_weights(folder: Path) -> Section | None:
+    """The weights that were found, and figures of the trials."""
+    from analysis.figures import data_uri
+    from supernet import weight_figures as figures
+
+    if not (folder / figures.WEIGHTS).is_file() or not (folder / figures.TRIALS).is_file():
+        return None
+    found = read_mapping(folder / figures.WEIGHTS, yaml.safe_load)
+    trials = figures.read_trials(folder / figures.TRIALS)
+    drawn = {
+        "Delta_m of the trials": figures.history(trials),
+        "each trial's weights and its Delta_m": figures.parallel_coordinates(trials),
+    }
+    if found["provenance"]["importances"]:
+        drawn["importance of the weights"] = figures.importances(found["provenance"]["importances"])
+    return {
+        "rows": [(name, f"{weight:.4g}") for name, weight in found["weights"].items()],
+        "provenance": found["provenance"],
+        "figures": {title: data_uri(figure) for title, figure in drawn.items()},
+    }
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Section:

@@ -28,7 +28,7 @@ class NaiveExchange(nn.Module):
         self.norms = [
             {name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]
-        self.modules_of_pairs = nn.ModuleList(nn.ModuleDict(dict(row)) for row in (*self.candidates, *self.norms))
+        self.registered = nn.ModuleList(module for row in (*self.candidates, *self.norms) for module in row.values())
         self.aggregator = Exchange(space, channels).aggregator
 
     def region_tasks(self) -> tuple[str, ...]:

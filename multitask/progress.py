@@ -9,15 +9,20 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar."""
+    """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar.
 
-    def __init__(self, total: int, start: int = 0, label: str = ""):
-        self.total, self.start, self.label = total, start, label
+    quiet: no plain lines, and the bar leaves none behind.
+    """
+
+    def __init__(self, total: int, start: int = 0, label: str = "", quiet: bool = False):
+        self.total, self.start, self.label, self.quiet = total, start, label, quiet
         self.began = time.monotonic()
         self.bar: tqdm | None = None
         if sys.stderr.isatty():
             columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not tell
-            self.bar = tqdm(total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows)
+            self.bar = tqdm(
+                total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows, leave=not quiet
+            )
 
     def advance(self) -> None:
         if self.bar is not None:
@@ -27,6 +32,8 @@ class Progress:
         shown = {name: _short(name, value) for name, value in figures.items()}
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
+            return
+        if self.quiet:
             return
         pace = (time.monotonic() - self.began) / max(1, step - self.start)
         listed = "  ".join(f"{name} {value}" for name, value in shown.items())

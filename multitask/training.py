@@ -24,10 +24,15 @@ from multitask.progress import Progress
 from multitask.run import Run
 from multitask.settings import DataSettings, LossWeightSettings, TrainingSettings
 from multitask.tasks import Task
+from multitask.weighting import UncertaintyWeighting, check_weighting, read_weights
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 DEVICES = ("auto", "cpu", "cuda")
 OPTIMIZERS = ("adamw", "sgd")
+
+
+class Diverged(InputError):
+    """The loss is no longer finite."""
 
 
 class Companion:
@@ -82,12 +87,12 @@ class Hardware:
 
 
 def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dict[str, float]:
-    """One weight per task. Raises InputError for an unknown task or a weight that is not positive."""
-    for name, weight in settings.weights.items():
-        if name not in tasks:
-            raise unknown("task in loss_weights.weights", name, tasks)
-        if not weight > 0:
-            raise InputError(f"loss_weights.weights.{name} is {weight}: expected a positive number")
+    """One weight per task; 1 where weights are learned. Raises InputError for settings that cannot be followed."""
+    check_weighting(settings, list(tasks))
+    if settings.method == "uncertainty":
+        return dict.fromkeys(tasks, 1.0)
+    if settings.file is not None:
+        return read_weights(settings.file, list(tasks))
     return {name: settings.weights.get(name, task.loss_weight) for name, task in tasks.items()}
 
 
@@ -116,6 +121,9 @@ class Training:
     Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
     from the seed and the step. On a CPU, resuming therefore equals never having stopped; on a GPU it does so as far as
     its kernels are deterministic.
+
+    learn_weights: the losses of two and more tasks, multiplied by `weights`, are weighed by learned uncertainties.
+    quiet: no log lines, only a bar on a terminal.
     """
 
     def __init__(
@@ -132,15 +140,18 @@ class Training:
         clip_norm: float | None = None,
         label: str = "",
         tasks: Mapping[str, Task] | None = None,
+        learn_weights: bool = False,
+        quiet: bool = False,
     ):
         self.source, self.data, self.settings, self.run, self.fabric = source, data, settings, run, fabric
         self.tasks, self.weights = dict(tasks or source.tasks), dict(weights)
-        self.seed, self.label = seed, label
+        self.seed, self.label, self.quiet = seed, label, quiet
         self.clip_norm = clip_norm
         self.companion = companion or Companion()
         self.network = network
         own = {id(parameter) for parameter in self.companion.parameters()}
         self.parameters = [p for p in network.parameters() if id(p) not in own]
+        self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights and len(self.tasks) > 1 else None
         self.optimizer = self._optimizer()
         self.model, self._fabric_optimizer = fabric.setup(network, self.optimizer)
         self.device = fabric.device
@@ -153,9 +164,18 @@ class Training:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
+        groups: list[dict[str, Any]] = [{"params": self.parameters}]
+        if self.uncertainty is not None:
+            self.uncertainty.to(self.fabric.device)
+            groups.append({"params": list(self.uncertainty.parameters()), "weight_decay": 0.0})
         if s.optimizer == "sgd":
-            return torch.optim.SGD(self.parameters, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
-        return torch.optim.AdamW(self.parameters, s.learning_rate, weight_decay=s.weight_decay)
+            return torch.optim.SGD(groups, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
+        return torch.optim.AdamW(groups, s.learning_rate, weight_decay=s.weight_decay)
+
+    def task_weights(self) -> dict[str, float]:
+        """What each task's loss is multiplied by at present."""
+        learned = {} if self.uncertainty is None else self.uncertainty.weights()
+        return {name: self.weights[name] * learned.get(name, 1.0) for name in self.tasks}
 
     def fit(self, score: Callable[[Values], float] | None = None) -> None:
         """Runs to the last step, from the run's checkpoint if it has one.
@@ -167,7 +187,7 @@ class Training:
         s = self.settings
         self.companion.begin(self.run, self.step)
         writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
-        progress = Progress(s.iterations, self.step, self.label)
+        progress = Progress(s.iterations, self.step, self.label, self.quiet)
         loader = training_loader(
             self.source.splits["train"],
             s.batch_size,
@@ -242,13 +262,17 @@ class Training:
             if name in outputs.auxiliary:
                 loss = loss + self.settings.auxiliary_weight * task.region_loss(outputs.auxiliary[name], label, mask)
             losses[name] = self.weights[name] * loss
+            if self.uncertainty is not None:
+                losses[name] = self.uncertainty(name, losses[name])
         return losses
 
     def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, float], pace: float) -> None:
         if not math.isfinite(losses["loss"]):
             found = f"the loss is {losses['loss']} at step {self.step}"
-            raise InputError(f"{found}: expected a finite one; try a lower training.learning_rate")
+            raise Diverged(f"{found}: expected a finite one; try a lower training.learning_rate")
         figures = {"loss": losses["loss"], **self.companion.figures()}
+        if self.uncertainty is not None:
+            figures |= {f"weight_{name}": weight for name, weight in self.task_weights().items()}
         resources = {"images/s": pace, "GB": peak_memory(self.device) / 1e9}
         for name, value in {**losses, **figures, **resources}.items():
             writer.add_scalar(f"loss/{name}" if name in losses else f"training/{name}", value, self.step)
@@ -288,6 +312,8 @@ class Training:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "companion": self.companion.state_dict(),
+            "weights": self.weights,
+            "uncertainty": None if self.uncertainty is None else self.uncertainty.state_dict(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
         }
@@ -299,10 +325,15 @@ class Training:
         state = self.run.load_checkpoint()
         if state is None:
             return
+        if state.get("weights", self.weights) != self.weights:
+            found = f"the loss weights were {state['weights']} and are now {self.weights}"
+            raise InputError(f"--resume in '{self.run.folder}': {found}; expected those it began with")
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.companion.load_state_dict(state["companion"])
+        if self.uncertainty is not None:
+            self.uncertainty.load_state_dict(state["uncertainty"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
         if "random_cuda" in state and self.device.type == "cuda":

@@ -53,6 +53,11 @@ def retrain(
             )
     _check_output(Path(output), model_of)
     loss_weights(source.tasks, recipe.loss_weights)
+    if recipe.loss_weights.trials and recipe.loss_weights.file is None:
+        raise InputError(
+            f"loss_weights.trials is {recipe.loss_weights.trials}, which only search.py trains: expected "
+            "--loss_weights.file with the loss_weights.yaml that it wrote"
+        )
     build_network(model_of(seeds[0]), recipe.network, space, source.tasks)
     for seed, folder in folders.items():
         _retrain_seed(model_of(seed), source, space, recipe, seed, folder, resume)
@@ -113,6 +118,7 @@ def _retrain_seed(
             "multiply_adds": total["multiply_adds"],
             "train_seconds": total["train_seconds"],
             "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
+            "loss_weights": {name: weight for part in parts for name, weight in part["loss_weights"].items()},
         },
     )
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
@@ -142,6 +148,7 @@ def _train(
         clip_norm=recipe.training.clip_norm,
         label=label,
         tasks=tasks,
+        learn_weights=recipe.loss_weights.method == "uncertainty",
     )
     training.fit(lambda values: score(values, tasks))
     last = training.validate("test")
@@ -161,6 +168,7 @@ def _train(
         "multiply_adds": multiply_adds(network, recipe.data.height, recipe.data.width),
         "train_seconds": training.seconds,
         "peak_memory_bytes": peak_memory(recipe.fabric.device),
+        "loss_weights": training.task_weights(),
     }
     run.save_checkpoint(figures, "figures")
     return figures

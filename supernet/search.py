@@ -3,13 +3,14 @@
 import hashlib
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
+from lightning_fabric import Fabric
 
 from multitask.cost import multiply_adds, parameter_count, peak_memory
-from multitask.data import open_source
+from multitask.data import Source, open_source
 from multitask.errors import InputError, unknown
 from multitask.evaluation import describe, evaluate_prior, table
 from multitask.network import MultiTaskNetwork, feature_channels
@@ -22,11 +23,17 @@ from supernet.memory import search_memory
 from supernet.settings import Config
 from supernet.supernet import SAMPLINGS, Supernet
 
+if TYPE_CHECKING:
+    from supernet.loss_weights import WeightSearch
+
 STRATEGIES = ("gumbel",)
 
 
-def search(config: Config, output: str, resume: bool) -> Architecture:
-    """Runs or resumes a search and writes its folder; prints what was found. Raises InputError or SpaceError."""
+def search(config: Config, output: str, resume: bool) -> Architecture | None:
+    """Runs or resumes a search and writes its folder; prints what was found. Raises InputError or SpaceError.
+
+    None if only loss weights were wanted.
+    """
     _check_settings(config)
     source = open_source(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
@@ -39,16 +46,23 @@ def search(config: Config, output: str, resume: bool) -> Architecture:
     supernet = Supernet(space, channels, generator, config.search.sampling, config.search.recompute)
     # in search every task has label regions, whichever block will be chosen
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    weight_search = _weight_search(config, source, fabric, output)
     run = Run(output, content, resume)
     if run.finished:
         architecture = Architecture.load(run.path("architecture.yaml"))
         print(f"{output} holds a finished search\n\n{architecture.table()}")
         return architecture
+    if weight_search is not None:
+        weights = weight_search.run(run)
+        if config.loss_weights.only:
+            print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
+            return None
     settings = config.training
     companion = GumbelSearch(supernet, config.selection, config.search, settings.iterations)
     training = Training(
-        network, source, config.data, settings, weights, run, fabric, config.seed, companion, config.search.clip_norm
-    )
+        network, source, config.data, settings, weights, run, fabric, config.seed, companion, config.search.clip_norm,
+        learn_weights=config.loss_weights.method == "uncertainty",
+    )  # fmt: skip
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
     need = search_memory(network, supernet, settings.batch_size, config.data.height, config.data.width)
@@ -80,16 +94,26 @@ def search(config: Config, output: str, resume: bool) -> Architecture:
             "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
             "train_seconds": training.seconds,
             "peak_memory_bytes": peak_memory(fabric.device),
+            "loss_weights": training.task_weights(),
             "selection": companion.figures(),
         },
     )
     print(f"\nvalidation of the choice inside the supernet, after {training.seconds:.0f} s of training")
     print(table(values, source.tasks, prior))
-    _print_choice(architecture, selection.undecided(), output)
+    _print_choice(architecture, selection.undecided(), output, weight_search is not None)
     return architecture
 
 
-def _print_choice(architecture: Architecture, undecided: int, output: str) -> None:
+def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) -> "WeightSearch | None":
+    """The search for loss weights that comes before, if one is wanted."""
+    if not config.loss_weights.trials:
+        return None
+    from supernet.loss_weights import WeightSearch  # needs optuna, which nothing else does
+
+    return WeightSearch(config, source, fabric, output)
+
+
+def _print_choice(architecture: Architecture, undecided: int, output: str, weighed: bool) -> None:
     print(f"\n{architecture.table()}\n")
     warning = collapse_warning(architecture)
     if warning:
@@ -101,7 +125,8 @@ def _print_choice(architecture: Architecture, undecided: int, output: str) -> No
     folder = Path(output)
     found = shlex.quote(str(folder / "architecture.yaml"))
     config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
-    print(f"next: python retrain.py --config {config} --architecture {found} --output {retrained} --seeds 0 1")
+    weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighed else ""
+    print(f"next: python retrain.py --config {config}{weights} --architecture {found} --output {retrained} --seeds 0 1")
 
 
 def collapse_warning(architecture: Architecture) -> str:
@@ -124,6 +149,13 @@ def _check_settings(config: Config) -> None:
         raise unknown("search.strategy", config.search.strategy, STRATEGIES)
     if config.search.sampling not in SAMPLINGS:
         raise unknown("search.sampling", config.search.sampling, SAMPLINGS)
+    weights = config.loss_weights
+    if weights.trials and weights.file is not None:
+        raise InputError(
+            "loss_weights.trials searches the weights that loss_weights.file gives: expected one of the two"
+        )
+    if weights.only and not weights.trials:
+        raise InputError("loss_weights.only is true, but loss_weights.trials is 0: expected trials")
     selection: Any = config.selection
     for name in ("temperature_start", "temperature_end", "learning_rate"):
         if not getattr(selection, name) > 0:

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from analysis.__main__ import main
-from analysis.delta_m import bootstrap_interval, contributions, delta_m
+from analysis.bootstrap import bootstrap_interval
 from multitask.command import exit_code
+from multitask.delta_m import contributions, delta_m
 from multitask.errors import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -28,7 +28,8 @@ class NaiveExchange(nn.Module):
         self.norms = [
             {name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]
-        self.registered = nn.ModuleList(module for row in (*self.candidates, *self.norms) for module in row.values())
+        self.blocks_of_pairs = nn.ModuleList(block for row in self.candidates for block in row.values())
+        self.norms_of_pairs = nn.ModuleList(norm for row in self.norms for norm in row.values())
         self.aggregator = Exchange(space, channels).aggregator
 
     def region_tasks(self) -> tuple[str, ...]:

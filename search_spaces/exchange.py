@@ -141,11 +141,10 @@ class Exchange(nn.Module):
     ) -> Tensor:
         message: Tensor = self.blocks[_key(name)](inputs, rows)
         self._check_message(name, message, inputs.features, len(rows))
-        weight = None if weight is None else weight.to(message.dtype)
         if self.normalize:
             # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
             return F.relu(self.norms[_key(name)](message, rows, weight))
-        return message if weight is None else message * weight.view(1, -1, 1, 1, 1)
+        return message if weight is None else message * weight.to(message.dtype).view(1, -1, 1, 1, 1)
 
     def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
         """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""

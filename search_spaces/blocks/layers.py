@@ -123,7 +123,7 @@ class PairBatchNorm(nn.Module):
         weight = None if self.weight is None else pick(self.weight, active).flatten()
         bias = None if self.bias is None else pick(self.bias, active).flatten()
         if scale is not None:
-            wide = scale.repeat_interleave(maps.shape[2])
+            wide = scale.to(mean.dtype).repeat_interleave(maps.shape[2])
             weight = wide if weight is None else weight * wide
             bias = None if bias is None else bias * wide
         output = F.batch_norm(

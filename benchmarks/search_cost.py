@@ -1,0 +1,87 @@
+"""What a search costs: seconds of a step of each kind over seconds of a step of one retraining, taken in turn.
+
+python -m benchmarks.search_cost --config configs/demo.yaml --output runs/benchmarks
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import Cost, in_turn
+from benchmarks.output import print_table, write
+from multitask.command import config_parser, parse_config
+from multitask.data import Source, open_source
+from multitask.data.loader import training_loader
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.run import Run
+from multitask.training import Companion, Hardware, Training, loss_weights
+from retrain.models import baseline, build_network
+from search_spaces import SearchSpace
+from supernet.gumbel import GumbelSearch
+from supernet.settings import Config
+from supernet.supernet import SAMPLINGS, Supernet
+
+PUBLISHED_STEPS = 40_000  # of ATRC's search on NYUD-v2
+
+
+class Steps:
+    """Training steps of one network, each on the next batch."""
+
+    def __init__(self, network: torch.nn.Module, companion: Companion | None, config: Config, source: Source):
+        fabric = Hardware(config.device, config.precision).fabric()
+        folder = Path(tempfile.mkdtemp()) / "run"
+        weights = loss_weights(source.tasks, config.loss_weights)
+        self.training = Training(
+            network, source, config.data, config.training, weights, Run(folder, {}, False), fabric, 0, companion
+        )
+        batch_size, workers = config.training.batch_size, config.data.workers
+        loader = training_loader(source.splits["train"], batch_size, 0, 0, 10**6, workers, fabric.device.type == "cuda")
+        self.samples = iter(loader)
+
+    def __call__(self) -> None:
+        batch = self.training.augment(next(self.samples), self.training.device)
+        self.training._train_step(batch)
+        self.training.step += 1
+        self.training.companion.after_step(self.training.step)
+
+
+def searching(config: Config, source: Source, space: SearchSpace, sampling: str) -> Steps:
+    supernet = Supernet(space, feature_channels(config.network), torch.Generator().manual_seed(0), sampling)
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    companion = GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
+    return Steps(network, companion, config, source)
+
+
+def retraining(config: Config, source: Source, space: SearchSpace, name: str) -> Steps:
+    return Steps(build_network(baseline(name, space, 0), config.network, space, source.tasks), None, config, source)
+
+
+def main() -> None:
+    parser = config_parser(Config, "benchmarks.search_cost", __doc__)
+    parser.add_argument("--output", type=Path, help="folder for search_cost.json")
+    parser.add_argument("--rounds", type=int, default=10)
+    config, options = parse_config(parser, Config, sys.argv[1:])
+    source = open_source(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
+    sides: dict[str, Callable[[], object]] = {}
+    for name in ("random", "multi_task", *(f"uniform:{block}" for block in space.blocks[1:])):
+        sides[f"retraining {name}"] = retraining(config, source, space, name)
+    for sampling in SAMPLINGS:
+        sides[f"searching, {sampling}"] = searching(config, source, space, sampling)
+    device = Hardware(config.device, config.precision).fabric().device
+    results: dict[str, dict[str, Cost]] = {"step": in_turn(sides, options.rounds, device)}
+    print(f"batch {config.training.batch_size}, {config.data.height}x{config.data.width}, {device}, {config.precision}")
+    print_table("a step, data included", results["step"])
+    for sampling in SAMPLINGS:
+        seconds = results["step"][f"searching, {sampling}"].seconds
+        hours = seconds * PUBLISHED_STEPS / 3600
+        print(f"{sampling}: {seconds:.3f} s a step, {hours:.1f} hours for {PUBLISHED_STEPS} steps")
+    write(options.output, "search_cost", argparse.Namespace(config=config.to_dict(), rounds=options.rounds), results)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,9 @@ lint: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.data --output $(RUNS)/benchmarks
+	$(BIN)/python -m benchmarks.supernet_step --output $(RUNS)/benchmarks
+	$(BIN)/python -m benchmarks.local_attention --output $(RUNS)/benchmarks
+	$(BIN)/python -m benchmarks.search_cost $(DEMO) --output $(RUNS)/benchmarks
 
 # removes what the tools left, never a run
 clean:

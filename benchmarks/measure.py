@@ -11,6 +11,7 @@ from statistics import median
 
 import torch
 
+LONG = 10.0  # seconds
 STATUS = Path("/proc/self/status")
 
 
@@ -23,15 +24,19 @@ class Cost:
 
 
 def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Cost]:
-    """Calls each side once to warm up, once for its memory, and then all of them `rounds` times in turn."""
-    held = {}
+    """Calls each side once to warm up, once for its memory, and then all of them `rounds` times in turn; a side that
+    takes longer than `LONG` only once.
+    """
+    held, times = {}, {}
     for name, call in sides.items():
         call()
         held[name] = peak(call, device)
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    for name, call in sides.items():
+        times[name] = [_seconds(call, device)]
+    for _ in range(rounds - 1):
         for name, call in sides.items():
-            times[name].append(_seconds(call, device))
+            if times[name][0] < LONG:
+                times[name].append(_seconds(call, device))
     return {name: Cost(median(times[name]), held[name]) for name in sides}
 
 

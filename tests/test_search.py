@@ -164,6 +164,36 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, number):
     assert values[0] == values[1]
 
 
+def test_recomputing_activations_finds_the_same(run, tmp_path):
+    folder, _ = run
+    done = search(
+        "--output", tmp_path / "lean", "--search.recompute=[global, local, t_label, s_label, xtam, padnet_gate]"
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (rows(path) for path in (folder, tmp_path / "lean"))
+    assert [row["block"] for row in first] == [row["block"] for row in second]
+    for one, other in zip(first, second):
+        assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=2e-5)
+
+
+def test_single_path_stopped_and_resumed_equals_never_stopped(tmp_path):
+    path = "--search.sampling=single_path"
+    stopped = process("--output", tmp_path / "parts", path, "--training.checkpoint_every=3", "--training.iterations=60")
+    while stopped.poll() is None and not (tmp_path / "parts/checkpoints/last.pt").is_file():
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGKILL)
+    stopped.wait()
+    again = ["--output", tmp_path / "parts", path, "--training.checkpoint_every=3", "--training.iterations=60"]
+    assert search(*again, "--resume").returncode == 0
+    assert search("--output", tmp_path / "once", *again[2:]).returncode == 0
+    for name in ("architecture.yaml", "selection.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+
+
+def test_the_memory_is_told_before_the_search(run):
+    assert "a step needs about 0.0 GB of" in run[1]
+
+
 def test_resuming_a_finished_run_changes_nothing(run):
     folder, _ = run
     before = (folder / "metrics.json").read_bytes()

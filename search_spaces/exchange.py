@@ -13,6 +13,9 @@ from search_spaces.blocks.layers import PairBatchNorm
 from search_spaces.errors import SpaceError, unknown_name
 from search_spaces.space import SearchSpace
 
+# {block name: (indices of the pairs it was computed on, their messages (B, pairs, d, H, W))}
+Messages = dict[str, tuple[list[int], Tensor]]
+
 
 class Exchange(nn.Module):
     """Runs each kind of block once over all the pairs that use it, and aggregates the messages.
@@ -98,12 +101,21 @@ class Exchange(nn.Module):
         (pairs, blocks), how much each block counts on each pair; active: {block name: indices of the pairs on which
         it is computed}, by default all its legal ones. Raises SpaceError for features that do not fit.
         """
-        self._check(features, regions)
         if weights is None and isinstance(self.plan, SearchSpace):
             raise SpaceError("an Exchange over a space needs the weights of its candidates: (pairs, blocks)")
-        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+        return self.mix(features, self.messages(features, regions, valid, active), weights)
 
-        sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
+    def messages(
+        self,
+        features: Mapping[str, Tensor],
+        regions: Mapping[str, Tensor] | None = None,
+        valid: Tensor | None = None,
+        active: Mapping[str, Sequence[int]] | None = None,
+    ) -> Messages:
+        """What each block says on each of its active pairs; the arguments are those of `forward`."""
+        self._check(features, regions)
+        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+        messages: Messages = {}
         for name, served in self.served.items():
             on = served if active is None else [i for i in active.get(name, ()) if i in served]
             if not on:
@@ -113,12 +125,20 @@ class Exchange(nn.Module):
             self._check_message(name, message, features, len(on))
             if self.normalize:
                 message = F.relu(self.norms[_key(name)](message, rows))
+            messages[name] = (on, message)
+        return messages
+
+    def mix(
+        self, features: Mapping[str, Tensor], messages: Messages, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Each target's features refined by its messages, weighted as in `forward`."""
+        sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
+        for name, (on, message) in messages.items():
             if weights is not None:
                 weight = weights[on, self.block_names.index(name)].to(message.dtype)
                 message = message * weight.view(1, -1, 1, 1, 1)
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
-
         return self.aggregator(features, self._by_target(sums, features))
 
     def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:

@@ -99,13 +99,13 @@ def gumbel(
         # the logits have an optimizer of their own, and the entropy no part in the weights' gradients
         search.after_step(step + 1)
 
-    began = time.perf_counter()
+    began = time.process_time()
     fit(network, images, steps, seed, backward)
     chosen = selection.architecture().exchanges
     top = selection.probabilities().detach().topk(2, 1).values
     margins = dict(zip(space.pairs, (top[:, 0] - top[:, 1]).tolist()))
     choices = {pair: Choice(chosen[pair], margins[pair]) for pair in crossing(space)}
-    return Outcome(choices, steps, time.perf_counter() - began, 0.0)
+    return Outcome(choices, steps, time.process_time() - began, 0.0)
 
 
 def chance(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
@@ -137,15 +137,14 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
         open[i] &= target != source
     mixture = Mixture(space, open)
     draw = torch.Generator().manual_seed(seed + 1)
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     fit(network, images[slice(0, half)], steps, seed, lambda _, batch: network(batch, mixture.draw(draw)).backward())
-    times.append(time.perf_counter())
-    found = collect(network.exchange, held_out(network, images[slice(half, None)]), open)
-    verdicts = judge(list(found.values()))
-    times.append(time.perf_counter())
+    times.append(time.process_time())
+    verdicts = judge(collect(network.exchange, held_out(network, images[slice(half, None)]), open))
+    times.append(time.process_time())
     choices = {
-        pair: Choice(verdict.choice, verdict.margin, verdict.sureness, verdict.t)
-        for pair, verdict in zip(found, verdicts, strict=True)
+        pair: Choice(verdict.choice, verdict.margin, verdict.sureness, verdict.z)
+        for pair, verdict in verdicts.items()
     }
     return Outcome(choices, steps, times[1] - times[0], times[2] - times[1])
 

@@ -1,9 +1,15 @@
-"""What a pair's messages are worth to its target: losses of held-out images with and without them, image by image.
+"""Does a pair's source know something about its target's errors? Measured on held-out images of a trained mixture.
 
-A supernet that was trained as a mixture is evaluated with the weights of one pair changed, or with that pair listening
-to the source features of another image. Whatever makes an image easy or hard is the same on both sides and cancels in
-the difference. The messages are computed once; only the target's aggregator and head run anew. Targets do not hear
-each other's changes, so one pass serves one change at every target.
+The pair's messages are replaced by their mean over images, so that nothing of this image's source is heard but nothing
+else changes either. The gradient of each image's loss with respect to the target's refined features, with its sign
+turned, then says what the target lacks; how it goes together with the messages is what the pair could tell. Only these
+moments are kept, summed over groups of images, for each candidate:
+
+    cross_f = - sum over images i of group f and pixels x of  dL_i/dR_x  (m_x - mean m_x)^T     (C, d)
+    square  =   sum over images and pixels of  (m_x - mean m_x) (m_x - mean m_x)^T              (d, d)
+
+A linear map from messages to refined features that is fitted on all groups but one is tested on that one. So a message
+is judged by what it holds, however far its readout was trained, and memorised images count for nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +23,9 @@ from search_spaces.blocks import Pair
 from search_spaces.exchange import Messages
 
 Losses = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # refined features -> each task's loss per image, (B,)
+
+GROUPS = 32
+RIDGE = 0.1  # of the messages' mean square, added to each of their channels when the map is fitted
 
 
 @dataclass(frozen=True)
@@ -32,127 +41,109 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """One change at one pair: the weights (blocks,) of its candidates, and whose source features they read.
-
-    shift: the source features come from the image so many places further in the batch; 0 is the image itself.
-    """
-
-    pair: int
-    weights: Tensor
-    shift: int = 0
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """Of one pair: how much worse its target fares on each held-out image when the source shows other images.
+    """Of one pair. candidates: K names in the space's order; cross: (groups, C, K, d); square: (K, d, K, d)."""
 
-    whole: (N,), with all open candidates speaking, as in the mixture; alone: (candidates, N), with one speaking for
-    all; candidates: their names in the space's order.
-    """
-
-    pair: Pair
     candidates: tuple[str, ...]
-    whole: Tensor
-    alone: Tensor
+    cross: Tensor
+    square: Tensor
+
+    def whole(self) -> Tensor:
+        """What all candidates together tell about each group of images, (groups,); mean zero if that is nothing."""
+        return _told(self.cross.flatten(2), self.square.flatten(2).flatten(0, 1))
+
+    def alone(self) -> Tensor:
+        """The same of each candidate, (K, groups): the gain of loss per unit of message, to first order, so that its
+        square goes with the loss that the candidate can save.
+        """
+        each = range(len(self.candidates))
+        return torch.stack([_told(self.cross[:, :, k], self.square[k, :, k]) for k in each])
 
 
-def collect(exchange: Exchange, batches: Sequence[HeldOut], open: Tensor, shifts: int = 4) -> dict[Pair, Evidence]:
-    """The evidence on each pair of different tasks that has open candidates.
+def collect(exchange: Exchange, batches: Sequence[HeldOut], open: Tensor) -> dict[Pair, Evidence]:
+    """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool; shifts: how many other images each target hears, which must be fewer than a batch has.
-    """
-    weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
-    places = range(shifts + 1)
-    probes: list[Probe] = []
-    asked = [i for i, pair in enumerate(exchange.pairs) if pair[0] != pair[1] and open[i].any()]
-    for i in asked:
-        rows = [weights[i], *torch.eye(open.shape[1])[open[i]].to(weights)]
-        probes += [Probe(i, row, shift) for row in rows for shift in places]
-    losses = probe_losses(exchange, batches, weights, probes).unflatten(0, (-1, len(places)))  # (rows, places, N)
-    worths = losses[:, 1:].mean(1) - losses[:, 0]
-    found = {}
-    for i, part in zip(asked, worths.split([1 + int(open[i].sum()) for i in asked]), strict=True):
-        names = tuple(name for name, here in zip(exchange.block_names, open[i].tolist()) if here)
-        found[exchange.pairs[i]] = Evidence(exchange.pairs[i], names, part[0].cpu(), part[1:].cpu())
-    return found
-
-
-@torch.no_grad()
-def probe_losses(exchange: Exchange, batches: Sequence[HeldOut], weights: Tensor, probes: Sequence[Probe]) -> Tensor:
-    """The loss of each probe's target on each image, (probes, N). Leaves the exchange in eval mode.
-
-    weights: (pairs, blocks), what the candidates of all other pairs count.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside.
     """
     exchange.eval()
-    heard = _heard(exchange, weights, probes)
-    shifts = sorted({one.shift for one in probes} - {0})
-    passes = _passes(exchange, probes)
-    columns = []
+    weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
+    active = {name: open[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
+    cross: dict[int, Tensor] = {}
+    square: dict[int, Tensor] = {}
+    seen = 0
     for batch in batches:
-        own = exchange.messages(batch.features, batch.regions, batch.valid, heard)
-        others = {shift: _messages_of_others(exchange, batch, heard, shift) for shift in shifts}
-        rows: list[Tensor] = [torch.empty(0)] * len(probes)
-        for members in passes:
-            changed = weights.clone()
-            for i in members:
-                changed[probes[i].pair] = probes[i].weights
-            messages = own
-            for shift in sorted({probes[i].shift for i in members} - {0}):
-                messages = _replace(messages, others[shift], [probes[i].pair for i in members if probes[i].shift])
-            losses = batch.losses(exchange.mix(batch.features, messages, changed))
-            for i in members:
-                rows[i] = losses[exchange.pairs[probes[i].pair][0]].float()
-        columns.append(torch.stack(rows))
-    return torch.cat(columns, 1)
+        with torch.no_grad():
+            messages = exchange.messages(batch.features, batch.regions, batch.valid, active)
+            means = {name: (on, message.mean(0, keepdim=True)) for name, (on, message) in messages.items()}
+        size = len(batch.features[exchange.tasks[0]])
+        group = (seen + torch.arange(size)) % GROUPS
+        seen += size
+        for pairs in _passes(exchange.pairs, open):
+            lacking = _lacking(exchange, batch, _silenced(messages, means, pairs), weights, pairs)
+            for i in pairs:
+                told = torch.stack(
+                    [
+                        message[:, on.index(i)] - means[name][1][:, on.index(i)]
+                        for name, (on, message) in messages.items()
+                        if i in on
+                    ],
+                    1,
+                )  # (B, K, d, H, W)
+                each = torch.einsum("bchw,bkdhw->bckd", lacking[i], told.float())
+                former = cross.get(i, each.new_zeros(GROUPS, *each.shape[1:]))
+                cross[i] = former.index_add(0, group.to(each.device), each)
+                square[i] = square.get(i, 0) + torch.einsum("bkdhw,bjehw->kdje", told.float(), told.float())
+    names = {i: tuple(name for name in messages if i in messages[name][0]) for i in cross}
+    used = min(seen, GROUPS)
+    return {exchange.pairs[i]: Evidence(names[i], cross[i][:used].cpu(), square[i].cpu()) for i in sorted(cross)}
 
 
-def _heard(exchange: Exchange, weights: Tensor, probes: Sequence[Probe]) -> dict[str, list[int]]:
-    """{block: the pairs on which it has weight, in the mixture or in a probe}."""
-    used = weights != 0
-    for one in probes:
-        used[one.pair] |= one.weights != 0
-    return {name: used[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
+def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
+    """Pairs (their indices) that can be silenced together, since they have different targets."""
+    waiting: dict[str, list[int]] = {}
+    for i, (target, _) in enumerate(pairs):
+        if open[i].any():
+            waiting.setdefault(target, []).append(i)
+    longest = max(map(len, waiting.values()), default=0)
+    return [[queue[place] for queue in waiting.values() if place < len(queue)] for place in range(longest)]
 
 
-def _messages_of_others(exchange: Exchange, batch: HeldOut, heard: Mapping[str, Sequence[int]], shift: int) -> Messages:
-    """The messages of the pairs of different tasks, where every source shows another image than its target."""
-    found: Messages = {}
-    for source in exchange.tasks:
-        listening = {
-            name: [i for i in on if exchange.pairs[i][1] == source and exchange.pairs[i][0] != source]
-            for name, on in heard.items()
-        }
-        features = {**batch.features, source: batch.features[source].roll(shift, 0)}
-        regions = {**batch.regions, source: batch.regions[source].roll(shift, 0)} if batch.regions else {}
-        for name, (on, message) in exchange.messages(features, regions, batch.valid, listening).items():
-            before = found.get(name)
-            found[name] = (on, message) if before is None else (before[0] + on, torch.cat([before[1], message], 1))
-    return found
-
-
-def _replace(messages: Messages, others: Messages, pairs: Sequence[int]) -> Messages:
-    """`messages` with those of some pairs taken from `others`."""
-    replaced = dict(messages)
+def _silenced(messages: Messages, means: Messages, pairs: Sequence[int]) -> Messages:
+    """`messages`, those of some pairs being replaced by their means."""
+    silenced = {}
     for name, (on, message) in messages.items():
-        if name not in others:
-            continue
-        there, other = others[name]
-        moved = [i for i in pairs if i in on and i in there]
-        if moved:
-            message = message.clone()
-            message[:, [on.index(i) for i in moved]] = other[:, [there.index(i) for i in moved]]
-            replaced[name] = (on, message)
-    return replaced
+        rows = [on.index(i) for i in pairs if i in on]
+        message = message.clone()
+        message[:, rows] = means[name][1][:, rows]
+        silenced[name] = (on, message)
+    return silenced
 
 
-def _passes(exchange: Exchange, probes: Sequence[Probe]) -> list[list[int]]:
-    """Probes (their indices) that can share a pass: of different targets, and reading the same image."""
-    waiting: dict[int, dict[str, list[int]]] = {}
-    for i, one in enumerate(probes):
-        waiting.setdefault(one.shift, {}).setdefault(exchange.pairs[one.pair][0], []).append(i)
-    passes = []
-    for queues in waiting.values():
-        for place in range(max(map(len, queues.values()))):
-            passes.append([queue[place] for queue in queues.values() if place < len(queue)])
-    return passes
+def _lacking(
+    exchange: Exchange, batch: HeldOut, messages: Messages, weights: Tensor, pairs: Sequence[int]
+) -> dict[int, Tensor]:
+    """Each pair's target's falling loss as a direction in its refined features, {pair: (B, C, H, W)}."""
+    with torch.no_grad():
+        refined = exchange.mix(batch.features, messages, weights)
+    refined = {task: maps.detach().requires_grad_() for task, maps in refined.items()}
+    targets = [exchange.pairs[i][0] for i in pairs]
+    with torch.enable_grad():
+        losses = batch.losses(refined)
+        total = torch.stack([losses[target].sum() for target in targets]).sum()
+    gradients = torch.autograd.grad(total, [refined[target] for target in targets])
+    return {i: -gradient.float() for i, gradient in zip(pairs, gradients, strict=True)}
+
+
+def _told(cross: Tensor, square: Tensor) -> Tensor:
+    """Each group's agreement with the map fitted on the other groups: cross (groups, C, q), square (q, q) -> (groups,).
+
+    The map is scaled to say something of size one, whatever the size of the messages.
+    """
+    cross, square = cross.double(), square.double()
+    mean_square = square.diagonal().mean().clamp_min(1e-30)
+    ridge = RIDGE * mean_square * torch.eye(len(square), dtype=square.dtype)
+    fitted = torch.linalg.solve(square + ridge, (cross.sum(0) - cross).transpose(1, 2)).transpose(
+        1, 2
+    )  # (groups, C, q)
+    size = torch.einsum("fcq,qr,fcr->f", fitted, square, fitted).clamp_min(1e-30).sqrt()
+    return (cross * fitted).sum((1, 2)) / size

@@ -1,111 +1,110 @@
 """From held-out evidence to a choice per pair, and how sure it is.
 
-The evidence is a worth per image: how much the loss rises when the source shows another image. If a pair carries
-nothing, own and other images are alike to the target, so the worth has mean zero and its t statistic is standard
-normal, whatever the loss, the network or its overfitting.
+Something or none? The whole evidence of a pair that tells nothing has mean zero, whatever the loss, the network or its
+overfitting. Each group of images is tested against all others, so every two groups meet twice and the variance of the
+sum is twice what the groups' spread suggests: z = t / sqrt 2. Then z ~ N(delta, 1), where delta is 0 for a share of
+the pairs and otherwise positive, half normal with some spread. Share and spread are unknown and common to all pairs:
+both are averaged over a grid, weighted by how well they explain all pairs.
 
-Something or none? t ~ N(delta, 1), where delta is 0 for a share of the pairs and otherwise positive, half normal with
-some spread. Share and spread are unknown and common to all pairs: both are averaged over a grid, weighted by how well
-they explain all pairs. Which candidate? Their mean worths are normal with the covariance of their means over images,
-times the square of `INFLATION`, since another training of the same supernet moves them too.
+Which candidate? What each can tell is normal about its mean over groups, with twice the groups' covariance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from search_spaces.blocks import Pair
 from supernet.evidence import Evidence
 
-INFLATION = 1.3  # true over counted standard error of a worth
+TWICE = 2.0  # true over counted variance
 DRAWS = 4000
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the pairs carrying something
-SPREADS = (1.0, 2.0, 4.0, 8.0, 16.0)  # of delta, in standard errors
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the pairs that tell something
+SPREADS = (1.0, 2.0, 4.0, 8.0)  # of delta
+AS_GOOD = 0.5  # a candidate is right if it saves this part of what the best one saves
 
 
 @dataclass(frozen=True)
 class Verdict:
     """choice: a candidate or none; sureness: the probability that it is right; decided: whether that is enough;
-    something: the probability that the pair carries anything; good: for each candidate, the probability that it
-    brings at least `tolerance` of what the best one brings, given that the pair carries anything; margin: by how much
-    the mean worth of the best exceeds the next.
+    z: of whether the pair tells anything; something: the probability that it does; good: for each candidate, the
+    probability that it is as good as the best, if the pair tells anything; margin: how much more the best tells than
+    the next, as a part of what it tells.
     """
 
     choice: str
     sureness: float
     decided: bool
+    z: float
     something: float
     good: dict[str, float]
     margin: float
-    t: float
 
 
-def judge(evidence: Sequence[Evidence], confidence: float = 0.9, tolerance: float = 0.5) -> list[Verdict]:
+def judge(
+    evidence: Mapping[Pair, Evidence], cost: Mapping[str, float] | None = None, confidence: float = 0.9
+) -> dict[Pair, Verdict]:
     """A verdict per pair.
 
-    A pair that more likely than not carries nothing gets none. Another gets its best candidate if that is right with
-    probability `confidence`; else, undecided, the cheapest candidate that the evidence does not rule out.
+    A pair that tells something with less than the probability `confidence` gets none, which is then the cheapest that
+    is not known to be worse. Another gets the candidate that is likeliest to be as good as the best, if that is right
+    with the same probability; else, undecided, the cheapest that is about as likely.
+    cost: of each candidate; without it they count as alike.
     """
-    t = torch.stack([t_statistic(one.whole) for one in evidence])
-    verdicts = []
-    for one, score, something in zip(evidence, t.tolist(), something_probability(t).tolist()):
-        good = _good(one.alone, tolerance)
-        mean = one.alone.mean(1)
-        best = int(mean.argmax())
-        others = [float(x) for i, x in enumerate(mean) if i != best]
-        if something < 0.5:
-            choice, sureness = "none", 1 - something
-        else:
-            choice, sureness = one.candidates[best], something * float(good[best])
-            if sureness < confidence:
-                cheapest = next(i for i, p in enumerate(good.tolist()) if p >= min(0.5, float(good.max())))
-                choice, sureness = one.candidates[cheapest], something * float(good[cheapest])
-        verdicts.append(
-            Verdict(
-                choice,
-                sureness,
-                sureness >= confidence,
-                something,
-                dict(zip(one.candidates, good.tolist())),
-                float(mean[best]) - max(others, default=0.0),
-                score,
-            )
-        )
-    return verdicts
+    z = torch.stack([t_statistic(one.whole()) for one in evidence.values()]) / TWICE**0.5
+    chances = something_probability(z).tolist()
+    return {
+        pair: _verdict(one, score, something, cost or {}, confidence)
+        for (pair, one), score, something in zip(evidence.items(), z.tolist(), chances, strict=True)
+    }
 
 
-def t_statistic(worth: Tensor) -> Tensor:
-    """Mean over its standard error, along the images."""
-    return worth.mean(-1) / (worth.std(-1) / worth.shape[-1] ** 0.5).clamp_min(1e-12)
+def _verdict(evidence: Evidence, z: float, something: float, cost: Mapping[str, float], confidence: float) -> Verdict:
+    alone = evidence.alone()
+    good = dict(zip(evidence.candidates, as_good_as_best(alone).tolist()))
+    means = sorted(alone.mean(1).clamp_min(0).tolist(), reverse=True)
+    margin = (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
+    if something < confidence:
+        choice, sureness = "none", 1 - something
+    else:
+        choice = max(good, key=lambda name: good[name])
+        if something * good[choice] < confidence:
+            likely = [name for name, chance in good.items() if chance >= good[choice] / 2]
+            choice = min(likely, key=lambda name: (cost.get(name, 0.0), -good[name]))
+        sureness = something * good[choice]
+    return Verdict(choice, sureness, sureness >= confidence, z, something, good, margin)
 
 
-def something_probability(t: Tensor) -> Tensor:
-    """The probability that each pair carries something, from the t statistics of all pairs, (pairs,)."""
-    t = t.double()
-    share = torch.tensor(SHARES, dtype=t.dtype)[:, None, None]
-    variance = torch.tensor(SPREADS, dtype=t.dtype)[None, :, None] ** 2
-    # marginal likelihood ratio of delta ~ |N(0, variance)| against delta = 0
+def t_statistic(values: Tensor) -> Tensor:
+    """Mean over its standard error, along the last axis."""
+    return values.mean(-1) / (values.std(-1) / values.shape[-1] ** 0.5).clamp_min(1e-30)
+
+
+def something_probability(z: Tensor) -> Tensor:
+    """The probability that each pair tells something, from the z of all pairs, (pairs,)."""
+    z = z.double()
+    share = torch.tensor(SHARES, dtype=z.dtype)[:, None, None]
+    variance = torch.tensor(SPREADS, dtype=z.dtype)[None, :, None] ** 2
     shrunk = variance / (1 + variance)
-    log_ratio = (
-        torch.log(torch.tensor(2.0)) + torch.special.log_ndtr(t * shrunk.sqrt()) + t**2 * shrunk / 2
-    ) - torch.log1p(variance) / 2
-    carrying, empty = share.log() + log_ratio, torch.log1p(-share)  # (shares, spreads, pairs)
-    either = torch.logaddexp(carrying, empty)
-    posterior = either.sum(2, keepdim=True).flatten(0, 1).softmax(0).view(len(SHARES), len(SPREADS), 1)
-    return (posterior * (carrying - either).exp()).sum((0, 1))
+    # likelihood of delta ~ |N(0, variance)| over that of delta = 0
+    ratio = torch.special.log_ndtr(z * shrunk.sqrt()) + z**2 * shrunk / 2 - torch.log1p(variance) / 2
+    telling = share.log() + ratio + torch.tensor(2.0).log()  # (shares, spreads, pairs)
+    either = torch.logaddexp(telling, torch.log1p(-share))
+    plausible = either.sum(2).flatten().softmax(0).view(len(SHARES), len(SPREADS), 1)
+    return (plausible * (telling - either).exp()).sum((0, 1)).clamp(0, 1)
 
 
-def _good(alone: Tensor, tolerance: float) -> Tensor:
-    """For each candidate, the probability that it brings at least `tolerance` of the best, (candidates,)."""
-    count, images = alone.shape
+def as_good_as_best(alone: Tensor) -> Tensor:
+    """For each candidate, the probability that it saves `AS_GOOD` of what the best saves: (K, groups) -> (K,)."""
+    count, groups = alone.shape
     if count == 1:
         return torch.ones(1)
-    mean = alone.mean(1).double()
-    covariance = torch.cov(alone.double()) * INFLATION**2 / images
+    covariance = torch.cov(alone.double()) * TWICE / groups
     jitter = 1e-9 * covariance.diagonal().mean().clamp_min(1e-30)
     root = torch.linalg.cholesky(covariance + jitter * torch.eye(count, dtype=torch.double))
     normal = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0), dtype=torch.double)
-    drawn = mean + normal @ root.T
+    drawn = alone.double().mean(1) + normal @ root.T
     best = drawn.max(1, keepdim=True).values
-    return (drawn >= torch.where(best > 0, tolerance * best, best)).double().mean(0)
+    enough = torch.where(best > 0, AS_GOOD**0.5 * best, best)  # savings go with the square
+    return (drawn >= enough).double().mean(0)

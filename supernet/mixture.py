@@ -25,7 +25,7 @@ class Mixture:
     silent: how often a pair is left out altogether; keep: how often each of its candidates is kept otherwise.
     """
 
-    def __init__(self, space: SearchSpace, open: Tensor, silent: float = 0.2, keep: float = 0.5):
+    def __init__(self, space: SearchSpace, open: Tensor, silent: float = 0.2, keep: float = 1.0):
         self.space, self.open, self.silent, self.keep = space, open, silent, keep
 
     @staticmethod

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from benchmarks.small_maps import dense_local_attention
 from search_spaces import Exchange, SearchSpace
-from supernet.evidence import Evidence, HeldOut, Probe, collect, probe_losses
-from supernet.judge import judge, something_probability
+from search_spaces.blocks.local_context import local_attention
+from supernet.evidence import Evidence, HeldOut, collect
+from supernet.judge import TWICE, judge, something_probability, t_statistic
 from supernet.mixture import Mixture
 
 TASKS = ("a", "b", "c")
@@ -30,48 +32,64 @@ def batch():
     return HeldOut(features, regions, lambda refined: {t: x.square().mean((1, 2, 3)) for t, x in refined.items()})
 
 
-def whole(exchange):
-    return Mixture(exchange.plan, Mixture.everything(exchange.plan)).whole().weights
-
-
-def test_a_probe_is_a_forward_pass_with_other_weights(exchange, batch):
-    weights = whole(exchange)
-    rows = torch.eye(4)
-    probes = [Probe(i, row) for i in range(len(exchange.pairs)) for row in (rows[1], 0 * rows[1])]
-    found = probe_losses(exchange, [batch, batch], weights, probes)
-    assert found.shape == (len(probes), 2 * COUNT)
-    for probe, losses in zip(probes, found):
-        changed = weights.clone()
-        changed[probe.pair] = probe.weights
-        expected = batch.losses(exchange(batch.features, batch.regions, weights=changed))
-        torch.testing.assert_close(losses[:COUNT], expected[exchange.pairs[probe.pair][0]])
-
-
-def test_a_shifted_source_is_heard_by_its_target_alone(exchange, batch):
-    """With one pair speaking, shifting its source is the same as shifting the source's features everywhere."""
-    pair = exchange.pairs.index(("a", "b"))
-    weights = torch.zeros(len(exchange.pairs), 4)
-    row = torch.tensor([0.0, 0.3, 0.3, 0.4])
-    shifted = probe_losses(exchange, [batch], weights, [Probe(pair, row, 2), Probe(pair, row)])
-    weights[pair] = row
-    features = {**batch.features, "b": batch.features["b"].roll(2, 0)}
-    regions = {**batch.regions, "b": batch.regions["b"].roll(2, 0)}
-    with torch.no_grad():
-        torch.testing.assert_close(shifted[0], batch.losses(exchange(features, regions, weights=weights))["a"])
-        torch.testing.assert_close(
-            shifted[1], batch.losses(exchange(batch.features, batch.regions, weights=weights))["a"]
-        )
-
-
-def test_evidence_on_every_pair_of_different_tasks(exchange, batch):
+def test_evidence_follows_its_definition(exchange, batch):
+    """One pair, one group: a hand-written pass with this pair's messages replaced by their mean over images."""
     open = Mixture.everything(exchange.plan)
-    closed = exchange.pairs.index(("a", "c"))
-    open[closed] = False
-    found = collect(exchange, [batch], open, shifts=2)
-    assert set(found) == {(t, s) for t in TASKS for s in TASKS if t != s} - {("a", "c")}
-    one = found["a", "b"]
-    assert one.candidates == ("global", "s_label", "padnet_gate")
-    assert one.whole.shape == (COUNT,) and one.alone.shape == (3, COUNT)
+    pair = ("a", "b")
+    i, name = exchange.pairs.index(pair), "global"
+    found = collect(exchange, [batch], open)[pair]
+    assert found.candidates == ("global", "s_label", "padnet_gate")
+    assert found.cross.shape == (COUNT, CHANNELS, 3, CHANNELS // 2)
+
+    messages = exchange.messages(batch.features, batch.regions)
+    told = messages[name][1][:, messages[name][0].index(i)].clone()
+    for on, message in messages.values():
+        if i in on:
+            message.data[:, on.index(i)] = message[:, on.index(i)].mean(0, keepdim=True)
+    weights = open / open.sum(1, keepdim=True)
+    refined = {t: x.detach().requires_grad_() for t, x in exchange.mix(batch.features, messages, weights).items()}
+    batch.losses(refined)["a"].sum().backward()
+    told = (told - told.mean(0, keepdim=True)).detach()
+    expected = -torch.einsum("bchw,bdhw->bcd", refined["a"].grad, told)
+    torch.testing.assert_close(found.cross[:, :, 0], expected)
+    torch.testing.assert_close(found.square[0, :, 0], torch.einsum("bdhw,behw->de", told, told))
+
+
+def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
+    open = Mixture.everything(exchange.plan)
+    open[exchange.pairs.index(("a", "c"))] = False
+    found = collect(exchange, [batch, batch], open)
+    assert list(found) == [pair for pair in exchange.pairs if pair != ("a", "c")]
+    assert found["b", "b"].candidates == ("global",)  # the others are not defined on a task's own features
+    assert found["a", "b"].whole().shape == (2 * COUNT,) and found["a", "b"].alone().shape == (3, 2 * COUNT)
+
+
+def moments(told, seed, groups=32, pixels=200, channels=3, width=4):
+    """Evidence where the first message channel of candidate k explains `told[k]` of what the target lacks."""
+    draw = torch.Generator().manual_seed(seed)
+    messages = torch.randn(groups, pixels, len(told), width, generator=draw)
+    lacking = torch.randn(groups, pixels, channels, generator=draw)
+    lacking[:, :, 0] += (messages[..., 0] * torch.tensor(told)).sum(2)
+    names = ("cheap", "dear", "other")[: len(told)]
+    cross = torch.einsum("fpc,fpkd->fckd", lacking, messages)
+    return Evidence(names, cross, torch.einsum("fpkd,fpje->kdje", messages, messages))
+
+
+def test_the_judge_tells_clear_doubtful_and_empty_pairs():
+    empty = {("empty", str(i)): moments((0.0, 0.0), 2 + i) for i in range(12)}
+    pairs = {("a", "clear"): moments((0.0, 0.3), 0), ("a", "alike"): moments((0.3, 0.3), 1), **empty}
+    verdicts = judge(pairs, {"cheap": 1.0, "dear": 2.0})
+    clear, alike = verdicts["a", "clear"], verdicts["a", "alike"]
+    assert clear.choice == "dear" and clear.decided and clear.margin > 0.5
+    assert alike.something > 0.99 and min(alike.good.values()) > 0.9
+    assert sum(verdicts[pair].choice != "none" for pair in empty) <= 1
+    assert all(0 <= one.sureness <= 1 for one in verdicts.values())
+
+
+def test_nothing_told_has_a_standard_normal_z():
+    scores = [t_statistic(moments((0.0, 0.0), seed).whole()) / TWICE**0.5 for seed in range(300)]
+    z = torch.stack(scores)
+    assert abs(float(z.mean())) < 0.2 and 0.85 < float(z.std()) < 1.2
 
 
 def test_random_parts_of_the_mixture(exchange):
@@ -88,27 +106,17 @@ def test_random_parts_of_the_mixture(exchange):
         assert pairs == drawn.weights[:, column].nonzero().flatten().tolist()
 
 
-def worths(mean, images=400, seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    return torch.tensor(mean)[:, None] + torch.randn(len(mean), images, generator=draw)
-
-
-def test_the_judge_tells_clear_doubtful_and_empty_pairs():
-    names = ("cheap", "dear")
-    clear = worths([0.0, 1.0])
-    alike = worths([1.0, 1.02], seed=1)
-    empty = [worths([0.0, 0.0], seed=2 + i) for i in range(8)]
-    pairs = [Evidence(("a", "b"), names, alone.mean(0), alone) for alone in (clear, alike, *empty)]
-    verdicts = judge(pairs)
-    assert verdicts[0].choice == "dear" and verdicts[0].decided and verdicts[0].margin > 0.5
-    assert verdicts[1].something > 0.99 and min(verdicts[1].good.values()) > 0.9
-    assert sum(one.choice != "none" for one in verdicts[2:]) <= 1
-    assert all(0 <= one.sureness <= 1 for one in verdicts)
-
-
 def test_many_telling_pairs_make_a_weak_one_likelier():
     weak = 1.5
     among_empty = something_probability(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)]))
     among_telling = something_probability(torch.tensor([weak, *torch.linspace(3, 9, 11)]))
     assert among_empty[0] < 0.5 < among_telling[0]
     assert (something_probability(torch.linspace(-2, 6, 20)).diff() > 0).all()
+
+
+@pytest.mark.parametrize("size", [(5, 7), (10, 10), (12, 9)])
+def test_dense_local_attention_equals_the_tiled_one(size):
+    query, key, value = torch.randn(3, 4, 8, *size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        dense_local_attention(query, key, value), local_attention(query, key, value), rtol=1e-4, atol=1e-5
+    )

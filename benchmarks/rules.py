@@ -143,8 +143,7 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
     verdicts = judge(collect(network.exchange, held_out(network, images[slice(half, None)]), open))
     times.append(time.process_time())
     choices = {
-        pair: Choice(verdict.choice, verdict.margin, verdict.sureness, verdict.z)
-        for pair, verdict in verdicts.items()
+        pair: Choice(verdict.choice, verdict.margin, verdict.sureness, verdict.z) for pair, verdict in verdicts.items()
     }
     return Outcome(choices, steps, times[1] - times[0], times[2] - times[1])
 

@@ -2,13 +2,14 @@
 
 Something or none? The whole evidence of a pair that tells nothing has mean zero, whatever the loss, the network or its
 overfitting. Each group of images is tested against all others, so every two groups meet twice and the variance of the
-sum is twice what the groups' spread suggests: z = t / sqrt 2. Then z ~ N(delta, 1), where delta is 0 for a share of
-the pairs and otherwise positive, half normal with some spread. Share and spread are unknown and common to all pairs:
-both are averaged over a grid, weighted by how well they explain all pairs.
+sum is twice what the groups' spread suggests: z = t / sqrt 2. Then z ~ N(delta, 1), where delta is 0 for some pairs and
+otherwise positive, of unknown size: half normal with any of several spreads. The share of pairs that tell something is
+unknown too, but common to all: it is averaged over a grid, weighted by how well it explains all pairs.
 
 Which candidate? What each can tell is normal about its mean over groups, with twice the groups' covariance.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from supernet.evidence import Evidence
 TWICE = 2.0  # true over counted variance
 DRAWS = 4000
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the pairs that tell something
-SPREADS = (1.0, 2.0, 4.0, 8.0)  # of delta
+SPREADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of delta
 AS_GOOD = 0.5  # a candidate is right if it saves this part of what the best one saves
 
 
@@ -43,7 +44,7 @@ class Verdict:
 
 
 def judge(
-    evidence: Mapping[Pair, Evidence], cost: Mapping[str, float] | None = None, confidence: float = 0.9
+    evidence: Mapping[Pair, Evidence], cost: Mapping[str, float] | None = None, confidence: float = 0.8
 ) -> dict[Pair, Verdict]:
     """A verdict per pair.
 
@@ -84,15 +85,15 @@ def t_statistic(values: Tensor) -> Tensor:
 def something_probability(z: Tensor) -> Tensor:
     """The probability that each pair tells something, from the z of all pairs, (pairs,)."""
     z = z.double()
-    share = torch.tensor(SHARES, dtype=z.dtype)[:, None, None]
-    variance = torch.tensor(SPREADS, dtype=z.dtype)[None, :, None] ** 2
+    share = torch.tensor(SHARES, dtype=z.dtype)[:, None]
+    variance = torch.tensor(SPREADS, dtype=z.dtype)[:, None] ** 2
     shrunk = variance / (1 + variance)
-    # likelihood of delta ~ |N(0, variance)| over that of delta = 0
+    # likelihood of delta ~ |N(0, variance)| over that of delta = 0, mean over the spreads
     ratio = torch.special.log_ndtr(z * shrunk.sqrt()) + z**2 * shrunk / 2 - torch.log1p(variance) / 2
-    telling = share.log() + ratio + torch.tensor(2.0).log()  # (shares, spreads, pairs)
+    telling = share.log() + ratio.logsumexp(0) + math.log(2 / len(SPREADS))  # (shares, pairs)
     either = torch.logaddexp(telling, torch.log1p(-share))
-    plausible = either.sum(2).flatten().softmax(0).view(len(SHARES), len(SPREADS), 1)
-    return (plausible * (telling - either).exp()).sum((0, 1)).clamp(0, 1)
+    plausible = either.sum(1, keepdim=True).softmax(0)
+    return (plausible * (telling - either).exp()).sum(0).clamp(0, 1)
 
 
 def as_good_as_best(alone: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.delta_m import bootstrap_interval, contributions, delta_m
 from analysis.runs import ModelRun, Seed, read_model
 from multitask.errors import InputError
+from multitask.settings import backbone_width
 
 # configuration that decides what a metric means; another value makes another experiment
 MUST_MATCH = (
@@ -125,6 +126,8 @@ def _settings(seed: Seed, keys: Iterable[str]) -> dict[str, Any]:
         content = seed.config.get(group)
         if isinstance(content, dict) and name in content:
             found[key] = content[name]
+            if key == "network.width":
+                found[key] = backbone_width(content.get("backbone"), found[key])
     return found
 
 

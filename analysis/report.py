@@ -20,6 +20,7 @@ from analysis.comparison import Comparison, ModelResult, check_finished, compare
 from analysis.history import History, read_history
 from analysis.runs import ModelRun, load_architecture, load_network, read_mapping, read_model
 from multitask.errors import InputError
+from multitask.settings import backbone_width
 
 if TYPE_CHECKING:
     from search_spaces import Architecture
@@ -125,13 +126,13 @@ def _facts(
 ) -> dict[str, str]:
     """What was searched, for the head of the page."""
     data, network, training = (config.get(group) or {} for group in ("data", "network", "training"))
-    space = config.get("space") or {}
+    space, backbone = config.get("space") or {}, network.get("backbone")
     facts = {
         "tasks": ", ".join(data.get("tasks") or (architecture.tasks if architecture else ())),
         "space": f"{'custom' if space.get('blocks') else space.get('name', '')}",
         "seed": config.get("seed"),
         "image": f"{data.get('height')} x {data.get('width')} pixels",
-        "backbone": f"{network.get('backbone')}, width {network.get('width')}",
+        "backbone": f"{backbone}, width {backbone_width(backbone, network.get('width'))}",
         "training": f"{training.get('iterations')} steps of {training.get('batch_size')} images",
         "searched in": f"{metrics['train_seconds']:.0f} s" if metrics and "train_seconds" in metrics else None,
         "aggregator": architecture.aggregator if architecture else None,

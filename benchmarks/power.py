@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from benchmarks import small_maps
 from benchmarks.planted import CHANNELS, STRENGTHS, TASKS, PlantedNetwork, Problem, planted_space
 from benchmarks.rules import RULES, crossing, fit
 from search_spaces import Architecture, Exchange
@@ -176,7 +175,6 @@ def main() -> None:
     unknown = [rule for rule in options.rules if rule not in (*RULES, "strength")]
     if unknown:
         parser.error(f"unknown rule '{unknown[0]}': expected one of {', '.join((*RULES, 'strength'))}")
-    small_maps.use()
     options.output.mkdir(parents=True, exist_ok=True)
     record = options.output / "power.jsonl"
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []

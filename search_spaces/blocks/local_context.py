@@ -11,12 +11,15 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from search_spaces.blocks.base import ExchangeInputs
 from search_spaces.blocks.context import ContextBlock
 
 WINDOW = 9
 TILE = 8
+MAPS = 2  # in a chunk on a CPU
+SMALL = 200  # pixels: up to here one attention over the whole map beats tiles on a CPU, twice to five times
 
 
 class LocalContext(ContextBlock):
@@ -31,33 +34,146 @@ class LocalContext(ContextBlock):
         return local_attention(maps[0], maps[1], maps[2]).unflatten(0, query.shape[:2])
 
 
-@lru_cache(maxsize=16)
-def _in_window(tile: int, window: int, device: torch.device) -> Tensor:
-    """(tile^2, (tile + window - 1)^2): which positions of a tile's halo lie in the window of which query."""
-    query = torch.arange(tile, device=device)
-    key = torch.arange(tile + window - 1, device=device)
-    near = (key[None] >= query[:, None]) & (key[None] < query[:, None] + window)  # (tile, halo), one axis
-    both = near[:, None, :, None] & near[None, :, None, :]
-    return both.reshape(tile * tile, -1)
-
-
-def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW, tile: int = TILE) -> Tensor:
+def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """Sliding-window attention, zero-padded and not renormalised at the border: (N, d, H, W) -> (N, d, H, W).
 
-    Square tiles of queries meet their tile plus a halo in one dense attention: 256 logits a pixel for tiles of 8
-    instead of 81, but as matrix products, and without 81 shifted copies of the keys and values.
+    Square tiles of queries meet their tile plus a halo in one dense attention: more logits than the window holds, but
+    as matrix products, and without a shifted copy of keys and values per position of the window.
     """
-    count, width, height, breadth = query.shape
-    rows, columns = -(-height // tile), -(-breadth // tile)
-    below, right = rows * tile - height, columns * tile - breadth
-    reach = window // 2
+    if query.device.type == "cpu":
+        if query.shape[2] * query.shape[3] <= SMALL:
+            return whole_attention(query, key, value, window)
+        return _ChunkedTiles.apply(query, key, value, window)  # type: ignore[no-untyped-call, no-any-return]
+    return tiled_attention(query, key, value, window)
 
-    def tiles(maps: Tensor, halo: int) -> Tensor:  # -> (N * tiles, 1, positions, d)
-        padded = F.pad(maps, (halo, halo + right, halo, halo + below))
-        patches = padded.unfold(2, tile + 2 * halo, tile).unfold(3, tile + 2 * halo, tile)
-        return patches.permute(0, 2, 3, 4, 5, 1).reshape(count * rows * columns, 1, -1, width)
 
-    mask = _in_window(tile, window, query.device)
-    out = F.scaled_dot_product_attention(tiles(query, 0), tiles(key, reach), tiles(value, reach), attn_mask=mask)
-    out = out.view(count, rows, columns, tile, tile, width).permute(0, 5, 1, 3, 2, 4)
-    return out.reshape(count, width, rows * tile, columns * tile)[:, :, :height, :breadth]
+def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
+    """All tiles at once through scaled_dot_product_attention, which a GPU fuses."""
+    tiles = _Tiles(query.shape, window)
+    q, k, v = (x.transpose(1, 2)[:, None] for x in (tiles.cores(query), tiles.halos(key), tiles.halos(value)))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=_in_window(window, query.device))
+    return tiles.join(out[:, 0].transpose(1, 2))
+
+
+def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
+    """The whole map in one masked attention. All positions outside the image have logit 0 and value 0, so that n of
+    them count as one more key with logit log n.
+    """
+    q, k, v = (maps.flatten(2).transpose(1, 2) for maps in (query, key, value))
+    k, v = (F.pad(rows, (0, 0, 0, 1)) for rows in (k, v))
+    mask = _whole_window(query.shape[2], query.shape[3], window).to(query.dtype)
+    out = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=mask)
+    return out[:, 0].transpose(1, 2).unflatten(2, query.shape[2:])
+
+
+@lru_cache(maxsize=16)
+def _whole_window(height: int, width: int, window: int) -> Tensor:
+    """(L, L + 1): 0 for the keys in each query's window, minus infinity for others, then log of those off the image."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    beside = (rows[:, None] - rows[None]).abs() <= window // 2
+    along = (columns[:, None] - columns[None]).abs() <= window // 2
+    near = (beside[:, None, :, None] & along[None, :, None, :]).reshape(height * width, -1)
+    outside = window**2 - near.sum(1, keepdim=True, dtype=torch.float64)
+    return torch.cat([torch.zeros(near.shape, dtype=torch.float64).masked_fill(~near, -torch.inf), outside.log()], 1)
+
+
+class _Tiles:
+    """Cuts maps (n, d, H, W) into square tiles with or without a halo, and back."""
+
+    def __init__(self, shape: torch.Size, window: int):
+        self.width, self.height, self.breadth = shape[1:]
+        self.reach, self.halo = window // 2, TILE + window - 1
+        self.rows, self.columns = -(-self.height // TILE), -(-self.breadth // TILE)
+
+    def cores(self, maps: Tensor) -> Tensor:
+        """(n, d, H, W) -> (n * tiles, d, TILE^2)"""
+        grid = self._pad(maps).reshape(-1, self.width, self.rows, TILE, self.columns, TILE)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.width, TILE**2)
+
+    def join(self, cores: Tensor) -> Tensor:
+        """The reverse of `cores`."""
+        grid = cores.reshape(-1, self.rows, self.columns, self.width, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
+        whole = grid.reshape(-1, self.width, self.rows * TILE, self.columns * TILE)
+        return whole[:, :, : self.height, : self.breadth]
+
+    def halos(self, maps: Tensor) -> Tensor:
+        """(n, d, H, W) -> (n * tiles, d, halo^2)"""
+        patches = self._pad(maps, self.reach).unfold(2, self.halo, TILE).unfold(3, self.halo, TILE)
+        return patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.width, self.halo**2)
+
+    def add_up(self, halos: Tensor) -> Tensor:
+        """The adjoint of `halos`: (n * tiles, d, halo^2) -> (n, d, H, W), added up where halos overlap."""
+        halos = halos.view(-1, self.rows, self.columns, self.width, self.halo, self.halo)
+        edge = self.halo - TILE
+        whole = halos.new_zeros(len(halos), self.width, self.rows * TILE + edge, self.columns * TILE + edge)
+        for top in range(0, self.halo, TILE):  # parts no larger than a tile do not overlap
+            for left in range(0, self.halo, TILE):
+                part = halos[..., top : top + TILE, left : left + TILE]
+                place = whole[:, :, top:, left:].unfold(2, part.shape[4], TILE).unfold(3, part.shape[5], TILE)
+                place[:, :, : self.rows, : self.columns].permute(0, 2, 3, 1, 4, 5).add_(part)
+        return whole[:, :, self.reach : self.reach + self.height, self.reach : self.reach + self.breadth]
+
+    def _pad(self, maps: Tensor, reach: int = 0) -> Tensor:
+        """Zeros around, and up to whole tiles."""
+        below, right = self.rows * TILE - self.height, self.columns * TILE - self.breadth
+        return F.pad(maps, (reach, reach + right, reach, reach + below))
+
+
+@lru_cache(maxsize=16)
+def _in_window(window: int, device: torch.device) -> Tensor:
+    """(TILE^2, halo^2): which positions of a tile's halo lie in the window of which query."""
+    query = torch.arange(TILE, device=device)
+    key = torch.arange(TILE + window - 1, device=device)
+    near = (key[None] >= query[:, None]) & (key[None] < query[:, None] + window)  # (tile, halo), one axis
+    both = near[:, None, :, None] & near[None, :, None, :]
+    return both.reshape(TILE**2, -1)
+
+
+class _ChunkedTiles(torch.autograd.Function):
+    """The same for a CPU: a few maps at a time, whose tiles stay in the cache and are cut anew on the way back.
+
+    Nothing but the maps is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.tiles, ctx.outside = tiles, outside = _Tiles(query.shape, window), _outside(window, query.dtype)
+        ctx.save_for_backward(query, key, value)
+        out = torch.empty_like(query)
+        for chunk in _chunks(len(query)):
+            weights = _attend(tiles.cores(query[chunk]), tiles.halos(key[chunk]), outside)
+            out[chunk] = tiles.join(tiles.halos(value[chunk]) @ weights.transpose(1, 2))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        tiles = ctx.tiles
+        query, key, value = ctx.saved_tensors
+        to_query, to_key, to_value = (torch.empty_like(maps) for maps in (query, key, value))
+        for chunk in _chunks(len(query)):
+            q, k, v = tiles.cores(query[chunk]), tiles.halos(key[chunk]), tiles.halos(value[chunk])
+            g = tiles.cores(gradient[chunk])
+            weights = _attend(q, k, ctx.outside)
+            to_value[chunk] = tiles.add_up(g @ weights)
+            to_logits = (g.transpose(1, 2) @ v).mul_(weights)
+            to_logits.addcmul_(weights, to_logits.sum(2, keepdim=True), value=-1).mul_(tiles.width**-0.5)
+            to_query[chunk] = tiles.join(k @ to_logits.transpose(1, 2))
+            to_key[chunk] = tiles.add_up(q @ to_logits)
+        return to_query, to_key, to_value, None
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + MAPS) for start in range(0, count, MAPS)]
+
+
+def _attend(query: Tensor, key: Tensor, outside: Tensor) -> Tensor:
+    """Attention weights, (tiles, TILE^2, halo^2)."""
+    return torch.baddbmm(outside, query.transpose(1, 2), key, alpha=query.shape[1] ** -0.5).softmax(2)
+
+
+@lru_cache(maxsize=16)
+def _outside(window: int, dtype: torch.dtype) -> Tensor:
+    """0 in the window of each query of a tile, minus infinity outside."""
+    inside = _in_window(window, torch.device("cpu"))
+    return torch.zeros(inside.shape, dtype=dtype).masked_fill(~inside, -torch.inf)

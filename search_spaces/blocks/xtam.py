@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
-from search_spaces.blocks.layers import PairConv, PairConvNorm
+from search_spaces.blocks.layers import PairConv, PairConvNorm, convolve_pairs, pick
 
 MAX_POSITIONS = 8192
 
@@ -59,6 +59,8 @@ class CrossTaskAttention(ExchangeBlock):
         attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).unflatten(3, small)
         attended = F.interpolate(attended.flatten(0, 1), size=size, mode="nearest").unflatten(0, embedded.shape[:2])
 
-        alpha = self.alpha[list(active)].view(len(active), -1, 1, 1)
-        itself = self.gated(embedded, active) * self.gate(embedded, active).sigmoid()
+        alpha = pick(self.alpha, active).view(len(active), -1, 1, 1)
+        both = torch.cat([pick(self.gated.weight, active), pick(self.gate.weight, active)], 1)
+        gated, gate = convolve_pairs(embedded, both).chunk(2, 2)
+        itself = gated * gate.sigmoid()
         return self.project(torch.cat([itself, alpha * attended], 2), active)

@@ -1,0 +1,37 @@
+"""Tables on the screen and JSON in a file, for all benchmarks."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import Cost
+
+
+def print_table(title: str, costs: Mapping[str, Cost]) -> None:
+    """Seconds and bytes of each side, and as a share of the first side's."""
+    first = next(iter(costs.values()))
+    width = max(len(name) for name in costs)
+    print(f"\n{title}\n{'':{width}}   seconds   ratio        GB   ratio")
+    for name, cost in costs.items():
+        ratio, share = cost.seconds / first.seconds, cost.bytes / first.bytes if first.bytes else float("nan")
+        print(f"{name:{width}} {cost.seconds:9.4f} {ratio:7.3f} {cost.bytes / 1e9:9.3f} {share:7.3f}", flush=True)
+
+
+def write(
+    folder: Path | None, name: str, options: argparse.Namespace, results: Mapping[str, Mapping[str, Cost]]
+) -> None:
+    """folder/name.json: what was asked, where, and every figure."""
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "options": {key: value for key, value in vars(options).items() if key != "output"},
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "results": {part: {side: asdict(cost) for side, cost in costs.items()} for part, costs in results.items()},
+    }
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,179 @@
+"""A step of the supernet, forward and backward: pairs batched against one small module per pair.
+
+python -m benchmarks.supernet_step --output runs/benchmarks
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Cost, in_turn
+from benchmarks.naive import NaiveSupernet
+from benchmarks.output import print_table, write
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.settings import DataSettings, NetworkSettings
+from multitask.tasks import TASKS, Task, build_tasks
+from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces.space import SPACES
+from supernet.supernet import Supernet
+
+CLASSES = 40  # of NYUD-v2
+ORDER = ("semseg", "depth", "normals", "edge", "human_parts", "saliency")
+Call = Callable[[], object]
+
+
+class Bench:
+    """Networks on one device over random images, all with the same widths."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.device = torch.device(options.device)
+        self.size: list[int] = options.size
+        self.batch: int = options.batch_size
+        self.settings = NetworkSettings(backbone=options.backbone, width=options.width)
+        self.channels = feature_channels(self.settings)
+        self.precision: str = options.precision
+
+    def tasks(self, count: int) -> dict[str, Task]:
+        assert set(ORDER) == set(TASKS)
+        return build_tasks(list(ORDER[:count]), DataSettings(), CLASSES)
+
+    def network(self, tasks: dict[str, Task], exchange: nn.Module | None) -> MultiTaskNetwork:
+        inner = getattr(exchange, "exchange", exchange)
+        auxiliary = inner.region_tasks() if isinstance(inner, nn.Module) else ()
+        return MultiTaskNetwork(self.settings, tasks, exchange, auxiliary).to(self.device).train()
+
+    def supernet(self, space: SearchSpace) -> Supernet:
+        return Supernet(space, self.channels, torch.Generator().manual_seed(0))
+
+    def single(self, space: SearchSpace, block: str, itself: str = "none") -> Exchange:
+        """Block wherever it is legal, else another from a task to itself, as retraining would build it."""
+        uniform = Architecture.uniform(space.tasks, block)
+        exchanges = {pair: itself if name == "none" else name for pair, name in uniform.exchanges.items()}
+        architecture = Architecture(space.tasks, exchanges, space.aggregator)
+        return Exchange(architecture, self.channels, normalize=space.is_mixed)
+
+    @contextmanager
+    def cast(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    def head_step(self, network: MultiTaskNetwork) -> Call:
+        """Everything between the backbone and the upsampling of the predictions."""
+        stride = [-(-n // 4) for n in self.size]
+        inner = sum(network.backbone.channels)
+        maps = torch.randn(self.batch, inner, *stride, device=self.device, requires_grad=True)
+
+        def step() -> None:
+            with self.cast():
+                features, regions = network.split(maps)
+                assert network.exchange is not None
+                refined = network.exchange(features, regions)
+                outputs = [layer(refined[name]) for name, layer in network.logits.items()]
+            self._backward([*outputs, *regions.values()], network, maps)
+
+        return step
+
+    def whole_step(self, network: MultiTaskNetwork) -> Call:
+        image = torch.randn(self.batch, 3, *self.size, device=self.device)
+
+        def step() -> None:
+            with self.cast():
+                outputs = network(image)
+            self._backward([*outputs.predictions.values(), *outputs.auxiliary.values()], network)
+
+        return step
+
+    def _backward(self, outputs: list[Tensor], network: nn.Module, maps: Tensor | None = None) -> None:
+        network.zero_grad(set_to_none=True)
+        if maps is not None:
+            maps.grad = None
+        torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, help="folder for supernet_step.json")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--size", type=int, nargs=2, default=[128, 160], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--backbone", default="hrnet18")
+    parser.add_argument("--width", type=int, help="of a ResNet")
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 3, 4, 5, 6])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=list(PARTS), help="parts of the benchmark")
+    options = parser.parse_args()
+    bench = Bench(options)
+    print(
+        f"forward + backward, batch {options.batch_size}, {options.size[0]}x{options.size[1]}, C = {bench.channels}, "
+        f"{bench.device}, {options.precision}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    results: dict[str, dict[str, Cost]] = {}
+    for name in options.only:
+        sides = PARTS[name](bench, options)
+        results[name] = in_turn(sides, options.rounds, bench.device)
+        print_table(name, results[name])
+    write(options.output, "supernet_step", options, results)
+
+
+def against_naive(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """Exchange with head, 4 tasks: the first side is the yardstick."""
+    tasks = bench.tasks(4)
+    sides: dict[str, Call] = {}
+    for name in ("atrc", "full"):
+        space = SearchSpace(tuple(tasks), SPACES[name])
+        naive = NaiveSupernet(space, bench.channels)
+        sides[f"naive, {name}"] = bench.head_step(bench.network(tasks, naive))
+        sides[f"batched, {name}"] = bench.head_step(bench.network(tasks, bench.supernet(space)))
+    return sides
+
+
+def over_tasks(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """Exchange with head in the atrc space, for more and more tasks."""
+    return _over_tasks(bench, options.tasks, bench.head_step)
+
+
+def whole_over_tasks(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """The whole network in the atrc space, for more and more tasks."""
+    return _over_tasks(bench, options.tasks, bench.whole_step)
+
+
+def _over_tasks(bench: Bench, counts: list[int], step: Callable[[MultiTaskNetwork], Call]) -> dict[str, Call]:
+    sides: dict[str, Call] = {}
+    for count in counts:
+        tasks = bench.tasks(count)
+        space = SearchSpace(tuple(tasks), SPACES["atrc"])
+        sides[f"{count} tasks"] = step(bench.network(tasks, bench.supernet(space)))
+    return sides
+
+
+def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """The whole network, 4 tasks, full space: one architecture, the supernet, the supernet half decided."""
+    tasks = bench.tasks(4)
+    space = SearchSpace(tuple(tasks), SPACES["full"])
+    sides: dict[str, Call] = {"multi_task": bench.whole_step(bench.network(tasks, None))}
+    for block in space.blocks[1:]:
+        sides[f"uniform:{block}"] = bench.whole_step(bench.network(tasks, bench.single(space, block)))
+    # xtam is not legal from a task to itself; t_label there brings all the auxiliary heads
+    sides["xtam, itself t_label"] = bench.whole_step(bench.network(tasks, bench.single(space, "xtam", "t_label")))
+    native = SearchSpace(tuple(tasks), SPACES["atrc"])
+    sides["supernet, atrc"] = bench.whole_step(bench.network(tasks, bench.supernet(native)))
+    sides["supernet"] = bench.whole_step(bench.network(tasks, bench.supernet(space)))
+    half = bench.supernet(space)
+    # every other pair decided, for the blocks in turn
+    for i in range(0, len(space.pairs), 2):
+        legal = space.legal(space.pairs[i])
+        half.selection.fixed[i] = space.blocks.index(legal[i // 2 % len(legal)])
+    half.selection.refresh()
+    sides["supernet, half of the pairs fixed"] = bench.whole_step(bench.network(tasks, half))
+    return sides
+
+
+PARTS = {"naive": against_naive, "tasks": over_tasks, "whole_tasks": whole_over_tasks, "single": against_single}
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,9 @@ from search_spaces.blocks.layers import PairBatchNorm, frozen_statistics, pick
 from search_spaces.errors import SpaceError, unknown_name
 from search_spaces.space import SearchSpace
 
+# {block name: (indices of the pairs it was computed on, their messages (B, pairs, d, H, W))}
+Messages = dict[str, tuple[list[int], Tensor]]
+
 
 class Exchange(nn.Module):
     """Runs each kind of block once over all the pairs that use it, and aggregates the messages.
@@ -106,21 +109,42 @@ class Exchange(nn.Module):
         (pairs, blocks), how much each block counts on each pair; active: {block name: indices of the pairs on which
         it is computed}, by default all its legal ones. Raises SpaceError for features that do not fit.
         """
-        self._check(features, regions)
         if weights is None and isinstance(self.plan, SearchSpace):
             raise SpaceError("an Exchange over a space needs the weights of its candidates: (pairs, blocks)")
-        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+        return self.mix(features, self.messages(features, regions, valid, active, weights))
 
-        sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
+    def messages(
+        self,
+        features: Mapping[str, Tensor],
+        regions: Mapping[str, Tensor] | None = None,
+        valid: Tensor | None = None,
+        active: Mapping[str, Sequence[int]] | None = None,
+        weights: Tensor | None = None,
+    ) -> Messages:
+        """What each block says on each of its active pairs, multiplied by its weight if `weights` are given; the
+        arguments are those of `forward`.
+        """
+        self._check(features, regions)
+        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+        messages: Messages = {}
         for name, served in self.served.items():
             on = served if active is None else [i for i in active.get(name, ()) if i in served]
             if not on:
                 continue
-            weight = None if weights is None else pick(weights[:, self.block_names.index(name)], on)
-            message = self._message(name, inputs, [served.index(i) for i in on], weight)
+            weight = None if weights is None else self._weight(name, on, weights)
+            messages[name] = (on, self._message(name, inputs, [served.index(i) for i in on], weight))
+        return messages
+
+    def mix(
+        self, features: Mapping[str, Tensor], messages: Messages, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Each target's features refined by its messages, multiplied by `weights` unless they already are."""
+        sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
+        for name, (on, message) in messages.items():
+            if weights is not None:
+                message = message * self._weight(name, on, weights).to(message.dtype).view(1, -1, 1, 1, 1)
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
-
         return self.aggregator(features, self._by_target(sums, features))
 
     def _message(self, name: str, inputs: ExchangeInputs, rows: Sequence[int], weight: Tensor | None = None) -> Tensor:
@@ -145,6 +169,10 @@ class Exchange(nn.Module):
             # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
             return F.relu(self.norms[_key(name)](message, rows, weight))
         return message if weight is None else message * weight.to(message.dtype).view(1, -1, 1, 1, 1)
+
+    def _weight(self, name: str, on: Sequence[int], weights: Tensor) -> Tensor:
+        """How much a block counts on each of some pairs, (pairs,)."""
+        return pick(weights[:, self.block_names.index(name)], on)
 
     def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
         """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""

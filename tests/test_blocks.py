@@ -12,7 +12,7 @@ from search_spaces.blocks import NATIVE, ExchangeBlock, ExchangeInputs, build_bl
 from search_spaces.blocks import xtam as xtam_file
 from search_spaces.blocks.global_context import linear_attention
 from search_spaces.blocks.layers import PairBatchNorm
-from search_spaces.blocks.local_context import local_attention
+from search_spaces.blocks.local_context import WINDOW, _ChunkedTiles, local_attention
 
 TASKS = ("a", "b", "c")
 REGIONS = {"a": 2, "b": 3, "c": 5}  # tasks differ, so that label contexts cannot batch them all
@@ -236,6 +236,17 @@ def test_local_at_borders(size):
     close(found, expected)
     if len(found.flatten()) > 3 * 64:
         return  # the loops' gradients are slow
+    upstream = torch.randn_like(found)
+    for ours, theirs in zip(torch.autograd.grad(found, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (10, 10), (12, 9)], ids=str)
+def test_local_of_small_maps_equals_tiles(size):
+    torch.manual_seed(6)
+    maps = [torch.randn(3, 4, *size, requires_grad=True) for _ in range(3)]
+    found, expected = local_attention(*maps), _ChunkedTiles.apply(*maps, WINDOW)
+    close(found, expected)
     upstream = torch.randn_like(found)
     for ours, theirs in zip(torch.autograd.grad(found, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
         close(ours, theirs)

@@ -12,7 +12,7 @@ A linear map from messages to refined features that is fitted on all groups but 
 is judged by what it holds, however far its readout was trained, and memorised images count for nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,7 @@ class Evidence:
         return torch.stack([_told(self.cross[:, :, k], self.square[k, :, k]) for k in each])
 
 
-def collect(exchange: Exchange, batches: Sequence[HeldOut], open: Tensor) -> dict[Pair, Evidence]:
+def collect(exchange: Exchange, batches: Iterable[HeldOut], open: Tensor) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
     open: (pairs, blocks) bool, the candidates of the mixture, none aside.

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from multitask.run import Run
-from multitask.training import Companion
+from multitask.training import Training
+from search_spaces.blocks import Pair
 from supernet.record import SelectionRecord
-from supernet.selection import linear_schedule
+from supernet.selection import OPEN, linear_schedule
 from supernet.settings import SearchSettings, SelectionSettings
+from supernet.strategy import Choice, Strategy
 from supernet.supernet import Supernet
 
 REFRESH_EVERY = 10  # steps between looks at which pairs are decided, each of which waits for a GPU
 
 
-class GumbelSearch(Companion):
+class GumbelSearch(Strategy):
     """Anneals temperature and entropy weight, updates the logits by Adam, fixes decided pairs, records the choice."""
 
     def __init__(self, supernet: Supernet, selection: SelectionSettings, search: SearchSettings, iterations: int):
@@ -29,6 +31,8 @@ class GumbelSearch(Companion):
         self.optimizer = torch.optim.Adam([self.selection.logits], selection.learning_rate, weight_decay=0)
         self.entropy_weight = selection.entropy_start
         self.record: SelectionRecord | None = None
+        if search.noise_null:
+            self.selection.noise = torch.Generator().manual_seed(supernet.generator.initial_seed())
 
     def begin(self, run: Run, step: int) -> None:
         self._schedule(step)
@@ -55,6 +59,18 @@ class GumbelSearch(Companion):
         if done % self.every == 0 or done == self.iterations:
             self._add_record(done)
 
+    def choose(self, training: Training) -> dict[Pair, Choice]:
+        """The likeliest blocks. This procedure has no measure of how sure they are."""
+        selection = self.selection
+        probabilities = selection.probabilities().detach().cpu()
+        choices = {}
+        for i, pair in enumerate(selection.space.pairs):
+            ranked = probabilities[i].sort(descending=True).values.tolist()
+            margin = ranked[0] - ranked[1] if len(ranked) > 1 else 1.0
+            block = selection.space.blocks[int(selection.choices()[i])]
+            choices[pair] = Choice(block, margin, None, selection.known[i] != OPEN)
+        return choices
+
     def figures(self) -> dict[str, float]:
         entropies = self.selection.entropies().detach()
         return {
@@ -70,12 +86,15 @@ class GumbelSearch(Companion):
             "optimizer": self.optimizer.state_dict(),
             "generator": self.supernet.generator.get_state(),
             "known": self.selection.known,
+            "noise": None if self.selection.noise is None else self.selection.noise.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.supernet.generator.set_state(state["generator"])
         self.selection.known = state["known"]
+        if self.selection.noise is not None:
+            self.selection.noise.set_state(state["noise"])
 
     def _schedule(self, step: int) -> None:
         s = self.settings

@@ -2,6 +2,8 @@
 
 import hashlib
 import shlex
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,19 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.run import Run
 from multitask.training import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
+from search_spaces.blocks import Pair
+from supernet.evidence_search import EvidenceSearch
 from supernet.gumbel import GumbelSearch
 from supernet.memory import describe as describe_memory
 from supernet.memory import search_memory
 from supernet.settings import Config
+from supernet.strategy import Choice, Strategy, write_choices
 from supernet.supernet import SAMPLINGS, Supernet
 
 if TYPE_CHECKING:
     from supernet.loss_weights import WeightSearch
 
-STRATEGIES = ("gumbel",)
+STRATEGIES = ("evidence", "gumbel")
 
 
 def search(config: Config, output: str, resume: bool) -> Architecture | None:
@@ -58,10 +63,10 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     settings = config.training
-    companion = GumbelSearch(supernet, config.selection, config.search, settings.iterations)
+    strategy = _strategy(config, supernet)
     training = Training(
-        network, source, config.data, settings, weights, run, fabric, config.seed, companion, config.search.clip_norm,
-        learn_weights=config.loss_weights.method == "uncertainty",
+        network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
+        config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
     )  # fmt: skip
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
@@ -69,10 +74,16 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     print(describe_memory(need, fabric.device, config.search.sampling))
     training.fit()
 
-    selection = supernet.selection
+    began = time.monotonic()
+    choices = strategy.choose(training)
+    choosing = time.monotonic() - began
+    write_choices(run.path("choices.csv"), choices)
     digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
-    architecture = selection.architecture(
-        {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
+    architecture = Architecture(
+        space.tasks,
+        {pair: choice.block for pair, choice in choices.items()},
+        space.aggregator,
+        {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"},
     )
     architecture.save(run.path("architecture.yaml"))
     # from here on only the chosen blocks are left, with the supernet's weights
@@ -93,14 +104,15 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             "parameters": parameter_count(network),
             "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
             "train_seconds": training.seconds,
+            "choice_seconds": choosing,
             "peak_memory_bytes": peak_memory(fabric.device),
             "loss_weights": training.task_weights(),
-            "selection": companion.figures(),
+            "selection": strategy.figures(),
         },
     )
     print(f"\nvalidation of the choice inside the supernet, after {training.seconds:.0f} s of training")
     print(table(values, source.tasks, prior))
-    _print_choice(architecture, selection.undecided(), output, weight_search is not None)
+    _print_choice(architecture, choices, output, weight_search is not None)
     return architecture
 
 
@@ -113,15 +125,27 @@ def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) 
     return WeightSearch(config, source, fabric, output)
 
 
-def _print_choice(architecture: Architecture, undecided: int, output: str, weighed: bool) -> None:
+def _strategy(config: Config, supernet: Supernet) -> Strategy:
+    if config.search.strategy == "gumbel":
+        return GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
+    return EvidenceSearch(supernet, config.search, config.training.iterations)
+
+
+def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighed: bool) -> None:
     print(f"\n{architecture.table()}\n")
+    stated = {pair: choice.sureness for pair, choice in choices.items() if choice.sureness is not None}
+    if stated:
+        print("how sure, in %, and ? where that does not suffice (the cheapest block that is not known to be worse)")
+        for target in architecture.tasks:
+            cells = [choices[target, source] for source in architecture.tasks]
+            marks = [f"{100 * (c.sureness or 0):.0f}{'' if c.decided else '?'}" for c in cells]
+            print(f"  {target:<12} " + " ".join(f"{mark:>12}" for mark in marks))
     warning = collapse_warning(architecture)
     if warning:
         print(warning)
+    undecided = sum(not choice.decided for choice in choices.values())
     if undecided:
-        print(
-            f"{undecided} of {len(architecture.pairs)} pairs were still open at the end; the likeliest block was taken"
-        )
+        print(f"{undecided} of {len(choices)} pairs are undecided")
     folder = Path(output)
     found = shlex.quote(str(folder / "architecture.yaml"))
     config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
@@ -139,7 +163,7 @@ def collapse_warning(architecture: Architecture) -> str:
     where = "every pair" if len(everywhere) == 1 else "every pair of different tasks"
     return (
         f"warning: collapsed: {where} chose {next(iter(alike))}; the search told no pairs apart. Try more "
-        "training.iterations, a lower selection.learning_rate or another seed."
+        "training.iterations or another seed."
     )
 
 
@@ -147,6 +171,13 @@ def _check_settings(config: Config) -> None:
     check_training(config.training)
     if config.search.strategy not in STRATEGIES:
         raise unknown("search.strategy", config.search.strategy, STRATEGIES)
+    if config.search.strategy == "evidence" and config.search.sampling != "mixture":
+        raise InputError(
+            f"search.sampling is {config.search.sampling}: expected mixture where the strategy is evidence"
+        )
+    for name in ("held_out", "silent", "confidence"):
+        if not 0 < getattr(config.search, name) < 1:
+            raise InputError(f"search.{name} is {getattr(config.search, name)}: expected a number between 0 and 1")
     if config.search.sampling not in SAMPLINGS:
         raise unknown("search.sampling", config.search.sampling, SAMPLINGS)
     weights = config.loss_weights

@@ -31,6 +31,7 @@ class Selection(nn.Module):
         self.register_buffer("legal", legal)
         only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
         self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
+        self.noise: torch.Generator | None = None  # the tasks' gradients give way to noise drawn from it
         self.known: list[int] = only.tolist()  # `fixed` on the host, where asking need not wait for a GPU; see refresh
 
     def masked_logits(self) -> Tensor:
@@ -49,8 +50,17 @@ class Selection(nn.Module):
         """
         uniform = torch.rand(self.logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)
         gumbel = -(-uniform.log()).log()
-        soft = ((self.masked_logits() + gumbel.to(self.logits.device, non_blocking=True)) / temperature).softmax(1)
+        logits = self.masked_logits()
+        if self.noise is not None and logits.requires_grad:
+            logits.register_hook(self._noise)
+        soft = ((logits + gumbel.to(self.logits.device, non_blocking=True)) / temperature).softmax(1)
         return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
+
+    def _noise(self, gradient: Tensor) -> Tensor:
+        """White noise of the gradient's size and support, in its place: the null of a search."""
+        white = torch.randn(gradient.shape, generator=self.noise).to(gradient.device, non_blocking=True)
+        white = white * (gradient != 0)
+        return white * (gradient.norm() / white.norm().clamp_min(1e-30))
 
     def single_path(self, soft: Tensor) -> tuple[Tensor, dict[str, list[int]]]:
         """The likeliest block of each pair in a soft sample: its weight is 1 with the soft weight's gradient, and it

@@ -35,7 +35,13 @@ class SearchSettings:
     """The search itself.
 
     Args:
-        strategy: gumbel, the single-level search of ATRC.
+        strategy: evidence trains all candidates as one mixture and asks held-out images which messages help; gumbel
+            is the single-level search of ATRC.
+        noise_null: replace what the tasks say about the choice by noise of the same size. What such a search finds is
+            what chance finds: a yardstick for the others.
+        held_out: share of the training images that evidence keeps from the weights (evidence only).
+        silent: how often evidence leaves a pair out of a training step (evidence only).
+        confidence: the probability from which a pair counts as decided (evidence only).
         sampling: mixture computes all candidates of a pair and mixes them (ATRC); single_path computes one drawn
             candidate per pair and step, in the memory of a single network.
         recompute: blocks that compute their activations again in the backward pass instead of keeping them, which
@@ -47,6 +53,10 @@ class SearchSettings:
     """
 
     strategy: str = "gumbel"
+    noise_null: bool = False
+    held_out: float = 0.5
+    silent: float = 0.2
+    confidence: float = 0.8
     sampling: str = "mixture"
     recompute: list[str] = field(default_factory=list)
     clip_norm: float | None = 10.0

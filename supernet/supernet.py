@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
+from supernet.mixture import Mixture
 from supernet.selection import Selection
 
 SAMPLINGS = ("mixture", "single_path")
@@ -30,6 +31,7 @@ class Supernet(nn.Module):
         self.exchange = Exchange(space, channels, recompute=recompute)
         self.sampling = sampling
         self.selection = Selection(space)
+        self.mixture: Mixture | None = None  # instead of the selection
         self.generator = generator
         self.temperature = 1.0
 
@@ -37,7 +39,10 @@ class Supernet(nn.Module):
         self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
     ) -> dict[str, Tensor]:
         """As `Exchange.forward`."""
-        if not self.training:
+        if self.mixture is not None:
+            drawn = self.mixture.draw(self.generator) if self.training else self.mixture.whole()
+            weights, active = drawn.weights.to(self.selection.logits.device, non_blocking=True), drawn.active
+        elif not self.training:
             weights, active = self.selection.chosen(), self.selection.active(everything=False)
         else:
             weights = self.selection.sample(self.temperature, self.generator)

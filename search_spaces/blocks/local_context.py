@@ -43,10 +43,10 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     if query.device.type == "cuda":
         return tiled_attention(query, key, value, window)
     half = query.dtype in (torch.float16, torch.bfloat16)
-    maps = [m.float() if half else m for m in (query, key, value)]  # logits in full precision
+    q, k, v = (maps.float() if half else maps for maps in (query, key, value))  # logits in full precision
     if query.shape[2] * query.shape[3] <= SMALL:
-        return whole_attention(*maps, window).to(query.dtype)
-    return _ChunkedTiles.apply(*maps, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
+        return whole_attention(q, k, v, window).to(query.dtype)
+    return _ChunkedTiles.apply(q, k, v, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
@@ -63,7 +63,7 @@ def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     """
     q, k, v = (maps.flatten(2).transpose(1, 2) for maps in (query, key, value))
     k, v = (F.pad(rows, (0, 0, 0, 1)) for rows in (k, v))
-    mask = _whole_window(query.shape[2], query.shape[3], window).to(query.dtype)
+    mask = _whole_window(query.shape[2], query.shape[3], window).to(query)
     out = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=mask)
     return out[:, 0].transpose(1, 2).unflatten(2, query.shape[2:])
 

@@ -1,0 +1,155 @@
+"""The search by held-out evidence: train all candidates as one mixture, then ask images that it has not seen.
+
+Weights are trained on a part of the training images; on the others, `evidence` measures what each pair's messages hold
+and `judge` says what to choose and how sure that is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multitask.data import Batch, Dataset, Sample, Source
+from multitask.data.loader import evaluation_loader
+from multitask.data.samples import plain_batch
+from multitask.network import MultiTaskNetwork, enlarge
+from multitask.run import Run
+from multitask.tasks import Task
+from multitask.training import Training
+from search_spaces.blocks import Pair
+from supernet.costs import block_costs
+from supernet.evidence import HeldOut, collect
+from supernet.judge import Verdict, judge
+from supernet.mixture import Mixture
+from supernet.record import SelectionRecord
+from supernet.settings import SearchSettings
+from supernet.strategy import Choice, Strategy
+from supernet.supernet import Supernet
+
+STRETCHES = 16  # neighbouring images, such as frames of one video, stay on one side
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a dataset."""
+
+    dataset: Dataset
+    indices: list[int]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.indices[index]]
+
+
+class EvidenceSearch(Strategy):
+    """`search.held_out` of the training images are the evidence; pairs fall silent at the rate `search.silent`."""
+
+    def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int):
+        self.supernet, self.settings, self.iterations = supernet, search, iterations
+        self.space = supernet.selection.space
+        self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
+        supernet.mixture = self.mixture
+        self.record: SelectionRecord | None = None
+        self.dataset: Dataset | None = None
+
+    def training_images(self, source: Source) -> Source:
+        self.dataset = source.splits["train"]
+        kept, self.held_out = split(len(self.dataset), self.settings.held_out)
+        return replace(source, splits={**source.splits, "train": Part(self.dataset, kept)})
+
+    def begin(self, run: Run, step: int) -> None:
+        self.record = SelectionRecord(run.path("selection.csv"), self.space, step)
+        even = [[1 / len(legal) if name in legal else 0.0 for name in self.space.blocks] for legal in self._legal()]
+        if step == 0:
+            self.record.add(0, even)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.supernet.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.supernet.generator.set_state(state["generator"])
+
+    def choose(self, training: Training) -> dict[Pair, Choice]:
+        network = training.network
+        assert isinstance(network, MultiTaskNetwork)
+        size = (-(-training.data.height // 4), -(-training.data.width // 4))
+        costs = block_costs(self.space, self.supernet.exchange.channels, size)
+        network.eval()
+        evidence = collect(self.supernet.exchange, list(self._batches(network, training)), self.mixture.open)
+        verdicts = judge(evidence, costs, self.settings.confidence)
+        if self.record is not None:
+            self.record.add(self.iterations, [self._probabilities(verdicts.get(pair)) for pair in self.space.pairs])
+        choices = {}
+        for pair in self.space.pairs:
+            found = verdicts.get(pair)
+            if found is None:  # nothing but none is legal
+                choices[pair] = Choice("none", 1.0, 1.0, True)
+            else:
+                choices[pair] = Choice(found.choice, found.margin, found.sureness, found.decided)
+        return choices
+
+    def _batches(self, network: MultiTaskNetwork, training: Training) -> Iterator[HeldOut]:
+        assert self.dataset is not None
+        part = Part(self.dataset, self.held_out)
+        # of the noise null: a random sign per image leaves nothing that messages and errors could have in common
+        signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
+        loader = evaluation_loader(part, training.settings.batch_size, training.data.workers, False)
+        for sample in loader:
+            batch = plain_batch(sample, training.device)
+            with torch.no_grad():
+                maps = network.encode(batch.image)
+                features, regions = network.split(maps)
+            sign = None
+            if signs is not None:
+                sign = (2.0 * torch.randint(2, (len(batch.image),), generator=signs) - 1).to(training.device)
+            losses = partial(image_losses, network, training.tasks, batch, sign)
+            yield HeldOut(features, regions, losses, network.shrink(batch.valid, maps))
+
+    def _probabilities(self, verdict: Verdict | None) -> list[float]:
+        """As selection.csv holds them: none has what is missing to something, candidates share that by their worth."""
+        if verdict is None:
+            return [float(name == "none") for name in self.space.blocks]
+        total = sum(verdict.good.values()) or 1.0
+        shares = {name: verdict.something * chance / total for name, chance in verdict.good.items()}
+        return [shares.get(name, 0.0) if name != "none" else 1 - verdict.something for name in self.space.blocks]
+
+    def _legal(self) -> list[tuple[str, ...]]:
+        return [self.space.legal(pair) for pair in self.space.pairs]
+
+
+def split(count: int, held_out: float) -> tuple[list[int], list[int]]:
+    """Images to train on and images held out, in alternating stretches of neighbours."""
+    stretches = min(STRETCHES, max(1, count // 2))
+    kept: list[int] = []
+    out: list[int] = []
+    for i in range(stretches):
+        begin, end = i * count // stretches, (i + 1) * count // stretches
+        middle = end - round((end - begin) * held_out)
+        kept += range(begin, middle)
+        out += range(middle, end)
+    return kept, out
+
+
+def image_losses(
+    network: MultiTaskNetwork,
+    tasks: Mapping[str, Task],
+    batch: Batch,
+    sign: Tensor | None,
+    refined: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Each task's loss on each image, (B,), of refined features {task: (B, C, H/4, W/4)}."""
+    predictions = enlarge({name: network.logits[name](refined[name]) for name in tasks}, batch.image.shape[2:])
+    losses = {}
+    for name, task in tasks.items():
+        triples = zip(*(maps.split(1) for maps in (predictions[name], batch.labels[name], batch.masks[name])))
+        each = torch.stack([task.loss(*triple) for triple in triples])
+        losses[name] = each if sign is None else each * sign
+    return losses

@@ -1,5 +1,7 @@
 """What a search costs: seconds of a step of each kind over seconds of a step of one retraining, taken in turn.
 
+The choice that follows the last step of a search by evidence is not part of it: a run's metrics.json has its seconds.
+
 python -m benchmarks.search_cost --config configs/demo.yaml --output runs/benchmarks
 """
 
@@ -21,10 +23,12 @@ from multitask.run import Run
 from multitask.training import Companion, Hardware, Training, loss_weights
 from retrain.models import baseline, build_network
 from search_spaces import SearchSpace
+from supernet.evidence_search import EvidenceSearch
 from supernet.gumbel import GumbelSearch
 from supernet.settings import Config
 from supernet.supernet import SAMPLINGS, Supernet
 
+KINDS = ("evidence", *SAMPLINGS)
 PUBLISHED_STEPS = 40_000  # of ATRC's search on NYUD-v2
 
 
@@ -49,11 +53,15 @@ class Steps:
         self.training.companion.after_step(self.training.step)
 
 
-def searching(config: Config, source: Source, space: SearchSpace, sampling: str) -> Steps:
+def searching(config: Config, source: Source, space: SearchSpace, kind: str) -> Steps:
+    """kind: evidence, or how gumbel samples."""
+    sampling = kind if kind in SAMPLINGS else "mixture"
     supernet = Supernet(space, feature_channels(config.network), torch.Generator().manual_seed(0), sampling)
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
-    companion = GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
-    return Steps(network, companion, config, source)
+    steps = config.training.iterations
+    if kind == "evidence":
+        return Steps(network, EvidenceSearch(supernet, config.search, steps), config, source)
+    return Steps(network, GumbelSearch(supernet, config.selection, config.search, steps), config, source)
 
 
 def retraining(config: Config, source: Source, space: SearchSpace, name: str) -> Steps:
@@ -70,16 +78,16 @@ def main() -> None:
     sides: dict[str, Callable[[], object]] = {}
     for name in ("random", "multi_task", *(f"uniform:{block}" for block in space.blocks[1:])):
         sides[f"retraining {name}"] = retraining(config, source, space, name)
-    for sampling in SAMPLINGS:
-        sides[f"searching, {sampling}"] = searching(config, source, space, sampling)
+    for kind in KINDS:
+        sides[f"searching, {kind}"] = searching(config, source, space, kind)
     device = Hardware(config.device, config.precision).fabric().device
     results: dict[str, dict[str, Cost]] = {"step": in_turn(sides, options.rounds, device)}
     print(f"batch {config.training.batch_size}, {config.data.height}x{config.data.width}, {device}, {config.precision}")
     print_table("a step, data included", results["step"])
-    for sampling in SAMPLINGS:
-        seconds = results["step"][f"searching, {sampling}"].seconds
+    for kind in KINDS:
+        seconds = results["step"][f"searching, {kind}"].seconds
         hours = seconds * PUBLISHED_STEPS / 3600
-        print(f"{sampling}: {seconds:.3f} s a step, {hours:.1f} hours for {PUBLISHED_STEPS} steps")
+        print(f"{kind}: {seconds:.3f} s a step, {hours:.1f} hours for {PUBLISHED_STEPS} steps")
     write(options.output, "search_cost", argparse.Namespace(config=config.to_dict(), rounds=options.rounds), results)
 
 

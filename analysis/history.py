@@ -1,12 +1,13 @@
 """How the choice moved during a search: what selection.csv holds."""
 
-import csv
+import itertools
 import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.runs import read_rows
 from multitask.errors import InputError
 
 Pair = tuple[str, str]  # target, source
@@ -27,6 +28,25 @@ class History:
     def undecided(self) -> list[int]:
         """Pairs that were not yet fixed to a block, at each step."""
         return [sum(max(pair) < 1 for pair in pairs) for pairs in self._at]
+
+    def late_changes(self) -> float | None:
+        """How often a pair's likeliest block changed between recorded steps of the last third of the search.
+
+        Mean over the pairs. None where fewer than two steps were recorded there, as by searches that decide at the end.
+        """
+        first, last = self.steps[0], self.steps[-1]
+        late = [i for i, step in enumerate(self.steps) if 3 * (step - first) >= 2 * (last - first)]
+        if len(late) < 2:
+            return None
+        pairs = self.probabilities.values()
+        winners = [[max(blocks, key=lambda block: blocks[block][i]) for i in late] for blocks in pairs]
+        return statistics.fmean(sum(a != b for a, b in itertools.pairwise(pair)) for pair in winners)
+
+    def last(self) -> dict[Pair, dict[str, float]]:
+        """The probabilities at the last recorded step."""
+        return {
+            pair: {block: line[-1] for block, line in blocks.items()} for pair, blocks in self.probabilities.items()
+        }
 
     @property
     def _at(self) -> Iterator[list[list[float]]]:
@@ -52,17 +72,11 @@ def read_history(path: Path) -> History:
     Raises InputError for a file that is none.
     """
     rows: dict[int, dict[tuple[Pair, str], float]] = {}
-    try:
-        with path.open(newline="") as file:
-            header, *lines = csv.reader(file)
-            if tuple(header) != COLUMNS:
-                raise ValueError(f"columns {','.join(header)}, expected {','.join(COLUMNS)}")
-            for line in lines:
-                if len(line) == len(COLUMNS):
-                    step, target, source, block, probability = line
-                    rows.setdefault(int(step), {})[(target, source), block] = float(probability)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read: {error}") from error
+
+    def add(step: str, target: str, source: str, block: str, probability: str) -> None:
+        rows.setdefault(int(step), {})[(target, source), block] = float(probability)
+
+    read_rows(path, COLUMNS, add)
     if not rows:
         raise InputError(f"'{path}' holds no step: expected {','.join(COLUMNS)}")
     first = next(iter(rows.values()))

@@ -1,8 +1,8 @@
 """A search and what came of it on one page: an HTML file that needs nothing else.
 
-Shows the architecture, how the choice moved, validation metrics and costs; with --found, --models and --baseline also
-Delta_m, images and predictions, and with --importance how much each exchange matters. A section without input is left
-out.
+Shows the architecture, how the choice moved, validation metrics and costs; with --searches how reliably it repeats;
+with --found, --models and --baseline Delta_m, images and predictions; with --importance how much each exchange matters.
+A section without input is left out.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from analysis.charts import bars, chart
 from analysis.comparison import Comparison, ModelResult, check_finished, compare, remarks
 from analysis.history import History, read_history
 from analysis.runs import ModelRun, load_architecture, load_network, read_mapping, read_model
+from analysis.searches import Chosen, Pair, is_noise_null, marked, read_choices, read_searches
 from multitask.errors import InputError
 from multitask.settings import backbone_width
 
@@ -31,6 +32,9 @@ STEPS = 200  # a line does not need more points
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="SEARCH_RUN", help="run folder written by search.py")
+    parser.add_argument(
+        "--searches", metavar="RUN", nargs="+", default=[], help="repeated searches to compare with, and noise nulls"
+    )
     parser.add_argument("--found", metavar="DIR", help="retrain run of the architecture that was found")
     parser.add_argument("--baseline", metavar="DIR", help="retrain run of the baseline (single_task), for Delta_m")
     parser.add_argument("--models", metavar="DIR", nargs="+", default=[], help="retrain runs to compare with")
@@ -61,6 +65,7 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
     config = read_mapping(folder / "config.yaml", yaml.safe_load)
     metrics = _if_there(folder / "metrics.json", lambda path: read_mapping(path, yaml.safe_load))
     architecture = _if_there(folder / "architecture.yaml", load_architecture)
+    choices = _if_there(folder / "choices.csv", lambda path: architecture and read_choices(path, architecture)) or {}
     history = _if_there(folder / "selection.csv", lambda path: read_history(path).thinned(STEPS))
     given = [*([arguments.found] if arguments.found else []), *arguments.models]
     comparison = compare(arguments.baseline, given) if arguments.baseline is not None and given else None
@@ -68,12 +73,14 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
     models = [model for model in (_finished(path) for path in (*arguments.models, arguments.baseline)) if model]
 
     root = arguments.data_root
+    dataset = (metrics or {}).get("dataset") or (config.get("data") or {}).get("name", folder.name)
     return _template().render(
-        title=f"Search on {(metrics or {}).get('dataset') or (config.get('data') or {}).get('name', folder.name)}",
+        title=marked(f"Search on {dataset}", is_noise_null(folder)),
         facts=_facts(folder, config, metrics, architecture),
-        matrix=_of(architecture, _matrix),
+        matrix=_of(architecture, lambda architecture: _matrix(architecture, choices, config)),
         shares=_of(architecture, _shares),
-        selection=_of(history, _selection),
+        reliability=_reliability(folder, arguments.searches) if arguments.searches else None,
+        selection=_of(history, lambda history: _selection(history, choices)),
         schedules=_of(history, lambda history: _schedules(history, config)),
         loss_weights=_loss_weights(folder),
         metrics=_of(metrics, _metrics),
@@ -142,16 +149,27 @@ def _facts(
     return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
 
 
-def _matrix(architecture: "Architecture") -> Section:
+def _matrix(architecture: "Architecture", choices: Mapping[Pair, Chosen], config: Mapping[str, Any]) -> Section:
     from search_spaces import BLOCKS
 
-    chosen = set(architecture.exchanges.values())
+    blocks = architecture.exchanges
+    chosen = set(blocks.values())
     known = [block for block in BLOCKS if block in chosen]
+    undecided = {pair for pair, choice in choices.items() if not choice.decided}
     return {
         "tasks": architecture.tasks,
-        "blocks": architecture.exchanges,
+        "blocks": blocks,
         "legend": [*known, *sorted(chosen - set(known))],
+        "sureness": {pair: _sureness(c.sureness) for pair, c in choices.items() if c.sureness is not None},
+        "undecided": undecided,
+        "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
+        "gumbel": (config.get("search") or {}).get("strategy", "gumbel") == "gumbel",
     }
+
+
+def _sureness(value: float) -> str:
+    """Only what is certain is rounded to 100 %."""
+    return "> 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
 
 
 def _shares(architecture: "Architecture") -> Section:
@@ -164,7 +182,35 @@ def _shares(architecture: "Architecture") -> Section:
     return {"rows": {"all": found.shares()} | rows}
 
 
-def _selection(history: History) -> Section:
+def _reliability(folder: Path, others: Sequence[str]) -> Section:
+    """Agreement with the other searches, and how often each pair got each block in searches of this one's kind."""
+    from analysis.agreement import remarks, repeated, run_cells, summary, variance_cells
+    from analysis.proportions import proportions
+    from search_spaces import BLOCKS
+
+    searches = read_searches([folder, *(run for run in others if Path(run).resolve() != folder.resolve())])
+    kinds = repeated(searches)
+    shown = next((kind for kind in kinds if searches[0] in kind.searches), kinds[0])
+    tasks = searches[0].architecture.tasks
+    found = proportions(tasks, [search.architecture.exchanges for search in shown.searches], tuple(BLOCKS))
+    return {
+        "summary": summary(kinds),
+        "runs": run_cells(searches),
+        "variance": variance_cells(kinds),
+        "remarks": remarks(searches, kinds),
+        "title": marked(f"{len(shown.searches)} searches", shown.noise_null),
+        "total": len(shown.searches),
+        "legend": found.blocks,
+        "targets": {t: {s: _counted(found.count(t, s), found.blocks) for s in tasks} for t in tasks},
+    }
+
+
+def _counted(count: Mapping[str, int], order: Sequence[str]) -> list[tuple[str, int]]:
+    """The most frequent block first."""
+    return sorted(((block, count[block]) for block in order if count[block]), key=lambda found: -found[1])
+
+
+def _selection(history: History, choices: Mapping[Pair, Chosen]) -> Section:
     """A chart per pair, by target."""
     from analysis.figures import colour
 
@@ -176,8 +222,9 @@ def _selection(history: History) -> Section:
         drawn = chart(f"{target} <- {source}", history.steps, coloured, 0, 1)
         targets.setdefault(target, []).append((source, drawn, best, lines[best][-1]))
         blocks |= dict.fromkeys(lines)
-    undecided = f"{history.undecided()[-1]} of {len(history.probabilities)} pairs were undecided at the end"
-    return {"targets": targets, "legend": list(blocks), "last": history.steps[-1], "undecided": undecided}
+    undecided = sum(not chosen.decided for chosen in choices.values()) if choices else history.undecided()[-1]
+    text = f"{undecided} of {len(history.probabilities)} pairs were undecided at the end"
+    return {"targets": targets, "legend": list(blocks), "last": history.steps[-1], "undecided": text}
 
 
 def _schedules(history: History, config: Mapping[str, Any]) -> Section:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 Rows = Sequence[Sequence[str]]
+Cells = tuple[list[str], list[list[str]]]  # a table's header and rows
 
 
 def aligned(header: Sequence[str], rows: Rows, width: int = 100) -> str:

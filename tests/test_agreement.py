@@ -5,11 +5,13 @@ import io
 import json
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
-from analysis.agreement import agreement, cohen_kappa, expected_by_chance, pair_agreement
+from analysis.agreement import agreement, cohen_kappa, exchange_or_none, expected_by_chance, pair_agreement
+from analysis.searches import Chosen, read_searches
 from multitask.command import exit_code
 from multitask.errors import InputError
 from search_spaces import Architecture
@@ -108,11 +110,13 @@ def test_command_in_json_and_csv(tmp_path, capsys):
     assert (different["pairs"], different["agreement_percent"], different["chance_percent"]) == (2, 50, 50)
     assert different["kappa"] == pytest.approx(0, abs=1e-6)
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv").out)))
-    scopes = {line["scope"]: line for line in lines if line["scope"] != "pair"}
+    scopes = {line["scope"]: line for line in lines if line["scope"] not in ("pair", "run")}
+    assert list(scopes) == ["all", "different_tasks"]
     for name, line in scopes.items():
         for column in ("agreement_percent", "chance_percent", "kappa"):
             assert float(line[column]) == found[name][column]
-    by_pair = {(line["target"], line["source"]): float(line["agreement_percent"]) for line in lines[len(scopes) :]}
+    pairs = [line for line in lines if line["scope"] == "pair"]
+    by_pair = {(line["target"], line["source"]): float(line["agreement_percent"]) for line in pairs}
     assert by_pair == {(t, s): found["by_pair"][t][s] for t, s in PAIRS}
 
 
@@ -121,9 +125,10 @@ def test_table_says_undefined(tmp_path, capsys):
     text = printed(capsys, *write_runs(tmp_path, collapsed, collapsed)).out
     (of_all,) = [line.split() for line in text.splitlines() if line.startswith("all ")]
     (of_different,) = [line.split() for line in text.splitlines() if line.startswith("different tasks")]
-    assert of_all[-5:] == ["100.0", "%", "50.0", "%", "1.00"]
-    assert of_different[-1] == "undefined"
-    assert "undefined for 1 couple" in text
+    assert of_all[1:] == ["4", "100.0", "%", "50.0", "%", "1.00", "100.0", "%", "50.0", "%", "1.00"]
+    assert of_different[2:] == ["2", *["100.0", "%", "100.0", "%", "undefined"] * 2]
+    assert "undefined for 1 couples of runs that chose one" in text
+    assert "undefined for 1 couples of runs that exchange everywhere, or nowhere" in text
 
 
 def test_copies_of_one_search_are_remarked(tmp_path, capsys):
@@ -145,3 +150,169 @@ def test_one_search_or_other_tasks_are_refused(tmp_path, capsys):
         assert exit_code(lambda argv=argv: main(["agreement", *argv]), (InputError,)) == 2
         captured = capsys.readouterr()
         assert named in captured.err and captured.err.count("\n") == 1 and captured.err.startswith("error: ")
+
+
+def write_choices(run, choices, undecided=(), sureness="", margin="0.1"):
+    rows = [f"{t},{s},{b},{margin},{sureness},{str((t, s) not in undecided).lower()}" for (t, s), b in choices.items()]
+    (Path(run) / "choices.csv").write_text("\n".join(["target,source,block,margin,sureness,decided", *rows, ""]))
+
+
+def write_selection(run, steps):
+    """steps: {step: {pair: {block: probability}}}."""
+    rows = [
+        f"{step},{t},{s},{block},{probability:.6f}"
+        for step, pairs in steps.items()
+        for (t, s), blocks in pairs.items()
+        for block, probability in blocks.items()
+    ]
+    (Path(run) / "selection.csv").write_text("\n".join(["step,target,source,block,probability", *rows, ""]))
+
+
+def test_each_couple_is_compared_on_the_pairs_that_both_have():
+    """Couples: 2, 1 and no pairs in common; agreement 1/2 and 1."""
+    first = {("a", "a"): "local", ("a", "b"): "none", ("b", "b"): "xtam"}
+    second = {("a", "a"): "local", ("a", "b"): "local"}
+    third = {("b", "b"): "xtam"}
+    found = agreement([first, second, third])
+    assert found.agreement_percent == pytest.approx(75) and found.pairs == 1
+    assert found.chance_percent == pytest.approx(100 * (1 / 2 * 2 / 2 + 1) / 2)
+    assert found.kappa == pytest.approx(0, abs=1e-6) and found.undefined_kappas == 1
+    nothing = agreement([second, third])
+    assert nothing == type(nothing)(None, None, None, 0, 0)
+
+
+def test_pairs_decided_in_both_runs_by_hand(tmp_path, capsys):
+    """FIRST and SECOND differ on a <- b alone, which one of them calls undecided."""
+    runs = write_runs(tmp_path, FIRST, SECOND, SECOND)
+    write_choices(runs[0], FIRST, [("a", "b")])
+    write_choices(runs[1], SECOND, [("a", "b"), ("b", "a")])
+    found = json.loads(printed(capsys, *runs, "--format", "json").out)
+    # runs 0 and 1 share a <- a, b <- b; 0 and 2 also b <- a; 1 and 2 a <- a, b <- b
+    assert found["decided_in_both"]["pairs"] == pytest.approx(7 / 3)
+    assert found["decided_in_both"]["agreement_percent"] == 100 and found["decided_in_both"]["kappa"] == 1
+    assert found["decided_in_both"]["chance_percent"] == pytest.approx(100 * (1 / 2 + 5 / 9 + 1 / 2) / 3)
+    assert [run["undecided"] for run in found["by_run"]] == [1, 2, None]
+    text = printed(capsys, *runs).out
+    assert "all pairs count as decided in runs without choices.csv (1 of 3)" in text
+    (line,) = [line.split() for line in text.splitlines() if line.startswith("decided in both")]
+    assert line[3:9] == ["2.33", "100.0", "%", "51.9", "%", "1.00"]
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith(runs[1])] == [["2", "of", "4"]]
+
+
+def test_old_runs_say_nothing_of_what_they_decided(tmp_path, capsys):
+    runs = write_runs(tmp_path, FIRST, SECOND)
+    text = printed(capsys, *runs).out
+    assert "decided" not in text and "variance" not in text and "n/a" not in text and runs[0] not in text
+    assert "decided_in_both" not in json.loads(printed(capsys, *runs, "--format", "json").out)
+
+
+def test_exchange_or_none_by_hand(tmp_path, capsys):
+    """FIRST exchanges everywhere, THIRD on one pair of four."""
+    found = agreement([exchange_or_none(FIRST), exchange_or_none(THIRD)])
+    assert (found.agreement_percent, found.chance_percent) == (25, 25) and found.kappa == pytest.approx(0, abs=1e-6)
+    told = json.loads(printed(capsys, *write_runs(tmp_path, FIRST, THIRD), "--format", "json").out)
+    assert told["all"]["exchange_or_none"]["agreement_percent"] == 25
+    assert told["all"]["agreement_percent"] == 25 and told["different_tasks"]["agreement_percent"] == 0
+
+
+def test_coarser_answers_agree_at_least_as_often():
+    draw = random.Random(1)
+    for _ in range(50):
+        searches = [choice(*(draw.choice(["none", "local", "global"]) for _ in PAIRS)) for _ in range(3)]
+        exact, coarse = agreement(searches), agreement([exchange_or_none(search) for search in searches])
+        assert coarse.agreement_percent >= exact.agreement_percent
+        assert coarse.chance_percent >= exact.chance_percent
+
+
+def test_noise_nulls_are_compared_among_themselves(tmp_path, capsys):
+    runs = write_runs(tmp_path, FIRST, THIRD, FIRST, THIRD, SECOND)
+    for run in (runs[1], runs[3]):
+        (Path(run) / "config.yaml").write_text("search: {noise_null: true}\n")
+    (Path(runs[0]) / "config.yaml").write_text("search: {noise_null: false}\n")
+    found = json.loads(printed(capsys, *runs, "--format", "json").out)
+    assert found["all"] == {**found["all"], **vars(agreement([FIRST, FIRST, SECOND]))}
+    assert found["noise_null"]["all"]["agreement_percent"] == 100
+    assert [run["noise_null"] for run in found["by_run"]] == [False, True, False, True, False]
+    text = printed(capsys, *runs).out
+    rows = [line.partition("  ")[0] for line in text.splitlines()]
+    names = ["all", "all (noise null)", "different tasks", "different tasks (noise null)"]
+    assert [row for row in rows if row.startswith(("all", "diff"))] == names
+    assert "agreement of 2 searches (noise null)" in text
+    lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv").out)))
+    (null,) = [line for line in lines if (line["scope"], line["noise_null"]) == ("all", "true")]
+    assert float(null["agreement_percent"]) == 100
+    # one null: nothing to agree with, but it is told; one of each kind: no couple
+    assert f"{runs[1]} (noise null) is the only one" in printed(capsys, runs[0], runs[1], runs[2]).out
+    assert exit_code(lambda: main(["agreement", runs[0], runs[1]]), (InputError,)) == 2
+    assert "found 1 and 1 noise null" in capsys.readouterr().err
+
+
+def test_changes_in_the_last_third_by_hand(tmp_path, capsys):
+    """Steps 0 to 9, the last third from 6 on: a <- a changes twice there, and once before; the others never."""
+    winner = {2: "none", 6: "none", 7: "local", 8: "none"}
+    still = {"local": 0.5, "none": 0.5}  # a tie is no change
+    steps = {}
+    for step in range(10):
+        won = winner.get(step, "none" if step == 9 else "local")
+        steps[step] = dict.fromkeys(PAIRS, still) | {("a", "a"): {b: 0.7 if b == won else 0.3 for b in still}}
+    runs = write_runs(tmp_path, FIRST, SECOND)
+    write_selection(runs[0], steps)
+    write_selection(runs[1], {0: steps[0], 9: steps[9]})  # a start and an end
+    found = json.loads(printed(capsys, *runs, "--format", "json").out)
+    assert [run["late_changes"] for run in found["by_run"]] == [2 / 4, None]
+    text = printed(capsys, *runs).out
+    (line,) = [line.split() for line in text.splitlines() if line.startswith(runs[0])]
+    assert line[1:] == ["0.50"]
+
+
+def test_the_variance_is_split_over_pairs_with_all_candidates(tmp_path, capsys):
+    """Each pair prefers its own block in both runs, and none is favoured: all is pair x block."""
+    tasks = ("a", "b", "c")
+    full = {"none": 0.1, "local": 0.1, "xtam": 0.8}
+    pairs = [(t, s) for t in tasks for s in tasks]
+    ends, names = {}, list(full)
+    for i, (target, source) in enumerate(pairs):
+        turned = dict(zip(names, [full[names[(k + i) % 3]] for k in range(3)]))
+        ends[target, source] = turned if target != source else {"none": 0.9, "local": 0.1}
+    files = [tmp_path / f"run_{i}/architecture.yaml" for i in range(2)]
+    for file in files:
+        Architecture(tasks, dict.fromkeys(pairs, "local")).save(file)
+        write_selection(file.parent, {0: ends})
+    runs = [str(file.parent) for file in files]
+    split = json.loads(printed(capsys, *runs, "--format", "json").out)["variance"]
+    assert (split["runs"], split["pairs"]) == (2, 6)
+    assert split["seed_share"] == pytest.approx(0, abs=1e-9) and split["pair_block_share"] > 0.9
+    (line,) = [line.split() for line in printed(capsys, *runs).out.splitlines() if line.startswith("searches")]
+    assert line[1:3] == ["2", "6"] and line[-2:] == ["0", "%"]
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("target,source,block\n", "expected target,source,block,margin,sureness,decided"),
+        ("a,a,local,0.1,1.5,true", "sureness 1.5 of a <- a"),
+        ("a,a,local,0.1,,yes", "decided is yes for a <- a"),
+        ("a,a,local,wide,,true", "wide"),
+        ("a,a,local,0.1,0.9,true", "differ"),  # pairs are missing
+    ],
+)
+def test_malformed_choices_are_refused(tmp_path, capsys, text, named):
+    runs = write_runs(tmp_path, FIRST, SECOND)
+    header = "" if text.startswith("target") else "target,source,block,margin,sureness,decided\n"
+    (Path(runs[0]) / "choices.csv").write_text(header + text)
+    assert exit_code(lambda: main(["agreement", *runs]), (InputError,)) == 2
+    captured = capsys.readouterr()
+    assert named in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_choices_are_read_as_written(tmp_path):
+    (run,) = write_runs(tmp_path, FIRST)
+    write_choices(run, dict(reversed(FIRST.items())), [("b", "a")], sureness="0.25", margin="")
+    (search,) = read_searches([run])
+    assert search.name == run and list(search.choices) == PAIRS
+    assert search.choices["b", "a"] == Chosen("global", None, 0.25, False)
+    assert search.undecided == [("b", "a")] and search.decided() == {p: FIRST[p] for p in PAIRS if p != ("b", "a")}
+    # a file of another name does not speak for what lies beside it
+    Architecture(TASKS, SECOND).save(Path(run) / "other.yaml")
+    (search,) = read_searches([Path(run) / "other.yaml"])
+    assert search.choices == {} and search.history is None and search.decided() == SECOND

@@ -111,3 +111,27 @@ def test_refusals(runs, tmp_path, capsys):
     assert "nearest: '--output'" in refusal(capsys, *runs, "--ouput", "x")
     (tmp_path / "broken.yaml").write_text("exchanges: {a: {a: locall}}\nversion: 1\n")
     assert "nearest: 'local'" in refusal(capsys, tmp_path / "broken.yaml")
+
+
+def test_decided_and_undecided_pairs_by_hand(runs, tmp_path, capsys):
+    """The first run is undecided about b <- b, where it takes none; the second tells nothing and is in neither."""
+    rows = [f"{t},{s},{b},0.1,,{str(b != 'none').lower()}" for (t, s), b in FIRST.items()]
+    text = "\n".join(["target,source,block,margin,sureness,decided", *rows])
+    (tmp_path / "first/choices.csv").write_text(text)
+    found = json.loads(printed(capsys, *runs, "--format", "json"))
+    assert found["decided"] == {"none": 0, "global": 0, "local": 1 / 3, "xtam": 2 / 3}
+    assert found["undecided"] == {"none": 1, "global": 0, "local": 0, "xtam": 0}
+    assert found["overall"]["xtam"] == 3 / 8  # all pairs, as ever
+    table = printed(capsys, *runs)
+    assert [line.split()[-4:] for line in table.splitlines() if line.startswith("decided pairs (3)")] == [
+        ["0.0", "0.0", "33.3", "66.7"]
+    ]
+    lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv"))))
+    assert [line["count"] for line in lines if line["scope"] == "undecided"] == ["1", "0", "0", "0"]
+    (tmp_path / "first/choices.csv").write_text(text.replace("false", "true"))
+    assert "decided" not in printed(capsys, *runs)
+
+
+def test_noise_nulls_are_marked(runs, tmp_path, capsys):
+    (tmp_path / "second/config.yaml").write_text("search: {noise_null: true}\n")
+    assert "architectures: 2, 1 of them (noise null)" in printed(capsys, *runs)

@@ -166,6 +166,83 @@ def test_vanished_data_and_checkpoints_are_left_out_with_a_note(runs, tmp_path, 
     assert page.sections == [name for name in OF_SEARCH if name != "resources"]
 
 
+@pytest.fixture(scope="module")
+def repeated(runs, tmp_path_factory):
+    """Three searches that chose by hand, and two noise nulls: {name: folder}."""
+    folder = tmp_path_factory.mktemp("repeated")
+    exchanges = Architecture.load(runs / "search/architecture.yaml").exchanges
+    blocks = {"s0": "local", "s1": "local", "s2": "xtam", "n0": "none", "n1": "local"}
+    for name, block in blocks.items():
+        shutil.copytree(runs / "search", folder / name, ignore=shutil.ignore_patterns("checkpoints", "choices.csv"))
+        config = yaml.safe_load((folder / name / "config.yaml").read_text())
+        config["search"] |= {"strategy": "gumbel", "noise_null": name.startswith("n")}
+        (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
+        chosen = dict.fromkeys(exchanges, "global") | {("semseg", "depth"): block}
+        Architecture(TASKS, chosen).save(folder / name / "architecture.yaml")
+    return {name: folder / name for name in blocks}
+
+
+def write_choices(run, undecided, sureness):
+    exchanges = Architecture.load(run / "architecture.yaml").exchanges
+    rows = [
+        f"{t},{s},{block},0.5,{sureness.get((t, s), '')},{'false' if (t, s) in undecided else 'true'}"
+        for (t, s), block in exchanges.items()
+    ]
+    (run / "choices.csv").write_text("\n".join(["target,source,block,margin,sureness,decided", *rows]))
+
+
+def test_how_reliably_is_told_beside_noise_nulls(repeated, report, capsys):
+    first, *others = repeated.values()
+    _, page = report(first, "--searches", first, *others)  # given twice by a shell's pattern, it counts once
+    sections = [*OF_SEARCH[:2], "reliability", *OF_SEARCH[2:]]
+    assert page.sections == sections
+    words = [text.strip() for text in page.texts]
+    titles = [value for name, value in page.attributes if name == "title"]
+    assert "semseg <- depth: local in 2 of 3" in titles and "semseg <- depth: xtam in 1 of 3" in titles
+    assert "depth <- semseg: global in 3 of 3" in titles and "What 3 searches chose" in words
+    assert not any("none in" in title for title in titles)  # the nulls are not mixed in
+    main(["agreement", *map(str, repeated.values()), "--format", "json"])
+    found = json.loads(capsys.readouterr().out)
+    for name, kind in (("all", found), ("all (noise null)", found["noise_null"])):
+        row = words.index(name, words.index("How reliably"))
+        cells = [word for word in words[row : row + 20] if word][:5]
+        both = [f"{kind['all'][key]:.1f} %" for key in ("agreement_percent", "chance_percent")]
+        assert cells == [name, "4", *both, f"{kind['all']['kappa']:.2f}"]
+    assert f"{repeated['n0']} (noise null)" in words and str(repeated["s1"]) in words
+    assert page.texts.count("Search on scenes") == 2  # in the head and on the page
+    _, null = report(repeated["n0"], "--searches", *others)
+    assert "Search on scenes (noise null)" in null.texts and "What 2 searches (noise null) chose" in null.texts
+    assert report(first)[1].sections == OF_SEARCH
+
+
+def test_the_table_shows_how_sure_and_what_is_undecided(repeated, report):
+    run = repeated["s0"]
+    try:
+        write_choices(run, {("semseg", "depth")}, {("semseg", "depth"): 0.41, ("depth", "depth"): 0.934})
+        text, page = report(run)
+        undecided = [c for c in text.splitlines() if 'class="undecided"' in c]
+        assert len(undecided) == 1 and "semseg &lt;- depth: local" in undecided[0] and "41 %" in undecided[0]
+        assert "93 %" in page.texts and text.count("<small>") == 2
+        assert any("1 of 4 pairs" in words and "not fixed" in words for words in page.texts)
+        assert any("1 of 4 pairs were undecided at the end" in words for words in page.texts)
+        write_choices(run, set(), {("depth", "depth"): 0.999})
+        text, page = report(run)
+        assert "No pair is undecided." in page.texts and "> 99 %" in page.texts and 'class="undecided"' not in text
+    finally:
+        (run / "choices.csv").unlink()
+    text, _ = report(run)  # an old run
+    assert "<small>" not in text and "No pair is undecided" not in text and "not fixed" not in text
+
+
+def test_searches_of_other_tasks_or_none_are_refused(repeated, tmp_path, capsys):
+    Architecture(("semseg",), {("semseg", "semseg"): "local"}).save(tmp_path / "other.yaml")
+    for other, named in ((tmp_path / "other.yaml", "differ in tasks"), (repeated["s0"], "two or more searches")):
+        argv = ["report", str(repeated["s0"]), "--searches", str(other), "--output", str(tmp_path / "page.html")]
+        assert exit_code(lambda argv=argv: main(argv), (InputError,)) == 2
+        assert named in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_names_are_escaped(runs, tmp_path, report):
     folder = tmp_path / "<blink>&amp;"
     shutil.copytree(runs / "search", folder)

@@ -81,7 +81,10 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
         shares=_of(architecture, _shares),
         reliability=_reliability(folder, arguments.searches) if arguments.searches else None,
         selection=_of(history, lambda history: _selection(history, choices)),
-        schedules=_of(history, lambda history: _schedules(history, config)),
+        # a search that chooses only at its end has no course to draw
+        schedules=_of(
+            history if history and len(history.steps) > 2 else None, lambda history: _schedules(history, config)
+        ),
         loss_weights=_loss_weights(folder),
         metrics=_of(metrics, _metrics),
         comparison=_of(comparison, lambda comparison: _comparison(comparison, arguments.found)),

@@ -139,13 +139,25 @@ class Exchange(nn.Module):
         self, features: Mapping[str, Tensor], messages: Messages, weights: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Each target's features refined by its messages, multiplied by `weights` unless they already are."""
+        return self.aggregate(features, self.combine(messages, weights))
+
+    def combine(self, messages: Messages, weights: Tensor | None = None) -> dict[int, Tensor]:
+        """What each pair says in all, {index of the pair: (B, d, H, W)}; `weights` as in `mix`."""
         sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
         for name, (on, message) in messages.items():
             if weights is not None:
                 message = message * self._weight(name, on, weights).to(message.dtype).view(1, -1, 1, 1, 1)
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
-        return self.aggregator(features, self._by_target(sums, features))
+        by_pair: dict[int, Tensor] = {}
+        for on, sum_of_pairs in sums.items():
+            for i, message in zip(on, sum_of_pairs.unbind(1), strict=True):
+                by_pair[i] = by_pair[i] + message if i in by_pair else message
+        return by_pair
+
+    def aggregate(self, features: Mapping[str, Tensor], by_pair: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """Each target's features, refined by what `combine` gave."""
+        return self.aggregator(features, self._by_target(by_pair, features))
 
     def _message(self, name: str, inputs: ExchangeInputs, rows: Sequence[int], weight: Tensor | None = None) -> Tensor:
         """What a block says on some of its pairs, (B, rows, d, H, W), times each pair's weight, (rows,)."""
@@ -189,16 +201,10 @@ class Exchange(nn.Module):
                 weights[task] = logits.softmax(2)
         return weights
 
-    def _by_target(
-        self, sums: Mapping[tuple[int, ...], Tensor], features: Mapping[str, Tensor]
-    ) -> dict[str, list[Tensor]]:
+    def _by_target(self, by_pair: Mapping[int, Tensor], features: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """The messages of each target in the order of its sources, zeros where nothing was computed for a source;
         an empty list where nothing was computed for the target at all.
         """
-        by_pair: dict[int, Tensor] = {}
-        for on, messages in sums.items():
-            for i, message in zip(on, messages.unbind(1), strict=True):
-                by_pair[i] = by_pair[i] + message if i in by_pair else message
         collected: dict[str, list[Tensor]] = {}
         for target in self.tasks:
             indices = [self.pairs.index((target, source)) for source in self.sources[target]]

@@ -21,7 +21,9 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if kernel == 1:
         return F.conv2d(maps, weight, bias)
     layout = torch.channels_last
-    wide = F.conv2d(maps.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, 1, kernel // 2)
+    wide = F.conv2d(
+        maps.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias, 1, kernel // 2
+    )
     return wide.contiguous()
 
 

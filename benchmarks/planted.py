@@ -188,8 +188,8 @@ class PlantedNetwork(nn.Module):
         features, regions = self.encode(images.inputs)
         given = {} if draw is None else {"weights": draw.weights, "active": draw.active}
         losses = self.losses(images, self.exchange(features, regions, **given))
-        auxiliary = sum(F.cross_entropy(regions[t], images.regions[t]) for t in TASKS)
-        return sum(loss.mean() for loss in losses.values()) + 0.1 * auxiliary
+        auxiliary = torch.stack([F.cross_entropy(regions[t], images.regions[t]) for t in TASKS])
+        return torch.stack([loss.mean() for loss in losses.values()]).sum() + 0.1 * auxiliary.sum()
 
 
 def planted_space(blocks: tuple[str, ...], aggregator: str = "atrc") -> SearchSpace:

@@ -214,12 +214,14 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
     """Detection as chosen and at equal false alarms, over the strength, and the false alarms."""
     from matplotlib.figure import Figure
 
-    chart = Figure(figsize=(12, 4.2), layout="constrained")
+    chart = Figure(figsize=(13, 4.6), layout="constrained")
     chosen, matched, alarms = chart.subplots(1, 3, width_ratios=(3, 3, 2))
     labels = [f"{100 * s:g}" for s in STRENGTHS]
     if content["strength"]:
         gains = [[content["strength"].get(kind, {}).get(str(s), {}).get("delta") for kind in KINDS] for s in STRENGTHS]
-        labels = [f"{x}\n" + "\n".join("" if g is None else f"{g:.1f}" for g in both) for x, both in zip(labels, gains)]
+        labels = [
+            f"{x}\n" + "\n".join("?" if g is None else f"{g:.1f}" for g in both) for x, both in zip(labels, gains)
+        ]
     for axes, way, title in (
         (chosen, "chosen", "As the rule chooses"),
         (matched, "matched", f"At {100 * MATCHED:.0f} % false alarms"),
@@ -234,7 +236,7 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
         axes.set_xticks([], minor=True)
         axes.set_xlabel(
             "strength, % of the label's variance"
-            + ("\n(below: gain of error when retrained, %, local and image-wide)" if content["strength"] else "")
+            + ("\n(below: error saved by retraining, %, local, image)" if content["strength"] else "")
         )
     chosen.legend(fontsize=8)
     for place, (rule, one) in enumerate(content["rules"].items()):
@@ -245,9 +247,7 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
             )
     alarms.set_xticks(range(len(content["rules"])), [NAMES[rule] for rule in content["rules"]], rotation=35, ha="right")
     alarms.axhline(100 * MATCHED, color="grey", linewidth=0.5)
-    alarms.set(
-        title="False alarms as it chooses", ylim=(0, 102), ylabel="empty pairs given a block, % (hatched: echoes)"
-    )
+    alarms.set(title="False alarms as it chooses", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %")
     chart.savefig(path, dpi=130)
 
 

@@ -157,7 +157,7 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
     draw = torch.Generator().manual_seed(seed + 1)
     parts, training, judging = [], 0.0, 0.0
     torch.manual_seed(seed)
-    for own, others in (halves, reversed(halves)):
+    for own, others in (halves, halves[::-1]):
         times = [time.process_time()]
         network = planted_network(space)
 
@@ -166,6 +166,7 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
 
         fit(network, images[own], steps // 2, seed, backward)
         times.append(time.process_time())
+        assert isinstance(network.exchange, Exchange)
         fresh = [Exchange(space, CHANNELS) for _ in range(FRESH)]
         parts.append(collect(network.exchange, held_out(network, images[others]), open, fresh))
         times.append(time.process_time())

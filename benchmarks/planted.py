@@ -3,7 +3,8 @@
 Four tasks, each with an image of its own, so that only the exchange can carry anything from one to another. A label is
 the sum of an own part that its task's image shows, of what some sources tell, and of noise. What a source tells is
 
-- local: the 9x9 neighbourhood mean of a hidden map whose image-wide mean is zero. Right: local.
+- local: a plane, tilted at random and zero on average over the image, hidden under a wave that cancels over windows of
+  about nine pixels; what is told is the 9x9 neighbourhood mean. Right: local.
 - image: one value per image, hidden under a wave that cancels over the whole image only. Right: whatever reads the
   whole image, so global, t_label, s_label; xtam's attention may.
 - echo: the target's own part, which the target sees by itself. Right: none, though a network may come to rely on it.
@@ -31,7 +32,7 @@ RIGHT = {
     "echo": ("none",),
     "none": ("none",),
 }
-STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # variance of what a source tells; own part and noise together have variance 1
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # variance of what a source tells; own part and noise together have 1
 CHANNELS, SIZE, REGIONS, HIDDEN = 16, 10, 4, 8
 OWN, NOISE = 0.3, 0.7
 ECHOES = 2  # pairs at most
@@ -66,11 +67,19 @@ class Images:
 
 
 class Problem:
-    """Each strength once with each kind on a pair of different tasks, drawn by the seed; the other pairs are empty."""
+    """Each strength but one once with each kind on a pair of different tasks, drawn by the seed; four pairs are empty.
+
+    The strength that is left out goes round with the seed, so that five problems hold each strength four times.
+    """
 
     def __init__(self, seed: int, strengths: tuple[float, ...] = STRENGTHS):
         self.seed = seed
-        plants = [Plant(kind, strength) for kind in ("local", "image") for strength in strengths]
+        plants = [
+            Plant(kind, strength)
+            for shift, kind in enumerate(("local", "image"))
+            for place, strength in enumerate(strengths)
+            if place != (seed + 2 * shift) % len(strengths)
+        ]
         crossing = [(t, s) for t in TASKS for s in TASKS if t != s]
         plants += [Plant()] * (len(crossing) - len(plants))
         random.Random(seed).shuffle(plants)
@@ -118,15 +127,19 @@ def noise(count: int, draw: torch.Generator) -> Tensor:
 def hidden_maps(count: int, draw: torch.Generator) -> Tensor:
     """(count, HIDDEN, H, W): own part, local, image, a filler, and a smooth map per region."""
     own = smooth(count, 1, draw)
-    near = torch.randn(count, 1, SIZE, SIZE, generator=draw)
-    near = near - near.mean((2, 3), keepdim=True)
-    value = torch.randn(count, 1, 1, 1, generator=draw)
-    axis = torch.arange(SIZE) * (2 * torch.pi / SIZE)
-    phase = 2 * torch.pi * torch.rand(2, count, 1, 1, 1, generator=draw)
-    wave = torch.sin(axis[:, None] + phase[0]) + torch.sin(axis[None, :] + phase[1])
-    image = 0.3 * value + 2 * wave
+    tilt = torch.randn(2, count, 1, 1, 1, generator=draw)
+    axis = torch.linspace(-1, 1, SIZE)
+    near = 0.33 * (tilt[0] * axis[:, None] + tilt[1] * axis) + wave(count, 2, draw)
+    image = 0.3 * torch.randn(count, 1, 1, 1, generator=draw) + 2 * wave(count, 1, draw)
     filler = torch.randn(count, 1, SIZE, SIZE, generator=draw)
     return torch.cat([own, near, image, filler, smooth(count, REGIONS, draw)], 1)
+
+
+def wave(count: int, periods: int, draw: torch.Generator) -> Tensor:
+    """Along each axis of the image that many, at random phases."""
+    axis = torch.arange(SIZE) * (2 * torch.pi * periods / SIZE)
+    phase = 2 * torch.pi * torch.rand(2, count, 1, 1, 1, generator=draw)
+    return torch.sin(axis[:, None] + phase[0]) + torch.sin(axis + phase[1])
 
 
 def told(kind: str, hidden: Tensor) -> Tensor:
@@ -134,7 +147,7 @@ def told(kind: str, hidden: Tensor) -> Tensor:
     if kind == "image":
         return hidden[:, 2:3].mean((2, 3), keepdim=True).expand(-1, -1, SIZE, SIZE) / 0.3
     near = F.avg_pool2d(hidden[:, 1:2], 9, stride=1, padding=4)
-    return near / 0.0593  # its standard deviation, borders and the removed mean included
+    return near / 0.1409  # its standard deviation, borders included
 
 
 class PlantedNetwork(nn.Module):
@@ -175,8 +188,8 @@ class PlantedNetwork(nn.Module):
         features, regions = self.encode(images.inputs)
         given = {} if draw is None else {"weights": draw.weights, "active": draw.active}
         losses = self.losses(images, self.exchange(features, regions, **given))
-        auxiliary = sum(F.cross_entropy(regions[t], images.regions[t]) for t in TASKS)
-        return sum(loss.mean() for loss in losses.values()) + 0.1 * auxiliary
+        auxiliary = torch.stack([F.cross_entropy(regions[t], images.regions[t]) for t in TASKS])
+        return torch.stack([loss.mean() for loss in losses.values()]).sum() + 0.1 * auxiliary.sum()
 
 
 def planted_space(blocks: tuple[str, ...], aggregator: str = "atrc") -> SearchSpace:

@@ -1,16 +1,23 @@
 """Which search rule finds what is there? Power, false alarms and sureness on planted problems of known strengths.
 
-python -m benchmarks.power --seeds 8 --rules gumbel null random evidence --output runs/benchmarks
-python -m benchmarks.power --seeds 4 --rules strength --output runs/benchmarks
+python -m benchmarks.power --first 100 --seeds 10 --rules gumbel gumbel_open null evidence --output runs/benchmarks
+python -m benchmarks.power --first 100 --seeds 3 --rules strength --output runs/benchmarks
+python -m benchmarks.power --figures docs/power.json --output docs
 
 `strength` retrains networks with the right blocks, with and without a pair, and says how much its target gains. Every
-search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there.
+search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there; power.json
+sums up, and the last command draws the figures from it.
+
+Rules are compared twice: by what they choose, beside their false alarms, and at equal false alarms: pairs are ranked by
+the rule's own score, and a threshold lets 10 % of the empty pairs through, whatever the rule would have chosen itself.
 """
 
 import argparse
+import itertools
 import json
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,14 +25,18 @@ from typing import Any
 
 import torch
 
-from benchmarks.planted import CHANNELS, STRENGTHS, TASKS, PlantedNetwork, Problem, planted_space
+from benchmarks.planted import CHANNELS, RIGHT, STRENGTHS, TASKS, PlantedNetwork, Problem, planted_space
 from benchmarks.rules import RULES, crossing, fit
 from search_spaces import Architecture, Exchange
 from search_spaces.blocks import Pair
 
 BLOCKS = ("none", "global", "local", "t_label", "padnet_gate")
-IMAGES = 512  # for a rule to divide as it likes
-STEPS = {"gumbel": 400, "gumbel_slow": 400, "null": 400, "random": 0, "evidence": 400}  # about equal seconds
+IMAGES = 1024  # for a rule to divide as it likes
+STEPS = {"gumbel": 600, "gumbel_open": 600, "null": 600, "random": 0, "evidence": 340}  # about equal seconds
+MATCHED = 0.1  # share of the empty pairs that a threshold lets through
+WANTED = 0.8  # detection
+KINDS = ("local", "image")
+BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97, 1.01)  # of sureness
 RETRAIN_STEPS, TEST_IMAGES = 600, 1500
 ONE_OF = {"local": "local", "image": "global", "echo": "none", "none": "none"}
 
@@ -78,36 +89,83 @@ def strength(seed: int) -> list[Row]:
     return rows
 
 
-def share(values: Iterable[bool]) -> float | None:
-    found = list(values)
-    return sum(found) / len(found) if found else None
+def threshold(rows: Sequence[Row]) -> float:
+    """The score above which no more than `MATCHED` of the empty pairs lie."""
+    empty = sorted((row["score"] for row in rows if not row["strength"]), reverse=True)
+    return float(empty[int(MATCHED * len(empty))])
+
+
+def detection(rows: Sequence[Row], above: float | None = None) -> dict[str, dict[float, list[int]]]:
+    """[pairs given a right block, pairs] by kind and strength: as chosen, or by all scores above a threshold."""
+    found: dict[str, dict[float, list[int]]] = {}
+    for kind in (*KINDS, "both"):
+        for s in STRENGTHS:
+            pairs = [row for row in rows if row["strength"] == s and kind in (row["kind"], "both")]
+            if above is None:
+                hits = [row["right"] for row in pairs]
+            else:
+                hits = [row["score"] > above and row["candidate"] in RIGHT[row["kind"]] for row in pairs]
+            found.setdefault(kind, {})[s] = [sum(hits), len(hits)]
+    return found
+
+
+def needed(power: dict[float, list[int]]) -> float | None:
+    """The strength at which detection first reaches `WANTED`, linear in log strength; None if it never does."""
+    last: tuple[float, float] | None = None
+    for s, (hits, pairs) in power.items():
+        if not pairs:
+            continue
+        share = hits / pairs
+        if share >= WANTED:
+            if last is None:
+                return s  # or less
+            part = (WANTED - last[1]) / (share - last[1])
+            return math.exp(math.log(last[0]) + part * (math.log(s) - math.log(last[0])))
+        last = (s, share)
+    return None
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of one rule: detection by strength and kind, false alarms, seconds, and sureness against truth."""
-    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("local", "image", "echo", "none")}
-    telling = kinds["local"] + kinds["image"]
+    """Of one rule: detection as chosen and at equal false alarms, false alarms, seconds, and sureness against truth."""
+    ways = {"chosen": detection(rows), "matched": detection(rows, threshold(rows))}
     found: dict[str, Any] = {
         "searches": len({row["seed"] for row in rows}),
         "steps": rows[0]["steps"],
         "seconds": mean(row["seconds"] for row in rows),
-        "false_alarms": {kind: share(not row["right"] for row in kinds[kind]) for kind in ("none", "echo")},
-        "detection": {s: share(row["right"] for row in telling if row["strength"] == s) for s in STRENGTHS},
-        "something": {s: share(row["block"] != "none" for row in telling if row["strength"] == s) for s in STRENGTHS},
-        "by_kind": {
-            kind: {s: share(row["right"] for row in kinds[kind] if row["strength"] == s) for s in STRENGTHS}
-            for kind in ("local", "image")
+        "evaluation_seconds": mean(row["evaluation_seconds"] for row in rows),
+        "false_alarms": {
+            kind: [sum(not row["right"] for row in pairs), len(pairs)]
+            for kind in ("none", "echo")
+            for pairs in [[row for row in rows if row["kind"] == kind]]
         },
+        "detection": ways,
+        "needed": {way: {kind: needed(power) for kind, power in of_kind.items()} for way, of_kind in ways.items()},
     }
     if rows[0]["sureness"] is not None:
         found["calibration"] = calibration(rows)
     return found
 
 
+def chance() -> dict[str, Any]:
+    """Of random choice, in closed form: counts out of one pair."""
+    right = {kind: len(set(RIGHT[kind]) & set(BLOCKS)) for kind in KINDS}
+    chosen = {kind: right[kind] / len(BLOCKS) for kind in KINDS}
+    matched = {kind: MATCHED * right[kind] / (len(BLOCKS) - 1) for kind in KINDS}
+    alarms = 1 - 1 / len(BLOCKS)
+    ways = {
+        way: {
+            kind: {s: [level, 1] for s in STRENGTHS}
+            for kind, level in {**of_kind, "both": mean(of_kind.values())}.items()
+        }
+        for way, of_kind in (("chosen", chosen), ("matched", matched))
+    }
+    return {"false_alarms": {"none": [alarms, 1], "echo": [alarms, 1]}, "detection": ways}
+
+
 def calibration(rows: Sequence[Row]) -> list[dict[str, float]]:
     """Said against true: mean sureness and share of right choices, by bins of sureness."""
     bins = []
-    for low, high in ((0.0, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 0.97), (0.97, 1.01)):
+    for low, high in itertools.pairwise(BINS):
         within = [row for row in rows if low <= row["sureness"] < high]
         if within:
             said, true = mean(row["sureness"] for row in within), mean(row["right"] for row in within)
@@ -116,22 +174,24 @@ def calibration(rows: Sequence[Row]) -> list[dict[str, float]]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    lines = [
-        "rule          n  steps   s   FA none/echo   right at " + " ".join(f"{100 * s:g}%".rjust(5) for s in STRENGTHS)
-    ]
+    head = " ".join(f"{100 * s:g}%".rjust(6) for s in STRENGTHS)
+    lines = [f"{'rule':<12} {'n':>3} {'s':>4} {'FA none':>8} {'echo':>6}  {'':13} {head}  80 % at"]
     for rule, one in results.items():
-        alarms = "/".join("-" if x is None else f"{100 * x:.0f}" for x in one["false_alarms"].values())
-        power = " ".join(f"{100 * (x or 0):5.0f}" for x in one["detection"].values())
-        lines.append(
-            f"{rule:<12} {one['searches']:>2} {one['steps']:>6} {one['seconds']:>4.0f} {alarms:>12}            {power}"
-        )
+        alarms = ["/".join(f"{x:g}" for x in pair) for pair in one["false_alarms"].values()]
+        for way, of_kind in one["detection"].items():
+            for kind, power in of_kind.items():
+                cells = " ".join("/".join(f"{x:.3g}" for x in pair).rjust(6) for pair in power.values())
+                at = one.get("needed", {}).get(way, {}).get(kind)
+                reached = "-" if at is None else f"{100 * at:.2g} %"
+                run = f"{rule:<12} {one.get('searches', 0):>3} {one.get('seconds', 0):>4.0f}"
+                lines.append(f"{run} {alarms[0]:>8} {alarms[1]:>6}  {way:<7} {kind:<5} {cells}  {reached}")
     return "\n".join(lines)
 
 
 def strengths(rows: Sequence[Row]) -> dict[str, dict[float, dict[str, float]]]:
     """Retrained gain in % of the target's error, mean and standard error, by kind and strength."""
     found: dict[str, dict[float, dict[str, float]]] = {}
-    for kind in ("local", "image"):
+    for kind in KINDS:
         for s in STRENGTHS:
             deltas = [row["delta"] for row in rows if (row["kind"], row["strength"]) == (kind, s)]
             if len(deltas) > 1:
@@ -140,38 +200,96 @@ def strengths(rows: Sequence[Row]) -> dict[str, dict[float, dict[str, float]]]:
     return found
 
 
-def figure(results: dict[str, dict[str, Any]], path: Path) -> None:
-    import matplotlib
+NAMES = {
+    "gumbel": "ATRC's search",
+    "gumbel_open": "the same, never fixing",
+    "null": "noise for gradients",
+    "random": "random choice",
+    "evidence": "held-out evidence",
+}
+COLOURS = {"gumbel": "C1", "gumbel_open": "C5", "null": "C7", "random": "C8", "evidence": "C0"}
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    chart, (power, sure) = plt.subplots(1, 2, figsize=(10, 4))
-    for rule, one in results.items():
-        alarm = one["false_alarms"]["none"]
-        label = f"{rule} (false alarms {100 * alarm:.0f} %)" if alarm is not None else rule
-        power.plot([100 * s for s in STRENGTHS], [100 * (x or 0) for x in one["detection"].values()], "o-", label=label)
-        if "calibration" in one:
-            bins = one["calibration"]
-            sure.plot([b["said"] for b in bins], [b["right"] for b in bins], "o-", label=rule)
-    power.set(
-        xscale="log", xlabel="strength, % of label variance", ylabel="pairs given a right block, %", ylim=(0, 102)
-    )
-    power.legend(fontsize=8)
-    sure.plot([0, 1], [0, 1], ":", color="grey")
-    sure.set(xlabel="sureness said", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
-    chart.tight_layout()
-    chart.savefig(path, dpi=150)
+def power_figure(content: dict[str, Any], path: Path) -> None:
+    """Detection as chosen and at equal false alarms, over the strength, and the false alarms."""
+    from matplotlib.figure import Figure
+
+    chart = Figure(figsize=(13, 4.6), layout="constrained")
+    chosen, matched, alarms = chart.subplots(1, 3, width_ratios=(3, 3, 2))
+    labels = [f"{100 * s:g}" for s in STRENGTHS]
+    if content["strength"]:
+        gains = [[content["strength"].get(kind, {}).get(str(s), {}).get("delta") for kind in KINDS] for s in STRENGTHS]
+        labels = [
+            f"{x}\n" + "\n".join("?" if g is None else f"{g:.1f}" for g in both) for x, both in zip(labels, gains)
+        ]
+    for axes, way, title in (
+        (chosen, "chosen", "As the rule chooses"),
+        (matched, "matched", f"At {100 * MATCHED:.0f} % false alarms"),
+    ):
+        for rule, one in content["rules"].items():
+            curve = [100 * hits / pairs for hits, pairs in one["detection"][way]["both"].values()]
+            style = "o-" if rule in ("gumbel", "gumbel_open", "evidence") else "--"
+            axes.plot([100 * s for s in STRENGTHS], curve, style, color=COLOURS[rule], label=NAMES[rule])
+        axes.axhline(100 * WANTED, color="grey", linewidth=0.5)
+        axes.set(title=title, xscale="log", ylim=(0, 102), ylabel="pairs given a right block, %")
+        axes.set_xticks([100 * s for s in STRENGTHS], labels)
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel(
+            "strength, % of the label's variance"
+            + ("\n(below: error saved by retraining, %, local, image)" if content["strength"] else "")
+        )
+    chosen.legend(fontsize=8)
+    for place, (rule, one) in enumerate(content["rules"].items()):
+        for kind, shift, hatch in (("none", -0.2, ""), ("echo", 0.2, "//")):
+            hits, pairs = one["false_alarms"][kind]
+            alarms.bar(
+                place + shift, 100 * hits / pairs, 0.38, color=COLOURS[rule], hatch=hatch, alpha=1 if shift < 0 else 0.5
+            )
+    alarms.set_xticks(range(len(content["rules"])), [NAMES[rule] for rule in content["rules"]], rotation=35, ha="right")
+    alarms.axhline(100 * MATCHED, color="grey", linewidth=0.5)
+    alarms.set(title="False alarms as it chooses", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %")
+    chart.savefig(path, dpi=130)
+
+
+def calibration_figure(content: dict[str, Any], path: Path) -> None:
+    """The stated sureness against the share of right choices, with counts."""
+    from matplotlib.figure import Figure
+
+    chart = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes = chart.subplots()
+    axes.plot([0, 1], [0, 1], ":", color="grey")
+    for rule, one in content["rules"].items():
+        bins = one.get("calibration", [])
+        if not bins:
+            continue
+        said, right, pairs = ([b[key] for b in bins] for key in ("said", "right", "pairs"))
+        error = [(p * (1 - p) / n) ** 0.5 for p, n in zip(right, pairs)]
+        axes.errorbar(said, right, error, fmt="o-", color=COLOURS[rule], capsize=3)
+        for x, y, n in zip(said, right, pairs):
+            axes.annotate(str(n), (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="sureness said", ylabel="share of right choices", xlim=(0, 1.03), ylim=(0, 1.05))
+    chart.savefig(path, dpi=130)
+
+
+def figures(content: dict[str, Any], folder: Path) -> None:
+    power_figure(content, folder / "power.png")
+    calibration_figure(content, folder / "calibration.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8, help="problems, counted from --first")
     parser.add_argument("--first", type=int, default=0, help="the first problem's seed")
-    parser.add_argument("--rules", nargs="+", default=["gumbel", "null", "random", "evidence"])
+    parser.add_argument("--rules", nargs="+", default=["gumbel", "gumbel_open", "null", "evidence"])
     parser.add_argument("--steps", type=int, help="of training, instead of each rule's own number")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--figures", type=Path, help="draw the figures from this power.json, and nothing else")
     options = parser.parse_args()
+    if options.figures:
+        content = json.loads(options.figures.read_text())
+        show(content)
+        figures(content, options.output)
+        return
     unknown = [rule for rule in options.rules if rule not in (*RULES, "strength")]
     if unknown:
         parser.error(f"unknown rule '{unknown[0]}': expected one of {', '.join((*RULES, 'strength'))}")
@@ -191,14 +309,24 @@ def main() -> None:
             print(f"{rule} on problem {seed}: {time.perf_counter() - began:.0f} s", flush=True)
     by_rule = {rule: [row for row in rows if row["rule"] == rule] for rule in RULES}
     results = {rule: summary(found) for rule, found in by_rule.items() if found}
-    gains = strengths([row for row in rows if row["rule"] == "strength"])
-    (options.output / "power.json").write_text(json.dumps({"rules": results, "strength": gains}, indent=1))
-    if results:
-        print(table(results))
-        figure(results, options.output / "power.png")
-    for kind, levels in gains.items():
+    results.setdefault("random", chance())
+    content = {"rules": results, "strength": strengths([row for row in rows if row["rule"] == "strength"])}
+    content = json.loads(json.dumps(content))  # as read from the file: keys are strings
+    (options.output / "power.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    show(content)
+    figures(content, options.output)
+
+
+def show(content: dict[str, Any]) -> None:
+    print(table(content["rules"]))
+    for rule, one in content["rules"].items():
+        for b in one.get("calibration", []):
+            print(f"{rule}: {b['pairs']:>3} pairs, said {b['said']:.2f}, right {b['right']:.2f}")
+    for kind, levels in content["strength"].items():
         for s, gain in levels.items():
-            print(f"{kind} {100 * s:g} %: retrained gain {gain['delta']:.2f} +- {gain['error']:.2f} % of the error")
+            print(
+                f"{kind} {100 * float(s):g} %: retrained gain {gain['delta']:.2f} +- {gain['error']:.2f} % of the error"
+            )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
-from search_spaces import SearchSpace
+from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.evidence import HeldOut, collect
+from supernet.evidence import HeldOut, collect, together
 from supernet.gumbel import GumbelSearch
 from supernet.judge import judge
 from supernet.mixture import Mixture
@@ -24,18 +24,20 @@ from supernet.settings import SearchSettings, SelectionSettings
 from supernet.supernet import Supernet
 
 BATCH, RATE, CLIP = 8, 1e-2, 10.0
+FRESH = 2  # untrained exchanges that speak beside each trained one
 
 
 @dataclass(frozen=True)
 class Choice:
-    """block; margin: the rule's own measure of distance to the next best; sureness: probability of being right, where
-    the rule states one; t: of whether the pair carries anything, likewise.
+    """block: what the rule takes; candidate: what it would take if it could not take none; score: by how much it
+    prefers that to none, in its own units, greater meaning surer; sureness: the probability that `block` is right,
+    where the rule states one.
     """
 
     block: str
-    margin: float = 0.0
+    candidate: str
+    score: float = 0.0
     sureness: float | None = None
-    t: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,18 @@ def fit(network: nn.Module, images: Images, steps: int, seed: int, backward: Cal
 
 
 def gumbel(
-    space: SearchSpace, images: Images, seed: int, steps: int, learning_rate: float = 0.01, noise: bool = False
+    space: SearchSpace,
+    images: Images,
+    seed: int,
+    steps: int,
+    learning_rate: float = 0.01,
+    noise: bool = False,
+    fix_gap: float = 0.3,
 ) -> Outcome:
-    """ATRC's search. With `noise`, white noise of its size replaces the tasks' gradient to the logits (the null)."""
+    """ATRC's search; a pair is fixed at a gap of `fix_gap` in probability, never if that is 1.
+
+    With `noise`, white noise of its size replaces the tasks' gradient to the logits (the null).
+    """
     torch.manual_seed(seed)
     supernet = Supernet(space, CHANNELS, torch.Generator().manual_seed(seed))
     selection, logits = supernet.selection, supernet.selection.logits
@@ -84,7 +95,7 @@ def gumbel(
             selection.fixed[i] = space.blocks.index("none")
     selection.refresh()
     network = PlantedNetwork(supernet)
-    settings = SelectionSettings(learning_rate=learning_rate)
+    settings = SelectionSettings(learning_rate=learning_rate, fix_gap=fix_gap)
     search = GumbelSearch(supernet, settings, SearchSettings(record_every=steps), steps)
     draw = torch.Generator().manual_seed(seed + 1)
 
@@ -101,17 +112,26 @@ def gumbel(
 
     began = time.process_time()
     fit(network, images, steps, seed, backward)
+    seconds = time.process_time() - began
     chosen = selection.architecture().exchanges
-    top = selection.probabilities().detach().topk(2, 1).values
-    margins = dict(zip(space.pairs, (top[:, 0] - top[:, 1]).tolist()))
-    choices = {pair: Choice(chosen[pair], margins[pair]) for pair in crossing(space)}
-    return Outcome(choices, steps, time.process_time() - began, 0.0)
+    logits_of = dict(zip(space.pairs, selection.masked_logits().detach().tolist()))
+    choices = {}
+    for pair in crossing(space):
+        of_block = dict(zip(space.blocks, logits_of[pair]))
+        none = of_block.pop("none")
+        candidate = max(of_block, key=lambda name: of_block[name])
+        choices[pair] = Choice(chosen[pair], candidate, of_block[candidate] - none)
+    return Outcome(choices, steps, seconds, 0.0)
 
 
 def chance(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
     """A legal block for each pair, drawn evenly."""
     draw = random.Random(seed)
-    choices = {pair: Choice(draw.choice(space.legal(pair))) for pair in crossing(space)}
+    choices = {}
+    for pair in crossing(space):
+        legal = space.legal(pair)
+        block, candidate = draw.choice(legal), draw.choice([name for name in legal if name != "none"])
+        choices[pair] = Choice(block, candidate, draw.random())
     return Outcome(choices, 0, 0.0, 0.0)
 
 
@@ -128,29 +148,43 @@ def held_out(network: PlantedNetwork, images: Images, batch: int = 64) -> list[H
 
 
 def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
-    """Trains random parts of the mixture on half of the images; judges by what wrong sources cost on the others."""
-    torch.manual_seed(seed)
-    half = len(images) // 2
-    network = planted_network(space)
+    """Two supernets, each trained for half of the steps on half of the images and judged on the other half."""
     open = Mixture.everything(space)
     for i, (target, source) in enumerate(space.pairs):
         open[i] &= target != source
     mixture = Mixture(space, open)
+    halves = [slice(0, len(images) // 2), slice(len(images) // 2, None)]
     draw = torch.Generator().manual_seed(seed + 1)
-    times = [time.process_time()]
-    fit(network, images[slice(0, half)], steps, seed, lambda _, batch: network(batch, mixture.draw(draw)).backward())
-    times.append(time.process_time())
-    verdicts = judge(collect(network.exchange, held_out(network, images[slice(half, None)]), open))
-    times.append(time.process_time())
-    choices = {
-        pair: Choice(verdict.choice, verdict.margin, verdict.sureness, verdict.z) for pair, verdict in verdicts.items()
-    }
-    return Outcome(choices, steps, times[1] - times[0], times[2] - times[1])
+    parts, training, judging = [], 0.0, 0.0
+    torch.manual_seed(seed)
+    for own, others in (halves, halves[::-1]):
+        times = [time.process_time()]
+        network = planted_network(space)
+
+        def backward(step: int, batch: Images, network: PlantedNetwork = network) -> None:
+            network(batch, mixture.draw(draw)).backward()
+
+        fit(network, images[own], steps // 2, seed, backward)
+        times.append(time.process_time())
+        assert isinstance(network.exchange, Exchange)
+        fresh = [Exchange(space, CHANNELS) for _ in range(FRESH)]
+        parts.append(collect(network.exchange, held_out(network, images[others]), open, fresh))
+        times.append(time.process_time())
+        training += times[1] - times[0]
+        judging += times[2] - times[1]
+    began = time.process_time()
+    verdicts = judge(together(parts))
+    judging += time.process_time() - began
+    choices = {}
+    for pair, verdict in verdicts.items():
+        candidate = max(verdict.good, key=lambda name: verdict.good[name])
+        choices[pair] = Choice(verdict.choice, candidate, verdict.log_odds, verdict.sureness)
+    return Outcome(choices, steps, training, judging)
 
 
 RULES: dict[str, Rule] = {
     "gumbel": gumbel,
-    "gumbel_slow": partial(gumbel, learning_rate=5e-4),
+    "gumbel_open": partial(gumbel, fix_gap=1.0),
     "null": partial(gumbel, noise=True),
     "random": chance,
     "evidence": evidence,

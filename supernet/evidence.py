@@ -1,15 +1,21 @@
 """Does a pair's source know something about its target's errors? Measured on held-out images of a trained mixture.
 
-The pair's messages are replaced by their mean over images, so that nothing of this image's source is heard but nothing
-else changes either. The gradient of each image's loss with respect to the target's refined features, with its sign
-turned, then says what the target lacks; how it goes together with the messages is what the pair could tell. Only these
-moments are kept, summed over groups of images, for each candidate:
+The pair's messages are replaced by their mean over images, so that nothing of this image's source is heard but
+nothing else changes either. The gradient of each image's loss with respect to the target's refined features, with its
+sign turned, then says what the target lacks; how it goes together with the messages is what the pair could tell. Only
+these moments are kept, summed over groups of images, for each candidate:
 
     cross_f = - sum over images i of group f and pixels x of  dL_i/dR_x  (m_x - mean m_x)^T     (C, d)
     square  =   sum over images and pixels of  (m_x - mean m_x) (m_x - mean m_x)^T              (d, d)
 
-A linear map from messages to refined features that is fitted on all groups but one is tested on that one. So a message
-is judged by what it holds, however far its readout was trained, and memorised images count for nothing.
+What the target's head could read from the refined features as they are is no exchange: the messages' linear dependence
+on these is taken out first. Blocks whose queries or regions are the target's own also tell the target something about
+itself, which is none either. How much, is seen from a control: the same moments where each target hears the source of
+another image.
+
+A linear map from messages to refined features that is fitted on some groups is tested on the others. So a message is
+judged by what it holds, however far its readout was trained, and memorised images count for nothing. What a block
+could say with other weights is asked as well: exchanges that were never trained speak beside the trained one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +31,7 @@ from search_spaces.exchange import Messages
 Losses = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # refined features -> each task's loss per image, (B,)
 
 GROUPS = 32
-RIDGE = 0.1  # of the messages' mean square, added to each of their channels when the map is fitted
+RIDGE = 0.3  # of each message channel's mean square, added to it when the map is fitted
 
 
 @dataclass(frozen=True)
@@ -41,61 +47,170 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Of one pair. candidates: K names in the space's order; cross: (groups, C, K, d); square: (K, d, K, d)."""
+class Moments:
+    """cross: (groups, C, K, d); square: (K, d, d), where d counts the channels of all the exchanges that spoke."""
 
-    candidates: tuple[str, ...]
     cross: Tensor
     square: Tensor
 
-    def whole(self) -> Tensor:
-        """What all candidates together tell about each group of images, (groups,); mean zero if that is nothing."""
-        return _told(self.cross.flatten(2), self.square.flatten(2).flatten(0, 1))
+    def agreement(self) -> Tensor:
+        """For each candidate, how well the map fitted on each group of images does on each other, (K, groups, groups).
 
-    def alone(self) -> Tensor:
-        """The same of each candidate, (K, groups): the gain of loss per unit of message, to first order, so that its
-        square goes with the loss that the candidate can save.
+        Symmetric with a zero diagonal. If the candidate tells nothing, every group's cross moments may as well have
+        the other sign.
         """
-        each = range(len(self.candidates))
-        return torch.stack([_told(self.cross[:, :, k], self.square[k, :, k]) for k in each])
+        return torch.stack([_agreement(self.cross[:, :, k], square) for k, square in enumerate(self.square)])
+
+    def gains(self) -> Tensor:
+        """What each candidate tells about each group by the map fitted on all others, (K, groups): the gain of loss per
+        unit of message, to first order, so that its square goes with the loss that the candidate can save.
+        """
+        return torch.stack([_gains(self.cross[:, :, k], square) for k, square in enumerate(self.square)])
 
 
-def collect(exchange: Exchange, batches: Iterable[HeldOut], open: Tensor) -> dict[Pair, Evidence]:
+@dataclass(frozen=True)
+class Evidence:
+    """Of one pair. candidates: K names in the space's order; control: with sources of other images, if there are."""
+
+    candidates: tuple[str, ...]
+    moments: Moments
+    control: Moments | None = None
+
+
+def together(parts: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
+    """Evidence of several supernets, each on images of its own: every part keeps maps of its own."""
+    joined = {}
+    for pair, first in parts[0].items():
+        own = _side_by_side([part[pair].moments for part in parts])
+        controls = [part[pair].control for part in parts]
+        known = [control for control in controls if control is not None]
+        joined[pair] = Evidence(first.candidates, own, _side_by_side(known) if len(known) == len(parts) else None)
+    return joined
+
+
+def _side_by_side(parts: Sequence[Moments]) -> Moments:
+    like = parts[0].cross
+    groups, widths = [len(one.cross) for one in parts], [one.cross.shape[3] for one in parts]
+    cross = like.new_zeros(sum(groups), *like.shape[1:3], sum(widths))
+    square = like.new_zeros(like.shape[2], sum(widths), sum(widths))
+    group = start = 0
+    for one, more, width in zip(parts, groups, widths, strict=True):
+        cross[group : group + more, ..., start : start + width] = one.cross
+        square[:, start : start + width, start : start + width] = one.square
+        group, start = group + more, start + width
+    return Moments(cross, square)
+
+
+def collect(
+    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, fresh: Sequence[Exchange] = ()
+) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool, the candidates of the mixture, none aside.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside; fresh: untrained exchanges over the same
+    space, whose messages are heard by the judge only.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
     active = {name: open[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
-    cross: dict[int, Tensor] = {}
-    square: dict[int, Tensor] = {}
+    sums: dict[tuple[int, bool], _Sums] = {}
+    names: dict[int, tuple[str, ...]] = {}
     seen = 0
     for batch in batches:
-        with torch.no_grad():
-            messages = exchange.messages(batch.features, batch.regions, batch.valid, active)
-            means = {name: (on, message.mean(0, keepdim=True)) for name, (on, message) in messages.items()}
         size = len(batch.features[exchange.tasks[0]])
         group = (seen + torch.arange(size)) % GROUPS
         seen += size
+        with torch.no_grad():
+            messages = _heard(exchange, batch, active)
+            # untrained ones in training mode, since their norms have no statistics of their own
+            others = [_heard(one.train(), batch, active) for one in fresh]
+            told = {False: _centred([messages, *others])}
+            if size > 1:
+                everyone = [exchange, *fresh]
+                told[True] = _centred([_heard(one, batch, active, other_images=True) for one in everyone])
+            on_device = weights.to(batch.features[exchange.tasks[0]].device)
+            said = exchange.combine(messages, on_device)
         for pairs in _passes(exchange.pairs, open):
-            lacking = _lacking(exchange, batch, _silenced(messages, means, pairs), weights, pairs)
+            silenced = {**said, **{i: said[i].mean(0, keepdim=True).expand_as(said[i]) for i in pairs}}
+            lacking, refined = _lacking(exchange, batch, silenced, pairs)
             for i in pairs:
-                told = torch.stack(
-                    [
-                        message[:, on.index(i)] - means[name][1][:, on.index(i)]
-                        for name, (on, message) in messages.items()
-                        if i in on
-                    ],
-                    1,
-                )  # (B, K, d, H, W)
-                each = torch.einsum("bchw,bkdhw->bckd", lacking[i], told.float())
-                former = cross.get(i, each.new_zeros(GROUPS, *each.shape[1:]))
-                cross[i] = former.index_add(0, group.to(each.device), each)
-                square[i] = square.get(i, 0) + torch.einsum("bkdhw,bjehw->kdje", told.float(), told.float())
-    names = {i: tuple(name for name in messages if i in messages[name][0]) for i in cross}
+                names[i] = tuple(name for name, (on, _) in messages.items() if i in on)
+                known = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
+                known = torch.cat([known, torch.ones_like(known[:, :1])], 1)
+                for control, heard in told.items():
+                    if control and exchange.pairs[i][0] == exchange.pairs[i][1]:
+                        continue
+                    maps = torch.stack([heard[name][1][:, heard[name][0].index(i)] for name in names[i]], 1).float()
+                    sums.setdefault((i, control), _Sums()).add(group, lacking[i], maps, known)
     used = min(seen, GROUPS)
-    return {exchange.pairs[i]: Evidence(names[i], cross[i][:used].cpu(), square[i].cpu()) for i in sorted(cross)}
+    found = {key: one.beyond(used) for key, one in sums.items()}
+    return {exchange.pairs[i]: Evidence(names[i], found[i, False], found.get((i, True))) for i in sorted(names)}
+
+
+class _Sums:
+    """Moments of errors, messages, and what the target's head can read already, summed over images."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Tensor] = {}
+
+    def add(self, group: Tensor, lacking: Tensor, told: Tensor, known: Tensor) -> None:
+        """lacking: (B, C, H, W); told: (B, K, d, H, W); known: (B, r, H, W); group: (B,)."""
+        flat = told.permute(1, 2, 0, 3, 4).flatten(2)
+        rows = known.transpose(0, 1).flatten(1)
+        by_group = {
+            "cross": torch.einsum("bchw,bkdhw->bckd", lacking, told),
+            "known_cross": torch.einsum("bchw,brhw->bcr", lacking, known),
+        }
+        for name, each in by_group.items():
+            former = self.parts.get(name, each.new_zeros(GROUPS, *each.shape[1:]))
+            self.parts[name] = former.index_add(0, group.to(each.device), each)
+        products = {"square": flat @ flat.transpose(1, 2), "both": flat @ rows.T, "known": rows @ rows.T}
+        for name, each in products.items():
+            self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each
+
+    def beyond(self, used: int) -> Moments:
+        """The moments of what the messages hold beyond what is known, of `used` groups.
+
+        A linear map of the refined features is a change of the head, which needs no exchange: it is taken out of the
+        messages (Frisch and Waugh), which asks nothing of the errors.
+        """
+        parts = {name: each.double().cpu() for name, each in self.parts.items()}
+        known = parts["known"]
+        ridge = 1e-6 * known.diagonal().mean().clamp_min(1e-30) * torch.eye(len(known), dtype=known.dtype)
+        by_known = torch.linalg.solve(known + ridge, parts["both"].transpose(1, 2)).transpose(1, 2)  # (K, d, r)
+        cross = parts["cross"][:used] - torch.einsum("gcr,kdr->gckd", parts["known_cross"][:used], by_known)
+        square = parts["square"] - by_known @ parts["both"].transpose(1, 2)
+        # of a channel that holds nothing more, only rounding errors are left
+        silent = square.diagonal(dim1=1, dim2=2) <= 1e-5 * parts["square"].diagonal(dim1=1, dim2=2)  # (K, d)
+        cross = cross.masked_fill(silent, 0)
+        return Moments(cross, square.masked_fill(silent[:, :, None] | silent[:, None], 0))
+
+
+def _heard(exchange: Exchange, batch: HeldOut, active: Mapping[str, list[int]], other_images: bool = False) -> Messages:
+    """The messages that each target gets from the source of its own image; or of another image of the batch, and then
+    none from itself.
+    """
+    if not other_images:
+        return exchange.messages(batch.features, batch.regions, batch.valid, active)
+    by_pair: dict[str, dict[int, Tensor]] = {}
+    for source in exchange.tasks:
+        features = {**batch.features, source: batch.features[source].roll(1, 0)}
+        regions = {task: maps.roll(1, 0) if task == source else maps for task, maps in batch.regions.items()}
+        reading = {
+            name: [i for i in on if exchange.pairs[i][1] == source and exchange.pairs[i][0] != source]
+            for name, on in active.items()
+        }
+        for name, (on, message) in exchange.messages(features, regions, batch.valid, reading).items():
+            by_pair.setdefault(name, {}).update(zip(on, message.unbind(1), strict=True))
+    return {name: (list(found), torch.stack(list(found.values()), 1)) for name, found in by_pair.items()}
+
+
+def _centred(all_messages: Sequence[Messages]) -> Messages:
+    """The messages of several exchanges as one, their channels side by side, less their mean over images."""
+    centred = {}
+    for name, (on, _) in all_messages[0].items():
+        joined = torch.cat([messages[name][1] for messages in all_messages], 2)
+        centred[name] = (on, joined - joined.mean(0, keepdim=True))
+    return centred
 
 
 def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
@@ -108,42 +223,43 @@ def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
     return [[queue[place] for queue in waiting.values() if place < len(queue)] for place in range(longest)]
 
 
-def _silenced(messages: Messages, means: Messages, pairs: Sequence[int]) -> Messages:
-    """`messages`, those of some pairs being replaced by their means."""
-    silenced = {}
-    for name, (on, message) in messages.items():
-        rows = [on.index(i) for i in pairs if i in on]
-        message = message.clone()
-        message[:, rows] = means[name][1][:, rows]
-        silenced[name] = (on, message)
-    return silenced
-
-
 def _lacking(
-    exchange: Exchange, batch: HeldOut, messages: Messages, weights: Tensor, pairs: Sequence[int]
-) -> dict[int, Tensor]:
-    """Each pair's target's falling loss as a direction in its refined features, {pair: (B, C, H, W)}."""
+    exchange: Exchange, batch: HeldOut, said: Mapping[int, Tensor], pairs: Sequence[int]
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Of each pair's target, {pair: (B, C, H, W)}: its falling loss as a direction in refined features, and these."""
     with torch.no_grad():
-        refined = exchange.mix(batch.features, messages, weights)
+        refined = exchange.aggregate(batch.features, said)
     refined = {task: maps.detach().requires_grad_() for task, maps in refined.items()}
     targets = [exchange.pairs[i][0] for i in pairs]
     with torch.enable_grad():
         losses = batch.losses(refined)
         total = torch.stack([losses[target].sum() for target in targets]).sum()
     gradients = torch.autograd.grad(total, [refined[target] for target in targets])
-    return {i: -gradient.float() for i, gradient in zip(pairs, gradients, strict=True)}
+    lacking = {i: -gradient.float() for i, gradient in zip(pairs, gradients, strict=True)}
+    return lacking, {i: refined[target].detach().float() for i, target in zip(pairs, targets, strict=True)}
 
 
-def _told(cross: Tensor, square: Tensor) -> Tensor:
-    """Each group's agreement with the map fitted on the other groups: cross (groups, C, q), square (q, q) -> (groups,).
-
-    The map is scaled to say something of size one, whatever the size of the messages.
-    """
+def _scaled(cross: Tensor, square: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments of message channels of size one, and the same square with its ridge."""
     cross, square = cross.double(), square.double()
-    mean_square = square.diagonal().mean().clamp_min(1e-30)
-    ridge = RIDGE * mean_square * torch.eye(len(square), dtype=square.dtype)
-    fitted = torch.linalg.solve(square + ridge, (cross.sum(0) - cross).transpose(1, 2)).transpose(
-        1, 2
-    )  # (groups, C, q)
+    size = square.diagonal().clamp_min(1e-30).sqrt()
+    cross, square = cross / size, square / size / size[:, None]
+    return cross, square, square + RIDGE * torch.eye(len(square), dtype=square.dtype, device=square.device)
+
+
+def _agreement(cross: Tensor, square: Tensor) -> Tensor:
+    """cross (groups, C, q), square (q, q) -> (groups, groups)."""
+    cross, _, ridged = _scaled(cross, square)
+    fitted = torch.linalg.solve(ridged, cross.transpose(1, 2)).transpose(1, 2)
+    agreement = torch.einsum("fcq,gcq->fg", fitted, cross)
+    return agreement - torch.diag(agreement.diagonal())
+
+
+def _gains(cross: Tensor, square: Tensor) -> Tensor:
+    """cross (groups, C, q), square (q, q) -> (groups,); the map is scaled to say something of size one, whatever the
+    size of the messages.
+    """
+    cross, square, ridged = _scaled(cross, square)
+    fitted = torch.linalg.solve(ridged, (cross.sum(0) - cross).transpose(1, 2)).transpose(1, 2)  # (groups, C, q)
     size = torch.einsum("fcq,qr,fcr->f", fitted, square, fitted).clamp_min(1e-30).sqrt()
     return (cross * fitted).sum((1, 2)) / size

@@ -110,19 +110,17 @@ def detection(rows: Sequence[Row], above: float | None = None) -> dict[str, dict
 
 
 def needed(power: dict[float, list[int]]) -> float | None:
-    """The strength at which detection first reaches `WANTED`, linear in log strength; None if it never does."""
-    last: tuple[float, float] | None = None
-    for s, (hits, pairs) in power.items():
-        if not pairs:
-            continue
-        share = hits / pairs
-        if share >= WANTED:
-            if last is None:
-                return s  # or less
-            part = (WANTED - last[1]) / (share - last[1])
-            return math.exp(math.log(last[0]) + part * (math.log(s) - math.log(last[0])))
-        last = (s, share)
-    return None
+    """The strength from which on detection stays at `WANTED` or more, linear in log strength; None if there is none."""
+    known = [(s, hits / pairs) for s, (hits, pairs) in power.items() if pairs]
+    enough = len(known)
+    while enough and known[enough - 1][1] >= WANTED:
+        enough -= 1
+    if enough == len(known):
+        return None
+    if not enough:
+        return known[0][0]  # or less
+    (low, below), (high, above) = known[enough - 1 : enough + 1]
+    return math.exp(math.log(low) + (WANTED - below) / (above - below) * math.log(high / low))
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def _selection(history: History) -> Section:
 
 
 def _schedules(history: History, config: Mapping[str, Any]) -> Section:
-    """Temperature and entropy weight as configured (only gumbel reads them), entropy and undecided pairs as recorded."""
+    """Temperature and entropy weight as gumbel was told to follow, entropy and undecided pairs as recorded."""
     annealed = (config.get("search") or {}).get("strategy", "gumbel") == "gumbel"
     selection = (config.get("selection") or {}) if annealed else {}
     iterations = (config.get("training") or {}).get("iterations")

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from multitask.data import Sample, Source
 from multitask.data.loader import training_loader
 from multitask.errors import InputError
-from multitask.run import Run
 from multitask.training import Training
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
@@ -49,7 +48,7 @@ class BilevelSearch(GumbelSearch):
         supernet.sampling = SAMPLINGS[name]
         self.part: Part | None = None
         self.training: Training | None = None
-        self.samples: Iterator[Sample] = iter(())
+        self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
 
     def training_images(self, source: Source) -> Source:
         dataset = source.splits["train"]
@@ -63,18 +62,13 @@ class BilevelSearch(GumbelSearch):
     def attach(self, training: Training) -> None:
         self.training = training
 
-    def begin(self, run: Run, step: int) -> None:
-        super().begin(run, step)
-        t = self._attached()
-        assert self.part is not None
-        batch_size, last, pin = t.settings.batch_size, t.settings.iterations, t.device.type == "cuda"
-        self.samples = iter(training_loader(self.part, batch_size, t.seed, step, last, t.data.workers, pin))
-
     def loss(self) -> Tensor:
         return torch.zeros((), device=self.selection.logits.device)
 
     def after_step(self, done: int) -> None:
-        training = self._attached()
+        training = self.training
+        assert training is not None, "attach comes before the first step"
+        self.samples = self.samples or self._held_out_samples(training, done - 1)
         sample = next(self.samples)
         with self._logits_learn(training):
             batch = training.augment(sample, training.device)
@@ -90,6 +84,9 @@ class BilevelSearch(GumbelSearch):
         if done % self.every == 0 or done == self.iterations:
             self._add_record(done)
 
+    def end(self) -> None:
+        self.samples = None
+
     def choose(self, training: Training) -> dict[Pair, Choice]:
         """The likeliest blocks, all decided, since nothing here says how sure they are."""
         return {pair: replace(choice, decided=True) for pair, choice in super().choose(training).items()}
@@ -102,9 +99,12 @@ class BilevelSearch(GumbelSearch):
     def _schedule(self, step: int) -> None:
         self.supernet.temperature = linear_schedule(*TEMPERATURES[self.name], step, self.iterations)
 
-    def _attached(self) -> Training:
-        assert self.training is not None, "attach comes before begin"
-        return self.training
+    def _held_out_samples(self, training: Training, step: int) -> Iterator[Sample]:
+        assert self.part is not None
+        s, pin = training.settings, training.device.type == "cuda"
+        return iter(
+            training_loader(self.part, s.batch_size, training.seed, step, s.iterations, training.data.workers, pin)
+        )
 
     @contextmanager
     def _logits_learn(self, training: Training) -> Iterator[None]:

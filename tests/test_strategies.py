@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
+import signal
 import sys
+import time
 
 import pytest
 import torch
-from test_search import SHORT, assert_one_line, rows, search
+from test_search import SHORT, assert_one_line, process, rows, search
 
 from multitask.command import config_parser, parse_config
 from multitask.cost import step_memory
@@ -261,6 +264,22 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, monkeypatch, name):
         assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     tasks = [json.loads((tmp_path / part / "metrics.json").read_text())["tasks"] for part in ("parts", "whole")]
     assert tasks[0] == tasks[1]
+
+
+def test_a_stopped_search_leaves_no_workers_behind(tmp_path):
+    """They ignore the signal, so that an open loader of held-out images would keep the process waiting for ever."""
+    few = ["--training.iterations=400", "--training.checkpoint_every=2", "--data.workers=1"]
+    running = process("--output", tmp_path / "run", "--search.strategy=darts", *few)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "run/checkpoints/last.pt").is_file():
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGTERM)
+    try:
+        _, errors = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors
 
 
 def stop_at(patch, owner, method, call):

@@ -68,7 +68,8 @@ class BilevelSearch(GumbelSearch):
     def after_step(self, done: int) -> None:
         training = self.training
         assert training is not None, "attach comes before the first step"
-        self.samples = self.samples or self._held_out_samples(training, done - 1)
+        if self.samples is None:
+            self.samples = self._held_out_samples(training, done - 1)
         sample = next(self.samples)
         with self._logits_learn(training):
             batch = training.augment(sample, training.device)

@@ -231,8 +231,10 @@ def _selection(history: History, choices: Mapping[Pair, Chosen]) -> Section:
 
 
 def _schedules(history: History, config: Mapping[str, Any]) -> Section:
-    """Temperature and entropy weight as configured, entropy and undecided pairs as recorded."""
-    selection, iterations = config.get("selection") or {}, (config.get("training") or {}).get("iterations")
+    """Temperature and entropy weight as gumbel was told to follow, entropy and undecided pairs as recorded."""
+    annealed = (config.get("search") or {}).get("strategy", "gumbel") == "gumbel"
+    selection = (config.get("selection") or {}) if annealed else {}
+    iterations = (config.get("training") or {}).get("iterations")
     charts = []
     for name, title in (("temperature", "temperature"), ("entropy", "entropy weight")):
         start, end = selection.get(f"{name}_start"), selection.get(f"{name}_end")

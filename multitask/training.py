@@ -55,6 +55,9 @@ class Companion:
     def after_step(self, done: int) -> None:
         """Called after the weights' update, `done` steps being done."""
 
+    def end(self) -> None:
+        """Called after the last step, or when the training is stopped: the time to let go of what was opened."""
+
     def figures(self) -> dict[str, float]:
         """For the log line and TensorBoard."""
         return {}
@@ -227,6 +230,7 @@ class Training:
                     if interruption.requested:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
         finally:
+            self.companion.end()
             progress.close()
             writer.close()
 

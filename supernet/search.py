@@ -20,18 +20,15 @@ from multitask.run import Run
 from multitask.training import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.evidence_search import EvidenceSearch
-from supernet.gumbel import GumbelSearch
 from supernet.memory import describe as describe_memory
 from supernet.memory import search_memory
 from supernet.settings import Config
-from supernet.strategy import Choice, Strategy, write_choices
+from supernet.strategies import build_strategy, check_strategy
+from supernet.strategy import Choice, write_choices
 from supernet.supernet import SAMPLINGS, Supernet
 
 if TYPE_CHECKING:
     from supernet.loss_weights import WeightSearch
-
-STRATEGIES = ("evidence", "gumbel")
 
 
 def search(config: Config, output: str, resume: bool) -> Architecture | None:
@@ -63,15 +60,16 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     settings = config.training
-    strategy = _strategy(config, supernet)
+    strategy = build_strategy(config, supernet)
     training = Training(
         network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
         config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
     )  # fmt: skip
+    strategy.attach(training)
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
     need = search_memory(network, supernet, settings.batch_size, config.data.height, config.data.width)
-    print(describe_memory(need, fabric.device, config.search.sampling))
+    print(describe_memory(need, fabric.device, supernet.sampling))
     training.fit()
 
     began = time.monotonic()
@@ -125,12 +123,6 @@ def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) 
     return WeightSearch(config, source, fabric, output)
 
 
-def _strategy(config: Config, supernet: Supernet) -> Strategy:
-    if config.search.strategy == "gumbel":
-        return GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
-    return EvidenceSearch(supernet, config.search, config.training.iterations)
-
-
 def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighed: bool) -> None:
     print(f"\n{architecture.table()}\n")
     stated = {pair: choice.sureness for pair, choice in choices.items() if choice.sureness is not None}
@@ -169,12 +161,7 @@ def collapse_warning(architecture: Architecture) -> str:
 
 def _check_settings(config: Config) -> None:
     check_training(config.training)
-    if config.search.strategy not in STRATEGIES:
-        raise unknown("search.strategy", config.search.strategy, STRATEGIES)
-    if config.search.strategy == "evidence" and config.search.sampling != "mixture":
-        raise InputError(
-            f"search.sampling is {config.search.sampling}: expected mixture where the strategy is evidence"
-        )
+    check_strategy(config)
     for name in ("held_out", "silent", "confidence"):
         if not 0 < getattr(config.search, name) < 1:
             raise InputError(f"search.{name} is {getattr(config.search, name)}: expected a number between 0 and 1")

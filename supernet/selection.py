@@ -50,10 +50,17 @@ class Selection(nn.Module):
         """
         uniform = torch.rand(self.logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)
         gumbel = -(-uniform.log()).log()
+        return self._relaxed(gumbel.to(self.logits.device, non_blocking=True), temperature)
+
+    def softmax(self) -> Tensor:
+        """The probabilities as weights, nothing being drawn (DARTS, Liu et al., ICLR 2019)."""
+        return self._relaxed(torch.zeros_like(self.logits), 1.0)
+
+    def _relaxed(self, gumbel: Tensor, temperature: float) -> Tensor:
         logits = self.masked_logits()
         if self.noise is not None and logits.requires_grad:
             logits.register_hook(self._noise)
-        soft = ((logits + gumbel.to(self.logits.device, non_blocking=True)) / temperature).softmax(1)
+        soft = ((logits + gumbel) / temperature).softmax(1)
         return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
 
     def _noise(self, gradient: Tensor) -> Tensor:
@@ -68,6 +75,10 @@ class Selection(nn.Module):
         """
         index = soft.argmax(1)
         return self._one_hot(index) + (soft - soft.detach()), self._on(index.tolist())
+
+    def path(self, choices: Sequence[int]) -> tuple[Tensor, dict[str, list[int]]]:
+        """Weights and blocks to compute of one given block per pair, without a gradient for the logits."""
+        return self._one_hot(torch.tensor(choices, device=self.logits.device)), self._on(choices)
 
     def entropies(self, normalize: bool = False) -> Tensor:
         """Of each pair's probabilities, in nats, (pairs,); 0 where decided.

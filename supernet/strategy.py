@@ -29,6 +29,9 @@ class Strategy(Companion):
         """The source on which weights are trained; a strategy may hold images out."""
         return source
 
+    def attach(self, training: Training) -> None:
+        """Called once, before the training begins that this strategy goes along with."""
+
     def choose(self, training: Training) -> dict[Pair, Choice]:
         """A choice per pair, after the last step."""
         raise NotImplementedError(f"{type(self).__name__} does not choose")

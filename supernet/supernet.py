@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
+from supernet.fair_paths import FairPaths
 from supernet.mixture import Mixture
 from supernet.selection import Selection
 
-SAMPLINGS = ("mixture", "single_path")
+SAMPLINGS = ("mixture", "single_path")  # and softmax, a mixture without a draw, which belongs to darts
 
 
 class Supernet(nn.Module):
     """Fits the exchange slot of any network.
 
-    In training mode every forward draws new weights, of a mixture or of a single path (see SearchSettings); in eval
-    mode the chosen block of each pair runs alone.
+    In training mode every forward draws new weights, of a mixture or of a single path (see SearchSettings) or as a
+    strategy says; in eval mode the chosen block of each pair runs alone.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Supernet(nn.Module):
         self.sampling = sampling
         self.selection = Selection(space)
         self.mixture: Mixture | None = None  # instead of the selection
+        self.paths: FairPaths | None = None  # instead of the selection, in training
         self.generator = generator
         self.temperature = 1.0
 
@@ -45,9 +47,16 @@ class Supernet(nn.Module):
         elif not self.training:
             weights, active = self.selection.chosen(), self.selection.active(everything=False)
         else:
-            weights = self.selection.sample(self.temperature, self.generator)
-            if self.sampling == "single_path":
-                weights, active = self.selection.single_path(weights)
-            else:
-                active = self.selection.active(everything=True)
+            weights, active = self._draw()
         return self.exchange(features, regions, valid, weights, active)
+
+    def _draw(self) -> tuple[Tensor, dict[str, list[int]]]:
+        """The weights of a training step, and the blocks that it must compute."""
+        if self.paths is not None:
+            return self.selection.path(self.paths.draw())
+        if self.sampling == "softmax":
+            return self.selection.softmax(), self.selection.active(everything=True)
+        weights = self.selection.sample(self.temperature, self.generator)
+        if self.sampling == "single_path":
+            return self.selection.single_path(weights)
+        return weights, self.selection.active(everything=True)

@@ -1,0 +1,66 @@
+"""The search strategies by name."""
+
+from collections.abc import Callable
+
+from multitask.errors import InputError, unknown
+from supernet.bilevel import BilevelSearch
+from supernet.evidence_search import EvidenceSearch
+from supernet.gumbel import GumbelSearch
+from supernet.sampled_search import SampledSearch
+from supernet.settings import Config
+from supernet.strategy import Strategy
+from supernet.supernet import Supernet
+
+
+def evidence(config: Config, supernet: Supernet) -> Strategy:
+    return EvidenceSearch(supernet, config.search, config.training.iterations)
+
+
+def gumbel(config: Config, supernet: Supernet) -> Strategy:
+    return GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
+
+
+def bilevel(config: Config, supernet: Supernet) -> Strategy:
+    search = config.search
+    return BilevelSearch(supernet, search.strategy, config.selection, search, config.training.iterations)
+
+
+def sampled(config: Config, supernet: Supernet) -> Strategy:
+    return SampledSearch(supernet, config.search.strategy, config.search, config.training.iterations)
+
+
+STRATEGIES: dict[str, Callable[[Config, Supernet], Strategy]] = {
+    "evidence": evidence,
+    "gumbel": gumbel,
+    "darts": bilevel,
+    "gdas": bilevel,
+    "random": sampled,
+    "evolution": sampled,
+    "tpe": sampled,
+}
+MIXING = ("evidence", "darts")  # compute all candidates at every step
+
+
+def build_strategy(config: Config, supernet: Supernet) -> Strategy:
+    return STRATEGIES[config.search.strategy](config, supernet)
+
+
+def check_strategy(config: Config) -> None:
+    """Raises InputError for a strategy that there is not, that lacks its library, or that its settings contradict."""
+    search = config.search
+    name = search.strategy
+    if name not in STRATEGIES:
+        raise unknown("search.strategy", name, STRATEGIES)
+    if name in MIXING and search.sampling != "mixture":
+        raise InputError(f"search.sampling is {search.sampling}: expected mixture where the strategy is {name}")
+    if STRATEGIES[name] is not sampled:
+        return
+    if search.noise_null:
+        raise InputError(f"search.noise_null is true: expected false where the strategy is {name}, which has no null")
+    if search.samples < 1:
+        raise InputError(f"search.samples is {search.samples}: expected at least 1")
+    try:
+        import supernet.nni_strategies  # noqa: F401
+    except ImportError as error:
+        found = f"search.strategy is {name}, which needs nni ({error})"
+        raise InputError(f"{found}: expected after pip install 'nni>=3.0'; the other strategies do without") from error

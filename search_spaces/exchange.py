@@ -150,8 +150,8 @@ class Exchange(nn.Module):
             key = tuple(on)
             sums[key] = sums[key] + message if key in sums else message
         by_pair: dict[int, Tensor] = {}
-        for on, sum_of_pairs in sums.items():
-            for i, message in zip(on, sum_of_pairs.unbind(1), strict=True):
+        for indices, sum_of_pairs in sums.items():
+            for i, message in zip(indices, sum_of_pairs.unbind(1), strict=True):
                 by_pair[i] = by_pair[i] + message if i in by_pair else message
         return by_pair
 

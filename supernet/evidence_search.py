@@ -29,6 +29,7 @@ from supernet.settings import SearchSettings
 from supernet.strategy import Choice, Strategy
 from supernet.supernet import Supernet
 
+BATCH = 16  # held-out images at a time: each hears another's source as a control
 STRETCHES = 16  # neighbouring images, such as frames of one video, stay on one side
 
 
@@ -101,7 +102,7 @@ class EvidenceSearch(Strategy):
         part = Part(self.dataset, self.held_out)
         # of the noise null: a random sign per image leaves nothing that messages and errors could have in common
         signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
-        loader = evaluation_loader(part, training.settings.batch_size, training.data.workers, False)
+        loader = evaluation_loader(part, max(BATCH, training.settings.batch_size), training.data.workers, False)
         for sample in loader:
             batch = plain_batch(sample, training.device)
             with torch.no_grad():

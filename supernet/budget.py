@@ -28,10 +28,10 @@ class Costs:
 
 
 class Budget:
-    """limit: the most that an exchange may cost, in the unit of `costs`; weight: of the penalty."""
+    """limit: the most that an exchange may cost, in the unit of `costs`; positive."""
 
-    def __init__(self, space: SearchSpace, costs: Costs, limit: float, weight: float = 1.0):
-        self.space, self.costs, self.limit, self.weight = space, costs, limit, weight
+    def __init__(self, space: SearchSpace, costs: Costs, limit: float):
+        self.space, self.costs, self.limit = space, costs, limit
         self.rows = torch.tensor([[costs.rows[p].get(name, 0.0) for name in space.blocks] for p in space.pairs])
 
     def keeps(self, exchanges: Mapping[Pair, str]) -> bool:

@@ -86,7 +86,7 @@ class Exploration:
 
     def _study(self, first: Sequence[Architecture]) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = NSGAIISampler(population_size=max(4, min(50, self.count // 5)), seed=self.seed)
+        sampler = NSGAIISampler(population_size=max(6, min(50, self.count // 10)), seed=self.seed)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         for architecture in first:
             study.enqueue_trial(dict(zip(self.names, self._blocks(architecture), strict=True)))
@@ -105,7 +105,8 @@ class Exploration:
     def _sample(self, number: int, blocks: Blocks) -> Sample:
         architecture = self._architecture(number, blocks)
         architecture.save(self.folder / "samples" / f"architecture_{number:03d}.yaml")
-        return Sample(number, blocks, self.evaluate(architecture), self.costs.total(architecture.exchanges))
+        cost = self.costs.total(architecture.exchanges)
+        return Sample(number, blocks, float(self.evaluate(architecture)), float(cost))
 
     def _tell(self, done: int, new: int, began: float) -> None:
         if done % 10 == 0 or done == self.count:

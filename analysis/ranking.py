@@ -3,9 +3,9 @@
 Shared weights: the samples of a search with --search.pareto. Retrained: runs of retrain.py of the same architectures
 (pareto/samples/architecture_KKK.yaml). Both are scored on validation by the mean over the tasks of the primary metric's
 logarithm, its sign turned where lower is better; 0.01 is about one percent of Delta_m. The interval is a bootstrap:
-architectures and their seeds are drawn anew, with replacement (on normal noise, 95 % intervals of 5 to 20
-architectures cover 91 to 97 %). Between seeds: tau of retrained architectures with one
-seed against another, which no ranking can be expected to exceed by much.
+architectures and their seeds are drawn anew, with replacement (on normal noise, 95 % intervals of 5 to 20 architectures
+cover 91 to 97 %). Between seeds: tau of retrained architectures with one seed against another, which no ranking can be
+expected to exceed by much.
 """
 
 import argparse

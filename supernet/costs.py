@@ -28,7 +28,7 @@ from supernet.budget import Costs
 
 MEASURES = ("multiply_adds", "parameters", "latency")
 COLUMNS = ("target", "source", "block", *MEASURES)
-ROUNDS, PATIENCE = 5, 10.0  # of the latency: forward passes of each block, and seconds after which fewer must do
+ROUNDS, PATIENCE = 15, 10.0  # of the latency: forward passes of each block, and seconds after which fewer must do
 
 
 Kind = tuple[object, ...]  # what pairs and blocks of the same cost have in common

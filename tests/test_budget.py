@@ -14,6 +14,7 @@ from analysis.costs import resources
 from search_spaces import BLOCKS, Architecture, SearchSpace
 from supernet.budget import Budget, Costs, choose
 from supernet.costs import MEASURES, CostTable, cost_table
+from supernet.gumbel import GumbelSearch
 from supernet.judge import Verdict
 from supernet.price import Price
 from supernet.selection import OPEN, Selection
@@ -171,7 +172,7 @@ def test_pairs_are_fixed_only_while_the_budget_can_be_kept(table):
 @pytest.fixture(scope="module")
 def free(tmp_path_factory):
     folder = tmp_path_factory.mktemp("budget") / "run"
-    assert search("--output", folder).returncode == 0
+    assert search("--output", folder, "--training.iterations=4").returncode == 0
     return folder
 
 
@@ -184,7 +185,8 @@ def exchange_cost(folder, measure):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_searches_keep_half_of_what_they_would_take(free, tmp_path, seed):
     half = exchange_cost(free, "multiply_adds") / 2
-    done = search("--output", tmp_path / "run", f"--seed={seed}", f"--search.budget={half}")
+    extra = [f"--seed={seed}", f"--search.budget={half}", "--training.iterations=4"]
+    done = search("--output", tmp_path / "run", *extra)
     assert done.returncode == 0, done.stderr
     assert exchange_cost(tmp_path / "run", "multiply_adds") <= half
     cost = json.loads((tmp_path / "run/metrics.json").read_text())["exchange_cost"]
@@ -246,3 +248,25 @@ def test_a_budget_of_latency_and_one_of_parameters(free, tmp_path):
 def test_bad_input_is_one_line(tmp_path, arguments, parts):
     assert_one_line(search("--output", tmp_path / "run", *arguments), parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_stopped_and_resumed_keeps_the_price_and_the_costs(tmp_path, monkeypatch):
+    extra = ["--search.budget=60000", "--training.checkpoint_every=2"]
+    assert search("--output", tmp_path / "once", *extra).returncode == 0
+    after_step = GumbelSearch.after_step
+
+    def crash(self, done):
+        after_step(self, done)
+        if done == 5:
+            raise RuntimeError("the lights went out")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lights"):
+        patch.setattr(GumbelSearch, "after_step", crash)
+        search("--output", tmp_path / "parts", *extra)
+    costs = (tmp_path / "parts/costs.csv").read_bytes()
+    assert search("--output", tmp_path / "parts", *extra, "--resume").returncode == 0
+    for name in ("architecture.yaml", "selection.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    assert (tmp_path / "parts/costs.csv").read_bytes() == costs  # latency was not measured again
+    found = [torch.load(tmp_path / run / "checkpoints/last.pt")["companion"]["price"] for run in ("parts", "once")]
+    assert found[0] == found[1] > 0.1

@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 import random
+import signal
 
 import pytest
 from test_search import search
@@ -88,15 +89,15 @@ def test_stopped_and_resumed_is_the_same_and_evaluates_nothing_twice(tmp_path):
 
     def until(limit):
         def evaluate(architecture):
-            if len(calls) == limit:
-                raise Interrupted("stopped")
             calls.append(tuple(architecture.exchanges.values()))
+            if len(calls) == limit:
+                signal.raise_signal(signal.SIGTERM)
             return worth(architecture)
 
         return evaluate
 
     for limit in (7, 29):
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted, match=f"after {limit} architectures"):
             explore(tmp_path / "parts", until(limit), 40)
     explore(tmp_path / "parts", until(math.inf), 40)
     assert len(calls) == len(set(calls)) == 40

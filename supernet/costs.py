@@ -57,6 +57,9 @@ class CostTable:
         rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
         return Costs(rows, getattr(self.base, measure), getattr(self.listening, measure))
 
+    def covers(self, space: SearchSpace) -> bool:
+        return all(tuple(self.rows.get(pair, ())) == space.legal(pair) for pair in space.pairs)
+
     def write(self, path: Path) -> None:
         """costs.csv: a line without target and source is the base, one without source what listening adds."""
         tasks = dict.fromkeys(target for target, _ in self.rows)

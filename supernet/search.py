@@ -57,11 +57,11 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     weight_search = _weight_search(config, source, fabric, output)
     costs, budget = _budget(config, network, supernet, fabric.device, Path(output) / COSTS if resume else None)
     run = Run(output, content, resume)
-    costs.write(run.path(COSTS))
     if run.finished:
         architecture = Architecture.load(run.path("architecture.yaml"))
         print(f"{output} holds a finished search\n\n{architecture.table()}")
         return architecture
+    costs.write(run.path(COSTS))
     if weight_search is not None:
         weights = weight_search.run(run)
         if config.loss_weights.only:
@@ -134,7 +134,7 @@ def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) 
     """The search for loss weights that comes before, if one is wanted."""
     if not config.loss_weights.trials:
         return None
-    from supernet.loss_weights import WeightSearch  # needs optuna, which nothing else does
+    from supernet.loss_weights import WeightSearch  # needs optuna
 
     return WeightSearch(config, source, fabric, output)
 
@@ -152,9 +152,8 @@ def _budget(
     budget that no architecture keeps.
     """
     space, search = supernet.selection.space, config.search
-    if former is not None and former.is_file():
-        table = CostTable.read(former)
-    else:
+    table = CostTable.read(former) if former is not None and former.is_file() else None
+    if table is None or not table.covers(space):
         size = (-(-config.data.height // 4), -(-config.data.width // 4))
         regions = {name: task.region_count for name, task in network.tasks.items()}
         table = cost_table(space, supernet.exchange.channels, size, regions, device)

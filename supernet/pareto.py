@@ -8,12 +8,13 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from matplotlib.figure import Figure  # not pyplot: no display and no global state needed
+from matplotlib.ticker import EngFormatter
 from optuna.samplers import NSGAIISampler
 
 from multitask.errors import InputError
@@ -21,10 +22,11 @@ from multitask.interruption import Interrupted, Interruption
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from search_spaces.files import write_atomic
-from supernet.budget import Costs
+from supernet.budget import Costs, choose
 
 FOLDER, SAMPLES = "pareto", "samples.csv"
 PATIENCE = 20  # proposals per architecture that is evaluated; the others were known already
+PARTS = (0.75, 0.5, 0.25, 0.125)
 COLUMNS = ("number", "score", "cost")  # and one for each pair, with its block
 BLUE, GREY = "#0072B2", "#999999"
 
@@ -44,8 +46,8 @@ class Sample:
 class Exploration:
     """Evaluates `count` different architectures, or all if there are fewer, and writes everything to run/pareto.
 
-    evaluate: gives an architecture's score. first: the architectures that are tried before any is drawn, beside none
-    and each block alone everywhere.
+    evaluate: gives an architecture's score. What is tried before any is drawn: what the search chose, parts of it,
+    none, and each block alone everywhere.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class Exploration:
         self.provenance = dict(provenance)
         self.names = [f"{target} <- {source}" for target, source in space.pairs]
 
-    def run(self, first: Sequence[Architecture] = (), budget: float | None = None) -> list[Sample]:
+    def run(self, chosen: Architecture, budget: float | None = None) -> list[Sample]:
         """The front, from the cheapest to the best. Raises Interrupted, all samples being saved, when stopped."""
         known = {sample.blocks: sample for sample in self._read()}
         samples: dict[Blocks, Sample] = {}
         began, before = time.monotonic(), len(known)
-        study = self._study([*first, *(Architecture.uniform(self.space.tasks, name) for name in self.space.blocks)])
+        alone = [Architecture.uniform(self.space.tasks, name) for name in self.space.blocks]
+        study = self._study([chosen, *self._parts(chosen), *alone])
         with Interruption() as interruption:
             for _ in range(PATIENCE * self.count):
                 if len(samples) == self.count:
@@ -81,7 +84,7 @@ class Exploration:
                         self._tell(len(samples), len(samples) - before, began)
                 study.tell(trial, [samples[blocks].score, samples[blocks].cost])
         found = front(list(samples.values()))
-        self._report(list(samples.values()), found, samples.get(self._blocks(first[0])) if first else None, budget)
+        self._report(list(samples.values()), found, samples.get(self._blocks(chosen)), budget)
         return found
 
     def _study(self, first: Sequence[Architecture]) -> optuna.Study:
@@ -91,6 +94,13 @@ class Exploration:
         for architecture in first:
             study.enqueue_trial(dict(zip(self.names, self._blocks(architecture), strict=True)))
         return study
+
+    def _parts(self, chosen: Architecture) -> list[Architecture]:
+        """With as many of its messages as shares of its cost allow."""
+        base, whole = self.costs.base, self.costs.total(chosen.exchanges)
+        values = {pair: {"none": 0.0, name: float(name != "none")} for pair, name in chosen.exchanges.items()}
+        budgets = [base + share * (whole - base) for share in PARTS]
+        return [replace(chosen, exchanges=choose(values, self.costs, budget)) for budget in budgets]
 
     def _blocks(self, architecture: Architecture) -> Blocks:
         return tuple(architecture.exchanges[pair] for pair in self.space.pairs)
@@ -168,6 +178,7 @@ def draw(
     if budget is not None:
         axes.axvline(budget, color=GREY, linewidth=0.8, linestyle="--", label="budget")
     unit = {"latency": "latency, s"}.get(measure, measure.replace("_", "-"))
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel(f"{unit} of the exchange")
     axes.set_ylabel("validation score, shared weights")
     axes.spines[["top", "right"]].set_visible(False)

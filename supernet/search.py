@@ -156,7 +156,8 @@ def _budget(
     if table is None or not table.covers(space):
         size = (-(-config.data.height // 4), -(-config.data.width // 4))
         regions = {name: task.region_count for name, task in network.tasks.items()}
-        table = cost_table(space, supernet.exchange.channels, size, regions, device)
+        with torch.random.fork_rng(devices=[]):  # building what is measured must not change the search
+            table = cost_table(space, supernet.exchange.channels, size, regions, device)
     if search.budget is None:
         return table, None
     costs = table.costs(search.cost)
@@ -190,7 +191,7 @@ def _explore(
         exploration = Exploration(
             space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(FOLDER), chosen.provenance
         )
-        exploration.run([chosen], search.budget)
+        exploration.run(chosen, search.budget)
     finally:
         network.exchange = supernet
         with torch.no_grad():

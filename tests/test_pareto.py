@@ -28,7 +28,7 @@ def worth(architecture):
 
 def explore(folder, evaluate=worth, count=60, seed=0):
     exploration = Exploration(SPACE, COSTS, "multiply_adds", evaluate, count, seed, folder, {"space": "custom"})
-    return exploration.run([Architecture.random(SPACE, 5)], budget=20)
+    return exploration.run(Architecture.random(SPACE, 5), budget=20)
 
 
 def rows(path):
@@ -109,7 +109,9 @@ def test_stopped_and_resumed_is_the_same_and_evaluates_nothing_twice(tmp_path):
 def test_a_small_space_is_explored_whole(tmp_path):
     small = SearchSpace(("semseg",), ("none", "global", "local"))
     costs = Costs({("semseg", "semseg"): {"none": 0, "global": 1, "local": 2}})
-    Exploration(small, costs, "parameters", lambda plan: 0.0, 50, 0, tmp_path, {}).run()
+    Exploration(small, costs, "parameters", lambda plan: 0.0, 50, 0, tmp_path, {}).run(
+        Architecture.uniform(("semseg",), "local")
+    )
     assert len(rows(tmp_path / "samples.csv")) == 3
     assert [row["semseg <- semseg"] for row in rows(tmp_path / "front.csv")] == ["none"]
 

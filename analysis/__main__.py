@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from analysis import agreement, compare, importance, proportions, report, resources
+from analysis import agreement, compare, importance, proportions, ranking, report, resources
 from analysis.arguments import Parser
 from multitask.command import exit_code
 from multitask.errors import InputError
@@ -20,6 +20,7 @@ COMMANDS: dict[str, ModuleType] = {
     "agreement": agreement,
     "resources": resources,
     "importance": importance,
+    "ranking": ranking,
     "report": report,
 }
 

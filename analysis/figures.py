@@ -72,12 +72,14 @@ def stacked_bars(bars: Mapping[str, Mapping[str, float]], path: Path, title: str
 
 
 def scatter(
-    panels: Mapping[str, Sequence[tuple[str, float, float, float | None]]], path: Path, label: str, title: str
-) -> None:
-    """Panels side by side, {x axis: [(name, x, y, spread of y)]}, over one y axis; a PNG file."""
+    panels: Mapping[str, Sequence[tuple[str, float, float, float | None]]], path: Path, label: str, title: str,
+    zero: bool = True,
+) -> None:  # fmt: skip
+    """Panels side by side, {x axis: [(name, x, y, spread of y)]}, over one y axis, with a line at zero; a PNG file."""
     figure = Figure(figsize=(1 + 3.8 * len(panels), 3.6), layout="constrained")
     for axes, (name, points) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()):
-        axes.axhline(0, color="#999999", linewidth=0.8)
+        if zero:
+            axes.axhline(0, color="#999999", linewidth=0.8)
         for i, (text, x, y, spread) in enumerate(points):
             axes.errorbar([x], [y], None if spread is None else [spread], fmt="o", capsize=3, color=f"C{i % 10}")
             axes.annotate(text, (x, y), (6, 4), textcoords="offset points", fontsize=8)

@@ -75,13 +75,19 @@ def seed_folders(folder: Path) -> list[Path]:
     return [path for _, path in sorted(numbered)]
 
 
-def read_seed(folder: Path) -> Seed:
-    """The metrics.json of one training, with the config.yaml beside it where there is one."""
+def read_seed(folder: Path, part: str | None = None) -> Seed:
+    """The metrics.json of one training, with the config.yaml beside it where there is one.
+
+    part: whose values to take instead of the reported ones, such as validation.
+    """
     path = folder / "metrics.json"
     content = read_mapping(path, json.loads)
     if content.get("version", VERSION) != VERSION:
         raise InputError(f"'{path}' has version {content['version']}: expected {VERSION}")
-    tasks = content.get("tasks")
+    values = content if part is None else content.get(part)
+    if not isinstance(values, dict):
+        raise InputError(f"'{path}' has no {part}: expected what retrain.py writes")
+    tasks = values.get("tasks")
     if not isinstance(tasks, dict) or not tasks:
         raise InputError(f"'{path}' has no tasks: expected tasks: {{task: {{metric: {{value, higher_is_better}}}}}}")
     stored = folder / "config.yaml"

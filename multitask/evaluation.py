@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import Dataset, plain_batch
+from multitask.delta_m import log_score
 from multitask.tasks import Task
 
 Values = dict[str, dict[str, float]]  # {task: {metric: value}}
@@ -65,6 +66,12 @@ def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, d
         }
         for name, found in values.items()
     }
+
+
+def score(values: Values, tasks: Mapping[str, Task]) -> float:
+    """How good a network is, in one number; see `log_score`."""
+    primary = {name: values[name][task.primary] for name, task in tasks.items()}
+    return log_score(primary, {name: task.metrics[task.primary] for name, task in tasks.items()})
 
 
 def table(values: Values, tasks: Mapping[str, Task], prior: Values | None = None) -> str:

@@ -1,7 +1,6 @@
 """Trains a model from scratch over several seeds and reports it on the test split, once."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from lightning_fabric import Fabric
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import Source
 from multitask.errors import InputError
-from multitask.evaluation import Values, describe, table
+from multitask.evaluation import describe, score, table
 from multitask.run import Run
 from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
-from multitask.tasks import Task
 from multitask.training import Training, loss_weights
 from retrain.models import Model, build_network
 from search_spaces import SearchSpace
@@ -172,16 +170,6 @@ def _train(
     }
     run.save_checkpoint(figures, "figures")
     return figures
-
-
-def score(values: Values, tasks: dict[str, Task]) -> float:
-    """Mean over the tasks of the primary metric's logarithm, the sign turned where lower is better.
-
-    Differences are relative changes, so that the best step is the one of the largest Delta_m, whatever the baseline.
-    """
-    signs = {name: 1 if task.metrics[task.primary] else -1 for name, task in tasks.items()}
-    logs = [signs[name] * math.log(max(values[name][task.primary], 1e-6)) for name, task in tasks.items()]
-    return sum(logs) / len(logs)
 
 
 def _merge(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from multitask.run import Run
 from multitask.tasks import Task
 from multitask.training import Training
 from search_spaces.blocks import Pair
+from supernet.budget import Budget
 from supernet.costs import block_costs
 from supernet.evidence import HeldOut, collect
 from supernet.judge import Verdict, judge
@@ -50,7 +51,8 @@ class Part:
 class EvidenceSearch(Strategy):
     """`search.held_out` of the training images are the evidence; pairs fall silent at the rate `search.silent`."""
 
-    def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int):
+    def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int, budget: Budget | None = None):
+        self.budget = budget
         self.supernet, self.settings, self.iterations = supernet, search, iterations
         self.space = supernet.selection.space
         self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
@@ -95,7 +97,28 @@ class EvidenceSearch(Strategy):
                 choices[pair] = Choice("none", 1.0, 1.0, True)
             else:
                 choices[pair] = Choice(found.choice, found.margin, found.sureness, found.decided)
-        return choices
+        return choices if self.budget is None else self._within(self.budget, choices, verdicts)
+
+    def _within(
+        self, budget: Budget, choices: dict[Pair, Choice], verdicts: Mapping[Pair, Verdict]
+    ) -> dict[Pair, Choice]:
+        """As chosen, if that keeps the budget. Else the pairs that speak are given the blocks, or none, whose
+        probabilities of being as good as the best add up to most; one that this changes counts as undecided.
+        """
+        worth: dict[Pair, dict[str, float]] = {}
+        for pair, choice in choices.items():
+            worth[pair] = {"none": 0.0}
+            if choice.block != "none":
+                found = verdicts[pair]
+                worth[pair] |= {name: found.something * chance for name, chance in found.good.items()}
+        if budget.keeps({pair: choice.block for pair, choice in choices.items()}):
+            return choices
+        changed = {}
+        for pair, block in budget.choose(worth).items():
+            former = choices[pair]
+            sureness = worth[pair][block] if block != "none" else 1 - verdicts[pair].something
+            changed[pair] = former if block == former.block else Choice(block, former.margin, sureness, False)
+        return changed
 
     def _batches(self, network: MultiTaskNetwork, training: Training) -> Iterator[HeldOut]:
         assert self.dataset is not None

@@ -14,12 +14,14 @@ from lightning_fabric import Fabric
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import Source, open_source
 from multitask.errors import InputError, unknown
-from multitask.evaluation import describe, evaluate_prior, table
+from multitask.evaluation import describe, evaluate_prior, score, table
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.run import Run
 from multitask.training import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
+from supernet.budget import Budget, Costs
+from supernet.costs import MEASURES, CostTable, cost_table
 from supernet.memory import describe as describe_memory
 from supernet.memory import search_memory
 from supernet.settings import Config
@@ -29,6 +31,8 @@ from supernet.supernet import SAMPLINGS, Supernet
 
 if TYPE_CHECKING:
     from supernet.loss_weights import WeightSearch
+
+COSTS = "costs.csv"
 
 
 def search(config: Config, output: str, resume: bool) -> Architecture | None:
@@ -49,18 +53,20 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     # in search every task has label regions, whichever block will be chosen
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     weight_search = _weight_search(config, source, fabric, output)
+    costs, budget = _budget(config, network, supernet, fabric.device, Path(output) / COSTS if resume else None)
     run = Run(output, content, resume)
     if run.finished:
         architecture = Architecture.load(run.path("architecture.yaml"))
         print(f"{output} holds a finished search\n\n{architecture.table()}")
         return architecture
+    costs.write(run.path(COSTS))
     if weight_search is not None:
         weights = weight_search.run(run)
         if config.loss_weights.only:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     settings = config.training
-    strategy = build_strategy(config, supernet)
+    strategy = build_strategy(config, supernet, budget)
     training = Training(
         network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
         config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
@@ -84,6 +90,9 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
         {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"},
     )
     architecture.save(run.path("architecture.yaml"))
+    unit = costs.costs(config.search.cost)
+    if config.search.pareto:
+        _explore(config, training, network, supernet, unit, architecture, run)
     # from here on only the chosen blocks are left, with the supernet's weights
     network.exchange = supernet.exchange.extract(architecture)
     training.recalibrate(config.search.recalibration_batches)
@@ -101,6 +110,11 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             "prior": describe(prior, source.tasks),
             "parameters": parameter_count(network),
             "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
+            "exchange_cost": {
+                "measure": config.search.cost,
+                "value": unit.total(architecture.exchanges),
+                "budget": config.search.budget,
+            },
             "train_seconds": training.seconds,
             "choice_seconds": choosing,
             "peak_memory_bytes": peak_memory(fabric.device),
@@ -110,6 +124,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     )
     print(f"\nvalidation of the choice inside the supernet, after {training.seconds:.0f} s of training")
     print(table(values, source.tasks, prior))
+    _print_cost(config, unit.total(architecture.exchanges))
     _print_choice(architecture, choices, output, weight_search is not None)
     return architecture
 
@@ -118,9 +133,64 @@ def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) 
     """The search for loss weights that comes before, if one is wanted."""
     if not config.loss_weights.trials:
         return None
-    from supernet.loss_weights import WeightSearch  # needs optuna, which nothing else does
+    from supernet.loss_weights import WeightSearch  # needs optuna
 
     return WeightSearch(config, source, fabric, output)
+
+
+def _budget(
+    config: Config, network: MultiTaskNetwork, supernet: Supernet, device: torch.device, former: Path | None
+) -> tuple[CostTable, Budget | None]:
+    """What blocks cost, as they did in the run that is resumed, and what an exchange may cost. Raises InputError for a
+    budget that no architecture keeps.
+    """
+    space, search = supernet.selection.space, config.search
+    table = CostTable.read(former) if former is not None and former.is_file() else None
+    if table is None or not table.covers(space):
+        size = (-(-config.data.height // 4), -(-config.data.width // 4))
+        regions = {name: task.region_count for name, task in network.tasks.items()}
+        with torch.random.fork_rng(devices=[]):  # building what is measured must not change the search
+            table = cost_table(space, supernet.exchange.channels, size, regions, device)
+    if search.budget is None:
+        return table, None
+    costs = table.costs(search.cost)
+    if search.budget < costs.base:
+        raise InputError(
+            f"search.budget is {search.budget:g}: the cheapest architecture's exchange costs {costs.base:g} "
+            f"({search.cost}), expected at least that"
+        )
+    return table, Budget(space, costs, search.budget)
+
+
+def _explore(
+    config: Config, training: Training, network: MultiTaskNetwork, supernet: Supernet, costs: Costs,
+    chosen: Architecture, run: Run,
+) -> None:  # fmt: skip
+    """The front of accuracy against cost; training and network are left as they were."""
+    from supernet.pareto import FOLDER, Exploration  # needs optuna
+
+    state = training.generator.get_state()
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+
+    def evaluate(architecture: Architecture) -> float:
+        training.generator.set_state(state)  # the same crops for all
+        network.exchange = supernet.exchange.extract(architecture)
+        training.recalibrate(config.search.recalibration_batches)
+        return score(training.validate("val"), training.tasks)
+
+    search, space = config.search, supernet.selection.space
+    print(f"exploring {search.pareto} architectures with the shared weights")
+    try:
+        exploration = Exploration(
+            space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(FOLDER), chosen.provenance
+        )
+        exploration.run(chosen, search.budget)
+    finally:
+        network.exchange = supernet
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                buffer.copy_(buffers[name])
+        training.generator.set_state(state)
 
 
 def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighed: bool) -> None:
@@ -143,6 +213,11 @@ def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], ou
     config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
     weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighed else ""
     print(f"next: python retrain.py --config {config}{weights} --architecture {found} --output {retrained} --seeds 0 1")
+
+
+def _print_cost(config: Config, cost: float) -> None:
+    budget = "" if config.search.budget is None else f", of a budget of {config.search.budget:,g}"
+    print(f"{config.search.cost} of the exchange: {cost:,g}{budget}")
 
 
 def collapse_warning(architecture: Architecture) -> str:
@@ -179,7 +254,11 @@ def _check_settings(config: Config) -> None:
         if not getattr(selection, name) > 0:
             raise InputError(f"selection.{name} is {getattr(selection, name)}: expected a positive number")
     search: Any = config.search
-    for name in ("record_every", "recalibration_batches"):
+    if search.cost not in MEASURES:
+        raise unknown("search.cost", search.cost, MEASURES)
+    if search.budget is not None and not search.budget > 0:
+        raise InputError(f"search.budget is {search.budget}: expected a positive number or null")
+    for name in ("record_every", "recalibration_batches", "pareto"):
         if getattr(search, name) < 0:
             raise InputError(f"search.{name} is {getattr(search, name)}: expected at least 0")
     if search.clip_norm is not None and not search.clip_norm > 0:

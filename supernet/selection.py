@@ -4,12 +4,13 @@ Source: the search of Bruggemann et al., ATRC, ICCV 2021, after Gumbel-softmax (
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from search_spaces import Architecture, SearchSpace
+from search_spaces.blocks import Pair
 
 OPEN = -1
 
@@ -31,6 +32,7 @@ class Selection(nn.Module):
         self.register_buffer("legal", legal)
         only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
         self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
+        self.prices: Tensor | None = None  # (pairs, blocks), taken off the logits where candidates are drawn
         self.noise: torch.Generator | None = None  # the tasks' gradients give way to noise drawn from it
         self.known: list[int] = only.tolist()  # `fixed` on the host, where asking need not wait for a GPU; see refresh
 
@@ -40,7 +42,10 @@ class Selection(nn.Module):
 
     def probabilities(self) -> Tensor:
         """(pairs, blocks): softmax of the logits; one-hot where the pair is decided."""
-        soft = self.masked_logits().softmax(1)
+        return self.decided_or(self.masked_logits().softmax(1))
+
+    def decided_or(self, soft: Tensor) -> Tensor:
+        """`soft`, (pairs, blocks), but one-hot where the pair is decided."""
         return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
 
     def sample(self, temperature: float, generator: torch.Generator) -> Tensor:
@@ -60,8 +65,9 @@ class Selection(nn.Module):
         logits = self.masked_logits()
         if self.noise is not None and logits.requires_grad:
             logits.register_hook(self._noise)
-        soft = ((logits + gumbel) / temperature).softmax(1)
-        return torch.where((self.fixed == OPEN)[:, None], soft, self._one_hot(self.fixed))
+        if self.prices is not None:
+            logits = logits - self.prices
+        return self.decided_or(((logits + gumbel) / temperature).softmax(1))
 
     def _noise(self, gradient: Tensor) -> Tensor:
         """White noise of the gradient's size and support, in its place: the null of a search."""
@@ -105,6 +111,20 @@ class Selection(nn.Module):
         top = self.masked_logits().softmax(1).topk(2, dim=1).values
         decided = (self.fixed == OPEN) & (top[:, 0] - top[:, 1] >= gap)
         self.fixed.copy_(torch.where(decided, self.choices(), self.fixed))
+
+    def fix_affordable(self, gap: float, keeps: Callable[[Mapping[Pair, str]], bool]) -> None:
+        """As `fix_decided`, but leaves open what cannot be kept together with all that is fixed. Waits for a GPU."""
+        former = self.fixed.clone()
+        self.fix_decided(gap)
+        pairs, names, wanted = self.space.pairs, self.space.blocks, self.fixed.tolist()
+        held = {pairs[i]: names[block] for i, block in enumerate(former.tolist()) if block != OPEN}
+        for i, block in enumerate(wanted):
+            if block == OPEN or pairs[i] in held:
+                continue
+            if keeps({**held, pairs[i]: names[block]}):
+                held[pairs[i]] = names[block]
+            else:
+                self.fixed[i] = OPEN
 
     def refresh(self) -> None:
         """Reads back which pairs are decided; until then `active` computes more than it must, never less.

@@ -52,6 +52,11 @@ class SearchSettings:
             changes nothing but time and memory.
         clip_norm: largest joint norm of the gradients of weights and logits.
         record_every: steps between rows of selection.csv; 0 records a hundred times.
+        cost: what the exchange's cost is counted in: multiply_adds or parameters (of one image, as in costs.csv), or
+            latency (seconds of a forward pass).
+        budget: the most that the chosen exchange may cost, in that unit; the run's costs.csv lists every block's.
+        pareto: architectures to evaluate with the shared weights after the search, in NSGA-II's exploration of
+            accuracy against cost; 0 for none.
         recalibration_batches: training batches over which batch statistics are renewed before the chosen, or a
             sampled, architecture is evaluated inside the supernet.
     """
@@ -66,6 +71,9 @@ class SearchSettings:
     recompute: list[str] = field(default_factory=list)
     clip_norm: float | None = 10.0
     record_every: int = 0
+    cost: str = "multiply_adds"
+    budget: float | None = None
+    pareto: int = 0
     recalibration_batches: int = 20
 
 

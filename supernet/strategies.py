@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from multitask.errors import InputError, unknown
 from supernet.bilevel import BilevelSearch
+from supernet.budget import Budget
 from supernet.evidence_search import EvidenceSearch
 from supernet.gumbel import GumbelSearch
 from supernet.sampled_search import SampledSearch
@@ -12,24 +13,24 @@ from supernet.strategy import Strategy
 from supernet.supernet import Supernet
 
 
-def evidence(config: Config, supernet: Supernet) -> Strategy:
-    return EvidenceSearch(supernet, config.search, config.training.iterations)
+def evidence(config: Config, supernet: Supernet, budget: Budget | None) -> Strategy:
+    return EvidenceSearch(supernet, config.search, config.training.iterations, budget)
 
 
-def gumbel(config: Config, supernet: Supernet) -> Strategy:
-    return GumbelSearch(supernet, config.selection, config.search, config.training.iterations)
+def gumbel(config: Config, supernet: Supernet, budget: Budget | None) -> Strategy:
+    return GumbelSearch(supernet, config.selection, config.search, config.training.iterations, budget)
 
 
-def bilevel(config: Config, supernet: Supernet) -> Strategy:
+def bilevel(config: Config, supernet: Supernet, _: Budget | None) -> Strategy:
     search = config.search
     return BilevelSearch(supernet, search.strategy, config.selection, search, config.training.iterations)
 
 
-def sampled(config: Config, supernet: Supernet) -> Strategy:
+def sampled(config: Config, supernet: Supernet, _: Budget | None) -> Strategy:
     return SampledSearch(supernet, config.search.strategy, config.search, config.training.iterations)
 
 
-STRATEGIES: dict[str, Callable[[Config, Supernet], Strategy]] = {
+STRATEGIES: dict[str, Callable[[Config, Supernet, Budget | None], Strategy]] = {
     "evidence": evidence,
     "gumbel": gumbel,
     "darts": bilevel,
@@ -38,11 +39,12 @@ STRATEGIES: dict[str, Callable[[Config, Supernet], Strategy]] = {
     "evolution": sampled,
     "tpe": sampled,
 }
+BUDGETED = ("evidence", "gumbel")  # keep a budget
 MIXING = ("evidence", "darts")  # compute all candidates at every step
 
 
-def build_strategy(config: Config, supernet: Supernet) -> Strategy:
-    return STRATEGIES[config.search.strategy](config, supernet)
+def build_strategy(config: Config, supernet: Supernet, budget: Budget | None = None) -> Strategy:
+    return STRATEGIES[config.search.strategy](config, supernet, budget)
 
 
 def check_strategy(config: Config) -> None:
@@ -53,6 +55,10 @@ def check_strategy(config: Config) -> None:
         raise unknown("search.strategy", name, STRATEGIES)
     if name in MIXING and search.sampling != "mixture":
         raise InputError(f"search.sampling is {search.sampling}: expected mixture where the strategy is {name}")
+    if search.budget is not None and name not in BUDGETED:
+        raise InputError(
+            f"search.budget is {search.budget:g}: expected null where the strategy is {name}, which has none"
+        )
     if STRATEGIES[name] is not sampled:
         return
     if search.noise_null:

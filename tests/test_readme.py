@@ -52,6 +52,17 @@ def test_the_block_example_joins_a_search(tmp_path, monkeypatch):
     assert "my_blocks:Difference" in (tmp_path / "runs/own/selection.csv").read_text()
 
 
+def test_the_budget_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = [line for line in commands() if {"--search.budget", "--search.pareto"} & set(line)]
+    assert len(shown) == 3
+    for line in shown:
+        arguments = [a.replace("configs/", f"{ROOT}/configs/") for a in line[2:]]
+        few = ["--search.pareto=4"] if "--search.pareto" in line else []
+        assert search_main([*arguments, *TINY, "--training.iterations=2", *few]) == 0
+    assert len(list((tmp_path / "runs/front/pareto/samples").iterdir())) == 4
+
+
 def test_every_command_names_what_exists(tmp_path):
     shown = commands()
     assert len(shown) >= 6

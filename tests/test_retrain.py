@@ -13,13 +13,12 @@ from test_learner import training
 from test_search import SHORT
 
 from multitask.errors import InputError
-from multitask.evaluation import evaluate
+from multitask.evaluation import evaluate, score
 from multitask.run import Run
 from multitask.settings import DataSettings, NetworkSettings
 from multitask.tasks import build_tasks
 from retrain.loading import load_trained
 from retrain.models import Model, baseline, build_network
-from retrain.retraining import score
 from search_spaces import Architecture, SearchSpace, SpaceSettings
 
 # `import retrain` finds the package, so the script is loaded from its path

@@ -207,7 +207,7 @@ def test_a_search_by_evidence_keeps_it_too(free, tmp_path, monkeypatch):
 
     def certain(evidence, *_):
         good = {pair: dict.fromkeys(found.candidates, 0.1) | {"global": 0.9} for pair, found in evidence.items()}
-        return {pair: Verdict("global", 0.81, True, 3.0, 0.9, chances, 0.5) for pair, chances in good.items()}
+        return {pair: Verdict("global", 0.81, True, 3.0, 0.9, 2.2, chances, 0.5) for pair, chances in good.items()}
 
     monkeypatch.setattr("supernet.evidence_search.judge", certain)
     costs = CostTable.read(free / "costs.csv").costs("multiply_adds")

@@ -111,7 +111,7 @@ def test_the_judge_tells_clear_doubtful_and_empty_pairs():
     verdicts = judge(pairs, {"cheap": 1.0, "dear": 2.0})
     clear, alike = verdicts["a", "clear"], verdicts["a", "alike"]
     assert clear.choice == "dear" and clear.decided and clear.margin > 0.5
-    assert alike.something > 0.99 and min(alike.good.values()) > 0.7
+    assert alike.something > 0.99 and not alike.decided  # which of the two is best cannot be told
     assert sum(verdicts[pair].choice != "none" for pair in empty) <= 1
     assert all(0 <= one.sureness <= 1 for one in verdicts.values())
 

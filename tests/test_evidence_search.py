@@ -117,12 +117,11 @@ def test_losses_of_images_are_those_of_batches_of_one():
 
 
 def test_costs_of_blocks_follow_their_formulas():
-    """Multiply-adds a pixel, SPEC: global 3Cd + 4d^2 + d; padnet_gate 18 C^2 + Cd; beside the aggregator's part Cd."""
+    """Multiply-adds a pixel, SPEC: global 3Cd + 4d^2 + d; padnet_gate 18 C^2 + Cd; beside the aggregator's part."""
     c, d, size = 16, 8, (10, 12)
     costs = block_costs(SearchSpace(("semseg", "depth"), ("global", "padnet_gate")), c, size)
     pixels = size[0] * size[1]
-    # the aggregator hears one source: d -> C, and its output reads 2C instead of C channels
-    heard = c * d + c * c
+    heard = c * d  # the aggregator reads one more message: d -> C
     assert costs["none"] == 0
     assert costs["global"] / pixels == pytest.approx(3 * c * d + 4 * d * d + d + heard, rel=0.02)
     assert costs["padnet_gate"] / pixels == pytest.approx(18 * c * c + c * d + heard, rel=0.02)

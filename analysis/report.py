@@ -249,7 +249,7 @@ def _schedules(history: History, config: Mapping[str, Any]) -> Section:
 def _loss_weights(folder: Path) -> Section | None:
     """The weights that were found, and figures of the trials."""
     from analysis.figures import data_uri
-    from supernet import weight_figures as figures
+    from multitask import weight_figures as figures
 
     if not (folder / figures.WEIGHTS).is_file() or not (folder / figures.TRIALS).is_file():
         return None

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from multitask import weight_figures as figures
 from multitask.data import Source
 from multitask.delta_m import delta_m
 from multitask.errors import InputError
@@ -38,7 +39,6 @@ from multitask.network import MultiTaskNetwork
 from multitask.run import Run
 from multitask.training import Diverged, Training, loss_weights
 from multitask.weighting import dump_weights, read_weights
-from supernet import weight_figures as figures
 from supernet.settings import Config
 from supernet.shared_study import Point, SharedStudy, open_database, open_storage
 

@@ -30,10 +30,10 @@ from multitask.network import MultiTaskNetwork
 from multitask.run import Run
 from multitask.settings import TrainingSettings
 from multitask.training import Training
+from multitask.weight_figures import TrialRecord, history, importances, parallel_coordinates
 from multitask.weighting import UncertaintyWeighting, dump_weights
 from supernet import shared_study
 from supernet.shared_study import SharedStudy, open_storage
-from supernet.weight_figures import TrialRecord, history, importances, parallel_coordinates
 
 TINY = ["--training.iterations=3", "--network.backbone=resnet10"]
 ONLY = [*TINY, "--loss_weights.only=true", "--loss_weights.trials=4"]

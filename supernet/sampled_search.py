@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from multitask.delta_m import delta_m
 from multitask.errors import InputError
 from multitask.interruption import Interrupted, Interruption
-from multitask.network import MultiTaskNetwork
 from multitask.progress import Progress
 from multitask.run import Run
 from multitask.training import Training
@@ -28,6 +26,7 @@ from search_spaces.files import write_atomic
 from supernet.fair_paths import FairPaths
 from supernet.record import SelectionRecord
 from supernet.settings import SearchSettings
+from supernet.shared_weights import evaluate_shared
 from supernet.strategy import Choice, Strategy
 from supernet.supernet import Supernet
 
@@ -119,27 +118,10 @@ class SampledSearch(Strategy):
         ]
 
     def _evaluate(self, training: Training, blocks: Blocks) -> dict[str, float]:
-        """Each task's primary metric on validation, batch statistics renewed; the supernet is left as it was.
-
-        All samples see the same training batches, since the generator is set back too.
-        """
-        network = training.network
-        assert isinstance(network, MultiTaskNetwork)
+        """Each task's primary metric on validation, with the supernet's weights."""
         exchanges = dict(zip(self.space.pairs, blocks, strict=True))
-        former = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        state = training.generator.get_state()
-        network.exchange = self.supernet.exchange.extract(
-            Architecture(self.space.tasks, exchanges, self.space.aggregator)
-        )
-        try:
-            training.recalibrate(self.settings.recalibration_batches)
-            values = training.validate("val")
-        finally:
-            network.exchange = self.supernet
-            with torch.no_grad():
-                for name, buffer in network.named_buffers():
-                    buffer.copy_(former[name])
-            training.generator.set_state(state)
+        architecture = Architecture(self.space.tasks, exchanges, self.space.aggregator)
+        values = evaluate_shared(training, self.supernet, architecture, self.settings.recalibration_batches)
         return {name: values[name][task.primary] for name, task in training.tasks.items()}
 
 

@@ -25,6 +25,7 @@ from supernet.costs import MEASURES, CostTable, cost_table
 from supernet.memory import describe as describe_memory
 from supernet.memory import search_memory
 from supernet.settings import Config
+from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy, check_strategy
 from supernet.strategy import Choice, write_choices
 from supernet.supernet import SAMPLINGS, Supernet
@@ -92,7 +93,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     architecture.save(run.path("architecture.yaml"))
     unit = costs.costs(config.search.cost)
     if config.search.pareto:
-        _explore(config, training, network, supernet, unit, architecture, run)
+        _explore(config, training, supernet, unit, architecture, run)
     # from here on only the chosen blocks are left, with the supernet's weights
     network.exchange = supernet.exchange.extract(architecture)
     training.recalibrate(config.search.recalibration_batches)
@@ -163,34 +164,22 @@ def _budget(
 
 
 def _explore(
-    config: Config, training: Training, network: MultiTaskNetwork, supernet: Supernet, costs: Costs,
-    chosen: Architecture, run: Run,
-) -> None:  # fmt: skip
+    config: Config, training: Training, supernet: Supernet, costs: Costs, chosen: Architecture, run: Run
+) -> None:
     """The front of accuracy against cost; training and network are left as they were."""
     from supernet.pareto import FOLDER, Exploration  # needs optuna
 
-    state = training.generator.get_state()
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    search, space = config.search, supernet.selection.space
 
     def evaluate(architecture: Architecture) -> float:
-        training.generator.set_state(state)  # the same crops for all
-        network.exchange = supernet.exchange.extract(architecture)
-        training.recalibrate(config.search.recalibration_batches)
-        return score(training.validate("val"), training.tasks)
+        values = evaluate_shared(training, supernet, architecture, search.recalibration_batches)
+        return score(values, training.tasks)
 
-    search, space = config.search, supernet.selection.space
     print(f"exploring {search.pareto} architectures with the shared weights")
-    try:
-        exploration = Exploration(
-            space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(FOLDER), chosen.provenance
-        )
-        exploration.run(chosen, search.budget)
-    finally:
-        network.exchange = supernet
-        with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                buffer.copy_(buffers[name])
-        training.generator.set_state(state)
+    exploration = Exploration(
+        space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(FOLDER), chosen.provenance
+    )
+    exploration.run(chosen, search.budget)
 
 
 def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighed: bool) -> None:

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from multitask.data import Sample, Source
 from multitask.data.loader import training_loader
-from multitask.errors import InputError
 from multitask.training import Training
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
-from supernet.evidence_search import Part, split
 from supernet.gumbel import GumbelSearch
+from supernet.held_out import Part, hold_out
 from supernet.selection import linear_schedule
 from supernet.settings import SearchSettings, SelectionSettings
 from supernet.strategy import Choice
@@ -51,13 +50,8 @@ class BilevelSearch(GumbelSearch):
         self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
 
     def training_images(self, source: Source) -> Source:
-        dataset = source.splits["train"]
-        kept, held_out = split(len(dataset), self.held_out)
-        if not kept or not held_out:
-            found = f"search.held_out is {self.held_out}, which leaves {len(kept)} images to the weights"
-            raise InputError(f"{found} and {len(held_out)} to the choice: expected some for both")
-        self.part = Part(dataset, held_out)
-        return replace(source, splits={**source.splits, "train": Part(dataset, kept)})
+        source, self.part = hold_out(source, self.held_out)
+        return source
 
     def attach(self, training: Training) -> None:
         self.training = training

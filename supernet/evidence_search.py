@@ -5,14 +5,13 @@ and `judge` says what to choose and how sure that is.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multitask.data import Batch, Dataset, Sample, Source
+from multitask.data import Batch, Source
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, enlarge
@@ -23,6 +22,7 @@ from search_spaces.blocks import Pair
 from supernet.budget import Budget
 from supernet.costs import block_costs
 from supernet.evidence import HeldOut, collect
+from supernet.held_out import Part, hold_out
 from supernet.judge import Verdict, judge
 from supernet.mixture import Mixture
 from supernet.record import SelectionRecord
@@ -31,21 +31,6 @@ from supernet.strategy import Choice, Strategy
 from supernet.supernet import Supernet
 
 BATCH = 16  # held-out images at a time: each hears another's source as a control
-STRETCHES = 16  # neighbouring images, such as frames of one video, stay on one side
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some images of a dataset."""
-
-    dataset: Dataset
-    indices: list[int]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.indices[index]]
 
 
 class EvidenceSearch(Strategy):
@@ -58,18 +43,16 @@ class EvidenceSearch(Strategy):
         self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
         supernet.mixture = self.mixture
         self.record: SelectionRecord | None = None
-        self.dataset: Dataset | None = None
+        self.part: Part | None = None
 
     def training_images(self, source: Source) -> Source:
-        self.dataset = source.splits["train"]
-        kept, self.held_out = split(len(self.dataset), self.settings.held_out)
-        return replace(source, splits={**source.splits, "train": Part(self.dataset, kept)})
+        source, self.part = hold_out(source, self.settings.held_out)
+        return source
 
     def begin(self, run: Run, step: int) -> None:
         self.record = SelectionRecord(run.path("selection.csv"), self.space, step)
-        even = [[1 / len(legal) if name in legal else 0.0 for name in self.space.blocks] for legal in self._legal()]
         if step == 0:
-            self.record.add(0, even)
+            self.record.add_even()
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed
@@ -121,11 +104,10 @@ class EvidenceSearch(Strategy):
         return changed
 
     def _batches(self, network: MultiTaskNetwork, training: Training) -> Iterator[HeldOut]:
-        assert self.dataset is not None
-        part = Part(self.dataset, self.held_out)
+        assert self.part is not None
         # of the noise null: a random sign per image leaves nothing that messages and errors could have in common
         signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
-        loader = evaluation_loader(part, max(BATCH, training.settings.batch_size), training.data.workers, False)
+        loader = evaluation_loader(self.part, max(BATCH, training.settings.batch_size), training.data.workers, False)
         for sample in loader:
             batch = plain_batch(sample, training.device)
             with torch.no_grad():
@@ -144,22 +126,6 @@ class EvidenceSearch(Strategy):
         total = sum(verdict.good.values()) or 1.0
         shares = {name: verdict.something * chance / total for name, chance in verdict.good.items()}
         return [shares.get(name, 0.0) if name != "none" else 1 - verdict.something for name in self.space.blocks]
-
-    def _legal(self) -> list[tuple[str, ...]]:
-        return [self.space.legal(pair) for pair in self.space.pairs]
-
-
-def split(count: int, held_out: float) -> tuple[list[int], list[int]]:
-    """Images to train on and images held out, in alternating stretches of neighbours."""
-    stretches = min(STRETCHES, max(1, count // 2))
-    kept: list[int] = []
-    out: list[int] = []
-    for i in range(stretches):
-        begin, end = i * count // stretches, (i + 1) * count // stretches
-        middle = end - round((end - begin) * held_out)
-        kept += range(begin, middle)
-        out += range(middle, end)
-    return kept, out
 
 
 def image_losses(

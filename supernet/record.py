@@ -25,6 +25,11 @@ class SelectionRecord:
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept])
         write_atomic(path, text.getvalue())
 
+    def add_even(self) -> None:
+        """The start: all legal candidates of a pair are as likely."""
+        legal = [self.space.legal(pair) for pair in self.space.pairs]
+        self.add(0, [[(name in names) / len(names) for name in self.space.blocks] for names in legal])
+
     def add(self, step: int, probabilities: list[list[float]]) -> None:
         """probabilities: (pairs, blocks), in the order of the space."""
         if step <= self.last:

@@ -50,8 +50,7 @@ class SampledSearch(Strategy):
     def begin(self, run: Run, step: int) -> None:
         self.run, self.record = run, SelectionRecord(run.path("selection.csv"), self.space, step)
         if step == 0:
-            legal = [self.space.legal(pair) for pair in self.space.pairs]
-            self.record.add(0, [[(name in names) / len(names) for name in self.space.blocks] for names in legal])
+            self.record.add_even()
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed

@@ -15,8 +15,9 @@ from multitask.network import MultiTaskNetwork
 from multitask.settings import DataSettings, NetworkSettings
 from search_spaces import Architecture, SearchSpace
 from supernet.costs import block_costs
-from supernet.evidence_search import Part, image_losses, split
+from supernet.evidence_search import image_losses
 from supernet.gumbel import GumbelSearch
+from supernet.held_out import Part, split
 from supernet.settings import SearchSettings, SelectionSettings
 from supernet.supernet import Supernet
 

@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.evidence import HeldOut, collect, together
+from supernet.evidence import HeldOut, collect, plain_exchanges, together
 from supernet.gumbel import GumbelSearch
 from supernet.judge import judge
 from supernet.mixture import Mixture
@@ -24,7 +24,6 @@ from supernet.settings import SearchSettings, SelectionSettings
 from supernet.supernet import Supernet
 
 BATCH, RATE, CLIP = 8, 1e-2, 10.0
-FRESH = 2  # untrained exchanges that speak beside each trained one
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,8 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
         fit(network, images[own], steps // 2, seed, backward)
         times.append(time.process_time())
         assert isinstance(network.exchange, Exchange)
-        fresh = [Exchange(space, CHANNELS) for _ in range(FRESH)]
-        parts.append(collect(network.exchange, held_out(network, images[others]), open, fresh))
+        plain = plain_exchanges(space, CHANNELS)
+        parts.append(collect(network.exchange, held_out(network, images[others]), open, plain))
         times.append(time.process_time())
         training += times[1] - times[0]
         judging += times[2] - times[1]

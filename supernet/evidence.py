@@ -9,13 +9,10 @@ these moments are kept, summed over groups of images, for each candidate:
     square  =   sum over images and pixels of  (m_x - mean m_x) (m_x - mean m_x)^T              (d, d)
 
 What the target's head could read from the refined features as they are is no exchange: the messages' linear dependence
-on these is taken out first. Blocks whose queries or regions are the target's own also tell the target something about
-itself, which is none either. How much, is seen from a control: the same moments where each target hears the source of
-another image.
-
-A linear map from messages to refined features that is fitted on some groups is tested on the others. So a message is
-judged by what it holds, however far its readout was trained, and memorised images count for nothing. What a block
-could say with other weights is asked as well: exchanges that were never trained speak beside the trained one.
+on these is taken out first. A linear map from messages to refined features that is fitted on some groups is tested on
+the others. So a message is judged by what it holds, however far its readout was trained, and memorised images count for
+nothing. What a block could say with other weights is asked as well: plain exchanges, which were never trained, speak
+beside the trained one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces import Exchange
+from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
 from search_spaces.exchange import Messages
 
@@ -48,10 +45,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Moments:
-    """cross: (groups, C, K, d); square: (K, d, d), where d counts the channels of all the exchanges that spoke."""
+    """cross: (groups, C, K, d); square: (K, d, d), where d counts the channels of all the exchanges that spoke; images:
+    how many were asked.
+    """
 
     cross: Tensor
     square: Tensor
+    images: int
 
     def agreement(self) -> Tensor:
         """For each candidate, how well the map fitted on each group of images does on each other, (K, groups, groups).
@@ -70,49 +70,57 @@ class Moments:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one pair. candidates: K names in the space's order; control: with sources of other images, if there are."""
+    """Of one pair. candidates: K names in the space's order; parts: the moments of each supernet that was asked."""
 
     candidates: tuple[str, ...]
-    moments: Moments
-    control: Moments | None = None
+    parts: tuple[Moments, ...]
+
+    def agreement(self) -> Tensor:
+        """(K, groups, groups), the groups of all supernets; those of different ones have nothing to agree on."""
+        by_part = [part.agreement() for part in self.parts]
+        return torch.stack([torch.block_diag(*of_block) for of_block in zip(*by_part, strict=True)])
+
+    def gains(self) -> list[Tensor]:
+        """Of each supernet, (K, groups)."""
+        return [part.gains() for part in self.parts]
 
 
-def together(parts: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
-    """Evidence of several supernets, each on images of its own: every part keeps maps of its own."""
-    joined = {}
-    for pair, first in parts[0].items():
-        own = _side_by_side([part[pair].moments for part in parts])
-        controls = [part[pair].control for part in parts]
-        known = [control for control in controls if control is not None]
-        joined[pair] = Evidence(first.candidates, own, _side_by_side(known) if len(known) == len(parts) else None)
-    return joined
+def together(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
+    """What several supernets say, each of images of its own."""
+    first = found[0]
+    return {
+        pair: Evidence(first[pair].candidates, tuple(p for one in found for p in one[pair].parts)) for pair in first
+    }
 
 
-def _side_by_side(parts: Sequence[Moments]) -> Moments:
-    like = parts[0].cross
-    groups, widths = [len(one.cross) for one in parts], [one.cross.shape[3] for one in parts]
-    cross = like.new_zeros(sum(groups), *like.shape[1:3], sum(widths))
-    square = like.new_zeros(like.shape[2], sum(widths), sum(widths))
-    group = start = 0
-    for one, more, width in zip(parts, groups, widths, strict=True):
-        cross[group : group + more, ..., start : start + width] = one.cross
-        square[:, start : start + width, start : start + width] = one.square
-        group, start = group + more, start + width
-    return Moments(cross, square)
+def plain_exchanges(space: SearchSpace, channels: int) -> list[Exchange]:
+    """Untrained exchanges whose blocks hand on what they hear as plainly as they can: as many as it takes for the
+    messages to hold all channels of the source.
+    """
+    first = Exchange(space, channels, normalize=False, affine=False)
+    more = [
+        Exchange(space, channels, normalize=False, affine=False)
+        for _ in range(first.message_channels, channels, first.message_channels)
+    ]
+    for exchange in (first, *more):
+        for name in exchange.served:
+            exchange.block(name).make_plain()
+        exchange.requires_grad_(False).train()  # their norms have no statistics of their own
+    return [first, *more]
 
 
 def collect(
-    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, fresh: Sequence[Exchange] = ()
+    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, plain: Sequence[Exchange] = ()
 ) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool, the candidates of the mixture, none aside; fresh: untrained exchanges over the same
-    space, whose messages are heard by the judge only.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside; plain: exchanges over the same space, whose
+    messages are heard by the judge only.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
     active = {name: open[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
-    sums: dict[tuple[int, bool], _Sums] = {}
+    sums: dict[int, _Sums] = {}
     names: dict[int, tuple[str, ...]] = {}
     seen = 0
     for batch in batches:
@@ -120,30 +128,21 @@ def collect(
         group = (seen + torch.arange(size)) % GROUPS
         seen += size
         with torch.no_grad():
-            messages = _heard(exchange, batch, active)
-            # untrained ones in training mode, since their norms have no statistics of their own
-            others = [_heard(one.train(), batch, active) for one in fresh]
-            told = {False: _centred([messages, *others])}
-            if size > 1:
-                everyone = [exchange, *fresh]
-                told[True] = _centred([_heard(one, batch, active, other_images=True) for one in everyone])
-            on_device = weights.to(batch.features[exchange.tasks[0]].device)
-            said = exchange.combine(messages, on_device)
+            everyone = [
+                speaker.messages(batch.features, batch.regions, batch.valid, active) for speaker in (exchange, *plain)
+            ]
+            told = _centred(everyone)
+            said = exchange.combine(everyone[0], weights.to(batch.features[exchange.tasks[0]].device))
         for pairs in _passes(exchange.pairs, open):
             silenced = {**said, **{i: said[i].mean(0, keepdim=True).expand_as(said[i]) for i in pairs}}
             lacking, refined = _lacking(exchange, batch, silenced, pairs)
             for i in pairs:
-                names[i] = tuple(name for name, (on, _) in messages.items() if i in on)
+                names[i] = tuple(name for name, (on, _) in told.items() if i in on)
                 known = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
                 known = torch.cat([known, torch.ones_like(known[:, :1])], 1)
-                for control, heard in told.items():
-                    if control and exchange.pairs[i][0] == exchange.pairs[i][1]:
-                        continue
-                    maps = torch.stack([heard[name][1][:, heard[name][0].index(i)] for name in names[i]], 1).float()
-                    sums.setdefault((i, control), _Sums()).add(group, lacking[i], maps, known)
-    used = min(seen, GROUPS)
-    found = {key: one.beyond(used) for key, one in sums.items()}
-    return {exchange.pairs[i]: Evidence(names[i], found[i, False], found.get((i, True))) for i in sorted(names)}
+                maps = torch.stack([told[name][1][:, told[name][0].index(i)] for name in names[i]], 1).float()
+                sums.setdefault(i, _Sums()).add(group, lacking[i], maps, known)
+    return {exchange.pairs[i]: Evidence(names[i], (sums[i].beyond(seen),)) for i in sorted(names)}
 
 
 class _Sums:
@@ -167,12 +166,13 @@ class _Sums:
         for name, each in products.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each
 
-    def beyond(self, used: int) -> Moments:
-        """The moments of what the messages hold beyond what is known, of `used` groups.
+    def beyond(self, images: int) -> Moments:
+        """The moments of what the messages hold beyond what is known.
 
         A linear map of the refined features is a change of the head, which needs no exchange: it is taken out of the
         messages (Frisch and Waugh), which asks nothing of the errors.
         """
+        used = min(images, GROUPS)
         parts = {name: each.double().cpu() for name, each in self.parts.items()}
         known = parts["known"]
         ridge = 1e-6 * known.diagonal().mean().clamp_min(1e-30) * torch.eye(len(known), dtype=known.dtype)
@@ -182,26 +182,8 @@ class _Sums:
         # of a channel that holds nothing more, only rounding errors are left
         silent = square.diagonal(dim1=1, dim2=2) <= 1e-5 * parts["square"].diagonal(dim1=1, dim2=2)  # (K, d)
         cross = cross.masked_fill(silent, 0)
-        return Moments(cross, square.masked_fill(silent[:, :, None] | silent[:, None], 0))
-
-
-def _heard(exchange: Exchange, batch: HeldOut, active: Mapping[str, list[int]], other_images: bool = False) -> Messages:
-    """The messages that each target gets from the source of its own image; or of another image of the batch, and then
-    none from itself.
-    """
-    if not other_images:
-        return exchange.messages(batch.features, batch.regions, batch.valid, active)
-    by_pair: dict[str, dict[int, Tensor]] = {}
-    for source in exchange.tasks:
-        features = {**batch.features, source: batch.features[source].roll(1, 0)}
-        regions = {task: maps.roll(1, 0) if task == source else maps for task, maps in batch.regions.items()}
-        reading = {
-            name: [i for i in on if exchange.pairs[i][1] == source and exchange.pairs[i][0] != source]
-            for name, on in active.items()
-        }
-        for name, (on, message) in exchange.messages(features, regions, batch.valid, reading).items():
-            by_pair.setdefault(name, {}).update(zip(on, message.unbind(1), strict=True))
-    return {name: (list(found), torch.stack(list(found.values()), 1)) for name, found in by_pair.items()}
+        square = square.masked_fill(silent[:, :, None] | silent[:, None], 0)
+        return Moments(cross.float(), square.float(), images)
 
 
 def _centred(all_messages: Sequence[Messages]) -> Messages:

@@ -1,10 +1,13 @@
 """The search by held-out evidence: train all candidates as one mixture, then ask images that it has not seen.
 
-Weights are trained on a part of the training images; on the others, `evidence` measures what each pair's messages hold
-and `judge` says what to choose and how sure that is.
+Two supernets share the training images and the steps: each learns from one part and is asked about the other, so that
+every image is evidence and nothing rests on one training alone. On the held-out images `evidence` measures what each
+pair's messages hold, and `judge` says what to choose and how sure that is.
 """
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +18,16 @@ from multitask.data import Batch, Source
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, enlarge
+from multitask.progress import Progress
 from multitask.run import Run
+from multitask.settings import TrainingSettings
 from multitask.tasks import Task
 from multitask.training import Training
+from search_spaces import Exchange
 from search_spaces.blocks import Pair
 from supernet.budget import Budget
 from supernet.costs import block_costs
-from supernet.evidence import HeldOut, collect
+from supernet.evidence import Evidence, HeldOut, collect, plain_exchanges, together
 from supernet.held_out import Part, hold_out
 from supernet.judge import Verdict, judge
 from supernet.mixture import Mixture
@@ -30,29 +36,21 @@ from supernet.settings import SearchSettings
 from supernet.strategy import Choice, Strategy
 from supernet.supernet import Supernet
 
-BATCH = 16  # held-out images at a time: each hears another's source as a control
+BATCH = 16  # held-out images at a time
+LOG_EVERY = 10  # batches
+FIRST, FIRST_SEED = "first", 1000  # the first supernet's folder in the run, and its distance from the run's seed
 
 
-class EvidenceSearch(Strategy):
-    """`search.held_out` of the training images are the evidence; pairs fall silent at the rate `search.silent`."""
+def halved(iterations: int) -> int:
+    """The steps of each of two supernets."""
+    return -(-iterations // 2)
 
-    def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int, budget: Budget | None = None):
-        self.budget = budget
-        self.supernet, self.settings, self.iterations = supernet, search, iterations
-        self.space = supernet.selection.space
-        self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
-        supernet.mixture = self.mixture
-        self.record: SelectionRecord | None = None
-        self.part: Part | None = None
 
-    def training_images(self, source: Source) -> Source:
-        source, self.part = hold_out(source, self.settings.held_out)
-        return source
+class _MixtureTraining(Strategy):
+    """Goes along with the training of a supernet whose candidates all speak."""
 
-    def begin(self, run: Run, step: int) -> None:
-        self.record = SelectionRecord(run.path("selection.csv"), self.space, step)
-        if step == 0:
-            self.record.add_even()
+    def __init__(self, supernet: Supernet):
+        self.supernet = supernet
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed
@@ -63,16 +61,70 @@ class EvidenceSearch(Strategy):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.supernet.generator.set_state(state["generator"])
 
+
+class EvidenceSearch(_MixtureTraining):
+    """The first supernet learns from the share `search.held_out` of the training images, the second from the others;
+    pairs fall silent at the rate `search.silent`.
+    """
+
+    def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int, budget: Budget | None = None):
+        super().__init__(supernet)
+        self.budget, self.settings = budget, search
+        self.steps = halved(iterations)
+        self.space = supernet.selection.space
+        self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
+        supernet.mixture = self.mixture
+        self.record: SelectionRecord | None = None
+        self.parts: tuple[Part, Part] | None = None  # of the training images
+        self.found: list[dict[Pair, Evidence]] = []  # by the first supernet, and the second
+
+    def training_settings(self, settings: TrainingSettings) -> TrainingSettings:
+        return replace(settings, iterations=self.steps)
+
+    def training_images(self, source: Source) -> Source:
+        source, part = hold_out(source, self.settings.held_out)
+        kept = source.splits["train"]
+        assert isinstance(kept, Part)
+        self.parts = (part, kept)
+        return source
+
+    def attach(self, training: Training) -> None:
+        """Trains the first supernet, which starts from the same backbone and from an exchange of its own."""
+        assert self.parts is not None
+        own, others = self.parts
+        seed = training.seed + FIRST_SEED
+        torch.manual_seed(seed)
+        network = deepcopy(training.network)
+        assert isinstance(network, MultiTaskNetwork) and isinstance(network.exchange, Supernet)
+        supernet, former = network.exchange, network.exchange.exchange
+        supernet.exchange = Exchange(self.space, former.channels, recompute=former.recompute).to(training.device)
+        supernet.generator.manual_seed(seed)
+        supernet.mixture = self.mixture
+        source = replace(training.source, splits={**training.source.splits, "train": own})
+        run = Run(training.run.path(FIRST), {"iterations": self.steps, "seed": seed}, resume=True)
+        first = Training(
+            network, source, training.data, training.settings, training.weights, run, training.fabric, seed,
+            _MixtureTraining(supernet), training.clip_norm, "first supernet",
+            learn_weights=training.uncertainty is not None,
+        )  # fmt: skip
+        first.fit()
+        self.seconds = first.seconds
+        self.found = [self._ask(first, supernet, others)]
+        torch.manual_seed(training.seed)
+
+    def begin(self, run: Run, step: int) -> None:
+        self.record = SelectionRecord(run.path("selection.csv"), self.space, step)
+        if step == 0:
+            self.record.add_even()
+
     def choose(self, training: Training) -> dict[Pair, Choice]:
-        network = training.network
-        assert isinstance(network, MultiTaskNetwork)
+        assert self.parts is not None
+        self.found.append(self._ask(training, self.supernet, self.parts[0]))
         size = (-(-training.data.height // 4), -(-training.data.width // 4))
         costs = block_costs(self.space, self.supernet.exchange.channels, size)
-        network.eval()
-        evidence = collect(self.supernet.exchange, list(self._batches(network, training)), self.mixture.open)
-        verdicts = judge(evidence, costs, self.settings.confidence)
+        verdicts = judge(together(self.found), costs, self.settings.confidence)
         if self.record is not None:
-            self.record.add(self.iterations, [self._probabilities(verdicts.get(pair)) for pair in self.space.pairs])
+            self.record.add(self.steps, [self._probabilities(verdicts.get(pair)) for pair in self.space.pairs])
         choices = {}
         for pair in self.space.pairs:
             found = verdicts.get(pair)
@@ -81,6 +133,16 @@ class EvidenceSearch(Strategy):
             else:
                 choices[pair] = Choice(found.choice, found.margin, found.sureness, found.decided)
         return choices if self.budget is None else self._within(self.budget, choices, verdicts)
+
+    def _ask(self, training: Training, supernet: Supernet, images: Part) -> dict[Pair, Evidence]:
+        """What a trained supernet knows about images that it has not seen."""
+        network = training.network
+        assert isinstance(network, MultiTaskNetwork)
+        network.eval()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            plain = [one.to(training.device) for one in plain_exchanges(self.space, supernet.exchange.channels)]
+        return collect(supernet.exchange, self._batches(network, training, images), self.mixture.open, plain)
 
     def _within(
         self, budget: Budget, choices: dict[Pair, Choice], verdicts: Mapping[Pair, Verdict]
@@ -103,12 +165,13 @@ class EvidenceSearch(Strategy):
             changed[pair] = former if block == former.block else Choice(block, former.margin, sureness, False)
         return changed
 
-    def _batches(self, network: MultiTaskNetwork, training: Training) -> Iterator[HeldOut]:
-        assert self.part is not None
+    def _batches(self, network: MultiTaskNetwork, training: Training, images: Part) -> Iterator[HeldOut]:
         # of the noise null: a random sign per image leaves nothing that messages and errors could have in common
         signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
-        loader = evaluation_loader(self.part, max(BATCH, training.settings.batch_size), training.data.workers, False)
-        for sample in loader:
+        batch_size = max(BATCH, training.settings.batch_size)
+        progress = Progress(-(-len(images) // batch_size), 0, "held-out images")
+        loader = evaluation_loader(images, batch_size, training.data.workers, False)
+        for step, sample in enumerate(loader, 1):
             batch = plain_batch(sample, training.device)
             with torch.no_grad():
                 maps = network.encode(batch.image)
@@ -118,6 +181,10 @@ class EvidenceSearch(Strategy):
                 sign = (2.0 * torch.randint(2, (len(batch.image),), generator=signs) - 1).to(training.device)
             losses = partial(image_losses, network, training.tasks, batch, sign)
             yield HeldOut(features, regions, losses, network.shrink(batch.valid, maps))
+            progress.advance()
+            if step % LOG_EVERY == 0:
+                progress.log(step, {})
+        progress.close()
 
     def _probabilities(self, verdict: Verdict | None) -> list[float]:
         """As selection.csv holds them: none has what is missing to something, candidates share that by their worth."""

@@ -2,16 +2,17 @@
 
 Something or none? If a candidate tells nothing, the moments of each group of images may as well have the other sign.
 So the agreement of the groups is compared with what it would be under random signs: mean zero, variance and skewness in
-closed form, whatever the loss, the network or its overfitting. That gives a z per pair and candidate, less what a block
-tells the target about itself: N(0, 1) if nothing is told and N(delta, 1) otherwise, delta being half normal with any of
-several spreads. How many pairs tell nothing and how many want which block is learned from all pairs of the search.
+closed form, whatever the loss, the network or its overfitting. That gives a z per pair and candidate: N(0, 1) if
+nothing is told and N(delta, 1) otherwise, delta being half normal with any of several spreads. How many pairs tell
+nothing and how many want which block is learned from all pairs of the search.
 
 Which candidate? What each can tell is normal about its mean over groups. Each two groups meet twice there, so that the
-covariance is twice the groups' own; and another training would have taught each candidate better or worse.
+covariance is twice the groups' own. Another training would have taught each candidate better or worse: by how much, two
+supernets show.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,13 @@ from search_spaces.blocks import Pair
 from supernet.evidence import Evidence
 
 TWICE = 2.0  # true over counted variance
-TRAINING = 0.95  # another training moves what a candidate tells by up to this part of its standard error
+TRAINING = (
+    0.95  # of one supernet: another training moves what a candidate tells by up to this part of its standard error
+)
 DRAWS = 4000
 WIDER = 1.25  # sd of z where nothing is told, as found on planted problems 22 to 25
-SPREADS = (2.0, 4.0, 8.0)  # of delta: smaller ones are as good as none
+SPREADS = (2.0, 4.0, 8.0)  # of delta with as many images as below: smaller ones are as good as none
+IMAGES = 1024  # fewer can neither show much nor rule it out
 PRIOR = 2.0  # pairs that tell nothing, and as many that tell something, known beforehand
 ROUNDS = 200  # of learning the shares
 AS_GOOD = 1.0  # a candidate is right if it saves this part of what the best one saves
@@ -60,33 +64,35 @@ def judge(
     """
     names = list(dict.fromkeys(name for one in evidence.values() for name in one.candidates))
     z = torch.full((len(evidence), len(names)), -torch.inf, dtype=torch.double)
-    control = torch.full_like(z, torch.nan)
     for i, one in enumerate(evidence.values()):
-        columns = [names.index(name) for name in one.candidates]
-        z[i, columns] = sign_z(one.moments.agreement())
-        if one.control is not None:
-            control[i, columns] = sign_z(one.control.agreement())
-    z = beyond_control(z, control)
-    odds, shares = telling_odds(z)
+        z[i, [names.index(name) for name in one.candidates]] = sign_z(one.agreement())
+    images = max(sum(part.images for part in one.parts) for one in evidence.values())
+    odds, shares = telling_odds(z, images)
     share = dict(zip(names, shares.tolist()))
+    gains = [one.gains() for one in evidence.values()]
+    training = training_variance(gains)
     return {
-        pair: _verdict(one, scores, log_odds, share, cost or {}, confidence)
-        for (pair, one), scores, log_odds in zip(evidence.items(), z.amax(1).tolist(), odds.tolist(), strict=True)
+        pair: _verdict(one.candidates, found, training, scores, log_odds, share, cost or {}, confidence)
+        for (pair, one), found, scores, log_odds in zip(
+            evidence.items(), gains, z.amax(1).tolist(), odds.tolist(), strict=True
+        )
     }
 
 
 def _verdict(
-    evidence: Evidence,
+    candidates: Sequence[str],
+    by_supernet: Sequence[Tensor],
+    training: float,
     z: float,
     log_odds: float,
     share: Mapping[str, float],
     cost: Mapping[str, float],
     confidence: float,
 ) -> Verdict:
-    gains = evidence.moments.gains()
-    shares = torch.tensor([share[name] for name in evidence.candidates])
-    good = dict(zip(evidence.candidates, as_good_as_best(gains, shares).tolist()))
-    means = sorted(gains.mean(1).clamp_min(0).tolist(), reverse=True)
+    gains, covariance = average(by_supernet)
+    shares = torch.tensor([share[name] for name in candidates])
+    good = dict(zip(candidates, as_good_as_best(gains, covariance, shares, training).tolist()))
+    means = sorted(gains.clamp_min(0).tolist(), reverse=True)
     margin = (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
     something = 1 / (1 + math.exp(-log_odds))
     if something < confidence:
@@ -113,32 +119,14 @@ def sign_z(agreement: Tensor) -> Tensor:
     return (root - 1 + skew**2 / 36) * 6 / skew
 
 
-def beyond_control(z: Tensor, control: Tensor) -> Tensor:
-    """The z that a pair's own images give beyond what images of others give, both (pairs, K), nan where there is no
-    control: N(0, 1) again if the source tells nothing.
-
-    Without the source's image a block's z is N(m + b, 1) with a b of the pair's own. m and the variance of b are those
-    found in the controls of all pairs; a pair's own control says something about its b.
-    """
-    beyond = z.clone()
-    for k in range(z.shape[1]):
-        known = ~control[:, k].isnan()
-        if known.sum() < 3:
-            continue
-        found = control[known, k]
-        mean, variance = found.mean(), (found.var() - 1).clamp_min(0)
-        trust = variance / (1 + variance)
-        expected = mean + trust * (found - mean)
-        beyond[known, k] = (z[known, k] - expected) / (1 + trust).sqrt()
-    return beyond
-
-
-def telling_odds(z: Tensor) -> tuple[Tensor, Tensor]:
+def telling_odds(z: Tensor, images: int = IMAGES) -> tuple[Tensor, Tensor]:
     """From the z of all pairs and candidates (pairs, K), minus infinity where a block is no candidate: the log odds of
     each pair telling something, (pairs,), and the share of each block among those that do, (K,).
+
+    images: on which the z rest; a message's delta grows with their number.
     """
     z = z.double()
-    variance = torch.tensor(SPREADS, dtype=z.dtype).view(-1, 1, 1) ** 2
+    variance = (torch.tensor(SPREADS, dtype=z.dtype) * images / IMAGES).view(-1, 1, 1) ** 2
     shrunk = variance / (1 + variance)
     finite = (z / WIDER).clamp_min(-30)
     # likelihood of delta ~ |N(0, variance)| over that of delta = 0, mean over the spreads
@@ -156,20 +144,47 @@ def telling_odds(z: Tensor) -> tuple[Tensor, Tensor]:
     return telling[:, 1:].logsumexp(1) - telling[:, 0], shares[1:] / shares[1:].sum()
 
 
-def as_good_as_best(gains: Tensor, shares: Tensor) -> Tensor:
+def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What candidates tell on average over supernets, each (K, groups) -> (K,), and its covariance, (K, K)."""
+    means = torch.stack([one.double().mean(1) for one in gains])
+    covariances = torch.stack([torch.cov(one.double()).reshape(len(one), -1) * TWICE / one.shape[1] for one in gains])
+    return means.mean(0), covariances.sum(0) / len(gains) ** 2
+
+
+def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
+    """The variance of what a candidate tells between trainings, over that of its standard error.
+
+    gains: of each pair, what each of its supernets says, (K, groups). With two or more: how much further apart they are
+    than their groups explain. What all candidates of a pair have in common does not count.
+    """
+    beyond, expected = 0.0, 0.0
+    for by_supernet in gains:
+        count = len(by_supernet[0])
+        if len(by_supernet) < 2 or count < 2:
+            continue
+        centre = torch.eye(count, dtype=torch.double) - 1 / count
+        means = torch.stack([one.double().mean(1) for one in by_supernet]) @ centre
+        own = [centre @ average([one])[1] @ centre for one in by_supernet]
+        size = torch.stack([one.trace() for one in own]).mean()  # pairs count alike, whatever their units
+        beyond += float((means - means.mean(0)).square().sum() / (len(by_supernet) - 1) / size)
+        expected += 1.0
+    return max(0.0, beyond / expected - 1) if expected else TRAINING**2
+
+
+def as_good_as_best(gains: Tensor, covariance: Tensor, shares: Tensor, training: float) -> Tensor:
     """For each candidate, the probability that it saves `AS_GOOD` of what the best saves, (K,).
 
-    gains: (K, groups); shares: (K,), how often each is the best elsewhere.
+    gains: (K,), with its covariance, (K, K); shares: (K,), how often each is the best elsewhere; training: variance
+    between trainings over the candidates' own.
     """
-    count, groups = gains.shape
+    count = len(gains)
     if count == 1:
         return torch.ones(1)
-    covariance = torch.cov(gains.double()) * TWICE / groups
-    covariance = covariance + TRAINING**2 * torch.diag(covariance.diagonal())
+    covariance = covariance + training * torch.diag(covariance.diagonal())
     jitter = 1e-9 * covariance.diagonal().mean().clamp_min(1e-30)
     root = torch.linalg.cholesky(covariance + jitter * torch.eye(count, dtype=torch.double))
     normal = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0), dtype=torch.double)
-    drawn = gains.double().mean(1) + normal @ root.T
+    drawn = gains + normal @ root.T
     best, which = drawn.max(1, keepdim=True)
     enough = torch.where(best > 0, AS_GOOD**0.5 * best, best)  # savings go with the square
     weight = shares.double()[which]

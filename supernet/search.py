@@ -66,8 +66,8 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
         if config.loss_weights.only:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
-    settings = config.training
     strategy = build_strategy(config, supernet, budget)
+    settings = strategy.training_settings(config.training)
     training = Training(
         network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
         config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
@@ -81,7 +81,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
 
     began = time.monotonic()
     choices = strategy.choose(training)
-    choosing = time.monotonic() - began
+    choosing, seconds = time.monotonic() - began, strategy.seconds + training.seconds
     write_choices(run.path("choices.csv"), choices)
     digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
     architecture = Architecture(
@@ -116,14 +116,14 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
                 "value": unit.total(architecture.exchanges),
                 "budget": config.search.budget,
             },
-            "train_seconds": training.seconds,
+            "train_seconds": seconds,
             "choice_seconds": choosing,
             "peak_memory_bytes": peak_memory(fabric.device),
             "loss_weights": training.task_weights(),
             "selection": strategy.figures(),
         },
     )
-    print(f"\nvalidation of the choice inside the supernet, after {training.seconds:.0f} s of training")
+    print(f"\nvalidation of the choice inside the supernet, after {seconds:.0f} s of training")
     print(table(values, source.tasks, prior))
     _print_cost(config, unit.total(architecture.exchanges))
     _print_choice(architecture, choices, output, weight_search is not None)

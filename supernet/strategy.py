@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multitask.data import Source
+from multitask.settings import TrainingSettings
 from multitask.training import Companion, Training
 from search_spaces.blocks import Pair
 from search_spaces.files import write_atomic
@@ -25,6 +26,12 @@ class Choice:
 
 
 class Strategy(Companion):
+    seconds = 0.0  # of training beside the one that it goes along with
+
+    def training_settings(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings of the training that this strategy goes along with; it may need steps for another."""
+        return settings
+
     def training_images(self, source: Source) -> Source:
         """The source on which weights are trained; a strategy may hold images out."""
         return source

@@ -40,3 +40,7 @@ class ContextBlock(ExchangeBlock):
         self.query = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)
+
+    def make_plain(self) -> None:
+        nn.init.zeros_(self.query.second.conv.weight)
+        self.value.relu = False

@@ -7,7 +7,7 @@ Modules B and C keep C channels; where messages are narrower, a 1x1 convolution 
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
 from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm
@@ -57,6 +57,9 @@ class PadnetGate(ExchangeBlock):
         gate = self.gate.from_tasks(inputs.features, sources, active).sigmoid()
         maps = self.conv.from_tasks(inputs.features, sources, active) * gate
         return maps if self.project is None else self.project(maps, active)
+
+    def make_plain(self) -> None:
+        nn.init.zeros_(self.gate.weight)
 
 
 def _narrowing(block: ExchangeBlock, affine: bool) -> PairConvNorm:

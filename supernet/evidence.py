@@ -93,29 +93,45 @@ def together(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
     }
 
 
-def plain_exchanges(space: SearchSpace, channels: int) -> list[Exchange]:
-    """Untrained exchanges whose blocks hand on what they hear as plainly as they can: as many as it takes for the
-    messages to hold all channels of the source.
-    """
-    first = Exchange(space, channels, normalize=False, affine=False)
-    more = [
-        Exchange(space, channels, normalize=False, affine=False)
-        for _ in range(first.message_channels, channels, first.message_channels)
-    ]
-    for exchange in (first, *more):
-        for name in exchange.served:
-            exchange.block(name).make_plain()
-        exchange.requires_grad_(False).train()  # their norms have no statistics of their own
-    return [first, *more]
+class PlainExchange:
+    """Untrained blocks that hand on what they hear as plainly as they can."""
+
+    def __init__(self, space: SearchSpace, channels: int):
+        self.exchange = Exchange(space, channels, normalize=False, affine=False)
+        self.exchange.requires_grad_(False).train()  # norms without statistics of their own
+        # the blocks that ask nothing of the target
+        self.alike = {name for name in self.exchange.served if self.exchange.block(name).make_plain()}
+
+    def messages(self, batch: HeldOut, active: Mapping[str, list[int]]) -> Messages:
+        """As those of an exchange. What follows from the source alone is said once for all that hear it."""
+        served = self.exchange.served
+        heard = {name: [i for i in on if i in served.get(name, ())] for name, on in active.items()}
+        speakers = {name: {self._voice(name, i): i for i in on} for name, on in heard.items()}
+        asked = {name: list(of_voice.values()) for name, of_voice in speakers.items()}
+        messages: Messages = {}
+        for name, (on, said) in self.exchange.messages(batch.features, batch.regions, batch.valid, asked).items():
+            rows = [on.index(speakers[name][self._voice(name, i)]) for i in heard[name]]
+            messages[name] = (heard[name], said[:, rows])
+        return messages
+
+    def _voice(self, name: str, pair: int) -> Pair | str:
+        """Pairs with the same one are told the same."""
+        return self.exchange.pairs[pair][1] if name in self.alike else self.exchange.pairs[pair]
+
+
+def plain_exchanges(space: SearchSpace, channels: int) -> list[PlainExchange]:
+    """As many as it takes for the messages to hold all channels of the source."""
+    first = PlainExchange(space, channels)
+    width = first.exchange.message_channels
+    return [first, *(PlainExchange(space, channels) for _ in range(width, channels, width))]
 
 
 def collect(
-    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, plain: Sequence[Exchange] = ()
+    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, plain: Sequence[PlainExchange] = ()
 ) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool, the candidates of the mixture, none aside; plain: exchanges over the same space, whose
-    messages are heard by the judge only.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside; plain: over the same space, only judged.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
@@ -128,11 +144,9 @@ def collect(
         group = (seen + torch.arange(size)) % GROUPS
         seen += size
         with torch.no_grad():
-            everyone = [
-                speaker.messages(batch.features, batch.regions, batch.valid, active) for speaker in (exchange, *plain)
-            ]
-            told = _centred(everyone)
-            said = exchange.combine(everyone[0], weights.to(batch.features[exchange.tasks[0]].device))
+            trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
+            told = _centred([trained, *(one.messages(batch, active) for one in plain)])
+            said = exchange.combine(trained, weights.to(batch.features[exchange.tasks[0]].device))
         for pairs in _passes(exchange.pairs, open):
             silenced = {**said, **{i: said[i].mean(0, keepdim=True).expand_as(said[i]) for i in pairs}}
             lacking, refined = _lacking(exchange, batch, silenced, pairs)

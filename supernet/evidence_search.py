@@ -98,7 +98,7 @@ class EvidenceSearch(_MixtureTraining):
         assert isinstance(network, MultiTaskNetwork) and isinstance(network.exchange, Supernet)
         supernet, former = network.exchange, network.exchange.exchange
         supernet.exchange = Exchange(self.space, former.channels, recompute=former.recompute).to(training.device)
-        supernet.generator.manual_seed(seed)
+        supernet.generator = torch.Generator().manual_seed(seed)
         supernet.mixture = self.mixture
         source = replace(training.source, splits={**training.source.splits, "train": own})
         run = Run(training.run.path(FIRST), {"iterations": self.steps, "seed": seed}, resume=True)
@@ -141,7 +141,9 @@ class EvidenceSearch(_MixtureTraining):
         network.eval()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            plain = [one.to(training.device) for one in plain_exchanges(self.space, supernet.exchange.channels)]
+            plain = plain_exchanges(self.space, supernet.exchange.channels)
+        for one in plain:
+            one.exchange.to(training.device)
         return collect(supernet.exchange, self._batches(network, training, images), self.mixture.open, plain)
 
     def _within(

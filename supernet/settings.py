@@ -36,13 +36,15 @@ class SearchSettings:
     """The search itself.
 
     Args:
-        strategy: evidence trains all candidates as one mixture and asks held-out images which messages help; gumbel
-            is the single-level search of ATRC; darts and gdas learn the choice from held-out images, from the softmax
-            of all candidates or from one drawn candidate per pair; random, evolution and tpe (these need nni) train
-            every candidate equally often and rank sampled architectures by their validation.
+        strategy: evidence trains two mixtures of all candidates, each for half of the steps on its part of the images,
+            and asks each on the other's images which messages help; gumbel is the single-level search of ATRC; darts
+            and gdas learn the choice from held-out images, from the softmax of all candidates or from one drawn
+            candidate per pair; random, evolution and tpe (these need nni) train every candidate equally often and rank
+            sampled architectures by their validation.
         noise_null: replace what the tasks say about the choice by noise of the same size. What such a search finds is
             what chance finds: a yardstick for the others.
-        held_out: share of the training images that are kept from the weights (evidence, darts and gdas).
+        held_out: share of the training images that are kept from the weights (darts and gdas), or from the second
+            supernet's, the first one learning from them (evidence).
         silent: how often evidence leaves a pair out of a training step (evidence only).
         confidence: the probability from which a pair counts as decided (evidence only).
         sampling: mixture computes all candidates of a pair and mixes them (ATRC); single_path computes one drawn

@@ -86,13 +86,16 @@ def test_a_plain_context_hands_on_even_sums_of_the_source(batch, block):
     plain = plain_exchanges(SearchSpace(("a", "b"), ("none", block)), CHANNELS)
     features = {t: batch.features[t] for t in ("a", "b")}
     regions = {t: batch.regions[t] for t in ("a", "b")}
-    speak = [one.messages(features, regions)[block] for one in plain]
-    told = torch.cat([messages[:, on.index(1)] for on, messages in speak], 1)  # of the pair a <- b
+    open = {block: [0, 1, 2, 3]}
+
+    def speak(features):
+        return [one.messages(HeldOut(features, regions, None), open)[block] for one in plain]
+
+    told = torch.cat([messages[:, on.index(1)] for on, messages in speak(features)], 1)  # of the pair a <- b
     twice = {**features, "b": 2 * features["b"] + 3}  # norms take scale and shift away: nothing was cut by a ReLU
-    again = [one.messages(twice, regions)[block] for one in plain]
     tolerance = {"rtol": 1e-2, "atol": 2e-2}
     if block == "local":
-        torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in again], 1), told, **tolerance)
+        torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in speak(twice)], 1), told, **tolerance)
         near = torch.nn.functional.avg_pool2d(features["b"], 9, stride=1, padding=4)
         rows = told.transpose(0, 1).flatten(1).T
         rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
@@ -102,8 +105,23 @@ def test_a_plain_context_hands_on_even_sums_of_the_source(batch, block):
     else:  # of the whole image: alike at all pixels
         assert told.std((2, 3)).max() < 0.05 * told.std()
     changed = {**features, "a": features["a"].flip(0)}
-    other = [one.messages(changed, regions)[block] for one in plain]
-    torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in other], 1), told)  # asks nothing of the target
+    torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in speak(changed)], 1), told)  # nothing of a's
+
+
+def test_what_follows_from_the_source_alone_is_said_once(exchange, batch):
+    """Whoever hears a source, hears the same; and what the regions of the target are asked for is not alike."""
+    torch.manual_seed(0)
+    space = SearchSpace(TASKS, ("none", "t_label", "local", "xtam", "padnet_gate"))
+    (first, _) = plain_exchanges(space, CHANNELS)
+    active = {name: list(range(len(space.pairs))) for name in space.blocks if name != "none"}
+    said = first.messages(batch, active)
+    assert first.alike == {"local", "xtam", "padnet_gate"}
+    for name, (on, message) in said.items():
+        assert on == first.exchange.served[name]
+        of_c = [message[:, on.index(space.pairs.index((target, "c")))] for target in ("a", "b")]
+        assert torch.equal(*of_c) == (name != "t_label")
+    whole = first.exchange.messages(batch.features, batch.regions, None, active)
+    torch.testing.assert_close(said["t_label"][1], whole["t_label"][1])
 
 
 def moments(told, seed, groups=32, pixels=200, channels=3, width=4):

@@ -56,10 +56,12 @@ class ExchangeBlock(nn.Module):
     def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
         """Makes `inputs` compute what blocks share, before a forward pass that will be repeated."""
 
-    def make_plain(self) -> None:
+    def make_plain(self) -> bool:
         """Turns an untrained block into its plainest form, as far as it has one: even attention, open gates, and values
-        as they are. What the source holds is then read from the messages by a linear map, whatever the weights.
+        as they are. What the source holds is then read from the messages by a linear map, whatever the weights. Returns
+        whether the messages then follow from the source alone, whatever the target.
         """
+        return False
 
     def pair_state(self, index: int) -> dict[str, Tensor]:
         """The weights of one pair, as a state dict for this block built for that pair alone."""

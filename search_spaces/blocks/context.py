@@ -41,6 +41,7 @@ class ContextBlock(ExchangeBlock):
         self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)
 
-    def make_plain(self) -> None:
+    def make_plain(self) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)
         self.value.relu = False
+        return "target" not in self.regions

@@ -58,8 +58,9 @@ class PadnetGate(ExchangeBlock):
         maps = self.conv.from_tasks(inputs.features, sources, active) * gate
         return maps if self.project is None else self.project(maps, active)
 
-    def make_plain(self) -> None:
+    def make_plain(self) -> bool:
         nn.init.zeros_(self.gate.weight)
+        return True
 
 
 def _narrowing(block: ExchangeBlock, affine: bool) -> PairConvNorm:

@@ -65,8 +65,9 @@ class CrossTaskAttention(ExchangeBlock):
         itself = gated * gate.sigmoid()
         return self.project(torch.cat([itself, alpha * attended], 2), active)
 
-    def make_plain(self) -> None:
+    def make_plain(self) -> bool:
         nn.init.zeros_(self.query.conv.weight)
         nn.init.zeros_(self.gate.weight)
         nn.init.ones_(self.alpha)
         self.value.relu = self.project.relu = False
+        return True

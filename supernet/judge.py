@@ -31,15 +31,14 @@ SPREADS = (2.0, 4.0, 8.0)  # of delta with as many images as below: smaller ones
 IMAGES = 1024  # fewer can neither show much nor rule it out
 PRIOR = 2.0  # pairs that tell nothing, and as many that tell something, known beforehand
 ROUNDS = 200  # of learning the shares
-AS_GOOD = 1.0  # a candidate is right if it saves this part of what the best one saves
 
 
 @dataclass(frozen=True)
 class Verdict:
     """choice: a candidate or none; sureness: the probability that it is right; decided: whether that is enough;
     z: the largest of all candidates; something: the probability that the pair tells anything; log_odds: the same, for
-    comparing pairs that surely do; good: for each candidate, the probability that it is as good as the best, if the
-    pair tells anything; margin: how much more the best tells than the next, as a part of what it tells.
+    comparing pairs that surely do; good: for each candidate, the probability that it is the best, if the pair tells
+    anything; margin: how much more the best tells than the next, as a part of what it tells.
     """
 
     choice: str
@@ -58,8 +57,8 @@ def judge(
     """A verdict per pair.
 
     A pair that tells something with less than the probability `confidence` gets none, which is then the cheapest that
-    is not known to be worse. Another gets the candidate that is likeliest to be as good as the best, if that is right
-    with the same probability; else, undecided, the cheapest that is about as likely.
+    is not known to be worse. Another gets the candidate that is likeliest to be the best, if that is right with the
+    same probability; else, undecided, the cheapest that is about as likely.
     cost: of each candidate; without it they count as alike.
     """
     names = list(dict.fromkeys(name for one in evidence.values() for name in one.candidates))
@@ -67,33 +66,29 @@ def judge(
     for i, one in enumerate(evidence.values()):
         z[i, [names.index(name) for name in one.candidates]] = sign_z(one.agreement())
     images = max(sum(part.images for part in one.parts) for one in evidence.values())
-    odds, shares = telling_odds(z, images)
-    share = dict(zip(names, shares.tolist()))
-    gains = [one.gains() for one in evidence.values()]
-    training = training_variance(gains)
-    return {
-        pair: _verdict(one.candidates, found, training, scores, log_odds, share, cost or {}, confidence)
-        for (pair, one), found, scores, log_odds in zip(
-            evidence.items(), gains, z.amax(1).tolist(), odds.tolist(), strict=True
-        )
-    }
+    odds = telling_odds(z, images)
+    gains = {pair: one.gains() for pair, one in evidence.items()}
+    training = training_variance(list(gains.values()))
+    best = torch.zeros_like(z)
+    for i, (pair, one) in enumerate(evidence.items()):
+        best[i, [names.index(name) for name in one.candidates]] = chances_of_being_best(gains[pair], training)
+    best = learn_from_each_other(best, odds.sigmoid())
+    verdicts = {}
+    for i, (pair, one) in enumerate(evidence.items()):
+        chances = {name: float(best[i, names.index(name)]) for name in one.candidates}
+        margin = _margin(average(gains[pair])[0])
+        verdicts[pair] = _verdict(chances, margin, float(z[i].max()), float(odds[i]), cost or {}, confidence)
+    return verdicts
+
+
+def _margin(gains: Tensor) -> float:
+    means = sorted(gains.clamp_min(0).tolist(), reverse=True)
+    return (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
 
 
 def _verdict(
-    candidates: Sequence[str],
-    by_supernet: Sequence[Tensor],
-    training: float,
-    z: float,
-    log_odds: float,
-    share: Mapping[str, float],
-    cost: Mapping[str, float],
-    confidence: float,
+    good: dict[str, float], margin: float, z: float, log_odds: float, cost: Mapping[str, float], confidence: float
 ) -> Verdict:
-    gains, covariance = average(by_supernet)
-    shares = torch.tensor([share[name] for name in candidates])
-    good = dict(zip(candidates, as_good_as_best(gains, covariance, shares, training).tolist()))
-    means = sorted(gains.clamp_min(0).tolist(), reverse=True)
-    margin = (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
     something = 1 / (1 + math.exp(-log_odds))
     if something < confidence:
         choice, sureness = "none", 1 - something
@@ -119,9 +114,9 @@ def sign_z(agreement: Tensor) -> Tensor:
     return (root - 1 + skew**2 / 36) * 6 / skew
 
 
-def telling_odds(z: Tensor, images: int = IMAGES) -> tuple[Tensor, Tensor]:
+def telling_odds(z: Tensor, images: int = IMAGES) -> Tensor:
     """From the z of all pairs and candidates (pairs, K), minus infinity where a block is no candidate: the log odds of
-    each pair telling something, (pairs,), and the share of each block among those that do, (K,).
+    each pair telling something, (pairs,).
 
     images: on which the z rest; a message's delta grows with their number.
     """
@@ -141,14 +136,21 @@ def telling_odds(z: Tensor, images: int = IMAGES) -> tuple[Tensor, Tensor]:
         belongs = (ratio + shares.log()).softmax(1)
         shares = (belongs.sum(0) + before) / (len(z) + before.sum())
     telling = ratio + shares.log()
-    return telling[:, 1:].logsumexp(1) - telling[:, 0], shares[1:] / shares[1:].sum()
+    return telling[:, 1:].logsumexp(1) - telling[:, 0]
 
 
 def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """What candidates tell on average over supernets, each (K, groups) -> (K,), and its covariance, (K, K)."""
     means = torch.stack([one.double().mean(1) for one in gains])
-    covariances = torch.stack([torch.cov(one.double()).reshape(len(one), -1) * TWICE / one.shape[1] for one in gains])
-    return means.mean(0), covariances.sum(0) / len(gains) ** 2
+    return means.mean(0), torch.stack([_covariance(one.double()) for one in gains]).sum(0) / len(gains) ** 2
+
+
+def _covariance(gains: Tensor) -> Tensor:
+    """Of the mean over groups."""
+    count, groups = gains.shape
+    if groups == 1:  # which may be wrong by as much as it says
+        return torch.diag(gains[:, 0].square())
+    return torch.cov(gains).reshape(count, count) * TWICE / groups
 
 
 def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
@@ -171,21 +173,29 @@ def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
     return max(0.0, beyond / expected - 1) if expected else TRAINING**2
 
 
-def as_good_as_best(gains: Tensor, covariance: Tensor, shares: Tensor, training: float) -> Tensor:
-    """For each candidate, the probability that it saves `AS_GOOD` of what the best saves, (K,).
+def chances_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
+    """Of each candidate of a pair, (K,), if each is as likely beforehand.
 
-    gains: (K,), with its covariance, (K, K); shares: (K,), how often each is the best elsewhere; training: variance
-    between trainings over the candidates' own.
+    gains: by each supernet, (K, groups); training: the variance between trainings over the candidates' own.
     """
-    count = len(gains)
-    if count == 1:
-        return torch.ones(1)
+    mean, covariance = average(gains)
     covariance = covariance + training * torch.diag(covariance.diagonal())
     jitter = 1e-9 * covariance.diagonal().mean().clamp_min(1e-30)
-    root = torch.linalg.cholesky(covariance + jitter * torch.eye(count, dtype=torch.double))
-    normal = torch.randn(DRAWS, count, generator=torch.Generator().manual_seed(0), dtype=torch.double)
-    drawn = gains + normal @ root.T
-    best, which = drawn.max(1, keepdim=True)
-    enough = torch.where(best > 0, AS_GOOD**0.5 * best, best)  # savings go with the square
-    weight = shares.double()[which]
-    return ((drawn >= enough) * weight).sum(0) / weight.sum()
+    root = torch.linalg.cholesky(covariance + jitter * torch.eye(len(mean), dtype=torch.double))
+    normal = torch.randn(DRAWS, len(mean), generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    which = (mean + normal @ root.T).argmax(1)
+    return torch.bincount(which, minlength=len(mean)).double() / DRAWS
+
+
+def learn_from_each_other(best: Tensor, weight: Tensor) -> Tensor:
+    """The same chances once it is learned from all pairs how often each block is the best, (pairs, K) -> (pairs, K).
+
+    best: zero where a block is no candidate; weight: (pairs,), the probability that a pair tells anything.
+    """
+    shares = torch.full((best.shape[1],), 1 / best.shape[1], dtype=best.dtype)
+    for _ in range(ROUNDS):
+        chances = best * shares
+        chances = chances / chances.sum(1, keepdim=True)
+        count = (chances * weight[:, None]).sum(0) + PRIOR / len(shares)
+        shares = count / count.sum()
+    return chances

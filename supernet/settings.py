@@ -63,7 +63,7 @@ class SearchSettings:
             sampled, architecture is evaluated inside the supernet.
     """
 
-    strategy: str = "gumbel"
+    strategy: str = "evidence"
     noise_null: bool = False
     held_out: float = 0.5
     silent: float = 0.2

@@ -5,7 +5,15 @@ import torch
 
 from search_spaces import Exchange, SearchSpace
 from supernet.evidence import Evidence, HeldOut, Moments, collect, plain_exchanges, together
-from supernet.judge import as_good_as_best, average, judge, sign_z, telling_odds, training_variance
+from supernet.judge import (
+    average,
+    chances_of_being_best,
+    judge,
+    learn_from_each_other,
+    sign_z,
+    telling_odds,
+    training_variance,
+)
 from supernet.mixture import Mixture
 
 TASKS = ("a", "b", "c")
@@ -131,7 +139,7 @@ def moments(told, seed, groups=32, pixels=200, channels=3, width=4):
     lacking = torch.randn(groups, pixels, channels, generator=draw)
     lacking[:, :, 0] += (messages[..., 0] * torch.tensor(told)).sum(2)
     cross = torch.einsum("fpc,fpkd->fckd", lacking, messages)
-    return Moments(cross, torch.einsum("fpkd,fpke->kde", messages, messages), 1024)
+    return Moments(cross, torch.einsum("fpkd,fpke->kde", messages, messages), 1024 if groups > 1 else 1)
 
 
 def evidence(told, seed):
@@ -184,7 +192,7 @@ def test_the_average_over_supernets_has_half_the_variance():
 
 def test_few_images_can_neither_show_nor_rule_out():
     z = torch.full((16, 3), -1.0)
-    many, few = (telling_odds(z, images)[0].sigmoid() for images in (4096, 64))
+    many, few = (telling_odds(z, images).sigmoid() for images in (4096, 64))
     assert many.max() < 0.2 < few.min()
 
 
@@ -204,20 +212,36 @@ def test_random_parts_of_the_mixture(exchange):
 
 def test_many_telling_pairs_make_a_weak_one_likelier():
     weak = 1.8
-    among_empty, _ = telling_odds(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)])[:, None])
-    among_telling, _ = telling_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
+    among_empty = telling_odds(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)])[:, None])
+    among_telling = telling_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
     assert among_empty[0] < 0 < among_telling[0]
-    odds, _ = telling_odds(torch.linspace(-2, 6, 20)[:, None])
+    odds = telling_odds(torch.linspace(-2, 6, 20)[:, None])
     assert (odds.diff() > 0).all()
 
 
 def test_a_block_that_others_need_is_likelier():
-    z = torch.zeros(6, 2)
-    z[:5, 1] = 6
-    z[5] = 2
-    _, shares = telling_odds(z)
-    assert shares[1] > 2 * shares[0]
-    gains = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
-    mean, covariance = average([gains])
-    even, known = (as_good_as_best(mean, covariance, s, 1.0) for s in (torch.tensor([0.5, 0.5]), shares))
-    assert known[1] > even[1]
+    best = torch.tensor([[0.1, 0.9]] * 5 + [[0.5, 0.5], [0.5, 0.5]]).double()
+    learned = learn_from_each_other(best, torch.tensor([1.0] * 6 + [0.0]).double())
+    assert (learned[:5, 1] > 0.95).all() and learned[5, 1] > 0.75
+    torch.testing.assert_close(learned.sum(1), torch.ones(7).double())
+    # five pairs that tell nothing teach nothing
+    torch.testing.assert_close(learn_from_each_other(best, torch.zeros(7).double()), best)
+
+
+def test_chances_of_being_best_follow_the_normal_distribution():
+    """Of two candidates with independent groups: Phi of the difference over its standard error."""
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 64, generator=draw, dtype=torch.double)
+    noise -= noise.mean(1, keepdim=True)
+    one = noise[0] / noise[0].std()
+    other = noise[1] - one * (noise[1] @ one) / (one @ one)
+    gains = [torch.stack([one + 0.3, other / other.std()])]
+    for training in (0.0, 3.0):
+        error = (2 * (1 + training) * 2 / 64) ** 0.5  # two candidates, each group counted TWICE
+        expected = float(torch.special.ndtr(torch.tensor(0.3 / error)))
+        assert float(chances_of_being_best(gains, training)[0]) == pytest.approx(expected, abs=0.03)
+
+
+def test_a_single_image_decides_nothing():
+    found = judge({("a", str(i)): Evidence(("cheap", "dear"), (moments((0.3, 0.0), i, groups=1),)) for i in range(4)})
+    assert not any(one.decided for one in found.values())

@@ -37,6 +37,7 @@ SHORT = [
     "--data.tasks=[semseg, depth]",
     "--loss_weights.weights={}",
 ]
+GUMBEL = "--search.strategy=gumbel"  # the quickest; tests of other strategies name theirs
 
 
 class Done(NamedTuple):
@@ -53,7 +54,7 @@ def search(*arguments, config=CONFIG):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = main(["--config", str(config), *SHORT, *map(str, arguments)])
+            code = main(["--config", str(config), *SHORT, GUMBEL, *map(str, arguments)])
         except SystemExit as stop:  # --help
             code = stop.code
     return Done(code, out.getvalue(), err.getvalue())
@@ -61,7 +62,7 @@ def search(*arguments, config=CONFIG):
 
 def process(*arguments, **environment):
     """Starts the command as its own process."""
-    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, *map(str, arguments)]
+    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, GUMBEL, *map(str, arguments)]
     env = {**os.environ, **environment}
     # a session of its own, so that a signal can be sent to the whole group as a terminal or a scheduler does
     pipe = subprocess.PIPE

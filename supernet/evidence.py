@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from search_spaces import Exchange, SearchSpace
+from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair
 from search_spaces.exchange import Messages
 
 Losses = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # refined features -> each task's loss per image, (B,)
 
 GROUPS = 32
-RIDGE = 0.3  # of each message channel's mean square, added to it when the map is fitted
+RIDGE = 0.05  # of each message channel's mean square, added to it when the map is fitted
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def together(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
 class PlainExchange:
     """Untrained blocks that hand on what they hear as plainly as they can."""
 
-    def __init__(self, space: SearchSpace, channels: int):
-        self.exchange = Exchange(space, channels, normalize=False, affine=False)
+    def __init__(self, space: SearchSpace, projection: Tensor):
+        self.exchange = Exchange(space, projection.shape[1], normalize=False, affine=False)
         self.exchange.requires_grad_(False).train()  # norms without statistics of their own
         # the blocks that ask nothing of the target
-        self.alike = {name for name in self.exchange.served if self.exchange.block(name).make_plain()}
+        self.alike = {name for name in self.exchange.served if self.exchange.block(name).make_plain(projection)}
 
     def messages(self, batch: HeldOut, active: Mapping[str, list[int]]) -> Messages:
         """As those of an exchange. What follows from the source alone is said once for all that hear it."""
@@ -120,10 +121,12 @@ class PlainExchange:
 
 
 def plain_exchanges(space: SearchSpace, channels: int) -> list[PlainExchange]:
-    """As many as it takes for the messages to hold all channels of the source."""
-    first = PlainExchange(space, channels)
-    width = first.exchange.message_channels
-    return [first, *(PlainExchange(space, channels) for _ in range(width, channels, width))]
+    """As many as it takes for the messages to hold all channels of the source, which they share out."""
+    width = AGGREGATORS[space.aggregator].message_channels(channels)
+    rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
+    # the last ones may have to say again what the first ones say
+    rows = torch.arange(-(-channels // width) * width) % channels
+    return [PlainExchange(space, rotation[part]) for part in rows.split(width)]
 
 
 def collect(

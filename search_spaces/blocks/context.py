@@ -41,7 +41,9 @@ class ContextBlock(ExchangeBlock):
         self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)
 
-    def make_plain(self) -> bool:
+    def make_plain(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)
+        value = self.value.conv.weight
+        value.data.copy_(projection[None, :, :, None, None].expand_as(value))
         self.value.relu = False
         return "target" not in self.regions

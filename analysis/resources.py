@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.arguments import output_folder
 from analysis.comparison import Comparison, compare
 from analysis.runs import read_architectures
 from analysis.tables import aligned, comma_separated, markdown
@@ -38,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    folder = None if arguments.output is None else Path(arguments.output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    folder = output_folder(arguments.output)
     if arguments.baseline is not None and (folder is None or len(arguments.baseline) < 2):
         raise InputError("--baseline draws a figure: expected one or more MODEL_DIR behind its DIR, and --output")
     comparison = None if arguments.baseline is None else compare(arguments.baseline[0], arguments.baseline[1:])

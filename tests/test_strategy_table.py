@@ -113,7 +113,7 @@ def test_other_settings_are_named(tmp_path, runs, capsys):
     errors = printed(capsys, *runs, other).err
     assert errors.count("\n") == 1 and "training.iterations" in errors and "search.samples" in errors
     copy = write_search(tmp_path / "five", FIRST, metrics(), config("darts", 0))
-    assert "several runs of darts have seed 0" in printed(capsys, *runs, copy).err
+    assert "2 runs of darts have seed 0" in printed(capsys, *runs, copy).err
     larger = write_search(tmp_path / "six", FIRST, metrics(), config("gdas", 0, data={"height": 480}))
     with pytest.raises(InputError, match=r"differ in data\.height"):
         main(["strategies", *runs, larger])

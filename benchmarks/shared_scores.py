@@ -6,6 +6,7 @@ python -m analysis ranking --search runs/scores --models runs/sample_*
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,13 +25,13 @@ from supernet.strategies import build_strategy
 from supernet.supernet import Supernet
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("search", type=Path, help="run folder of a finished search, with its checkpoints")
     parser.add_argument("--architectures", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--recalibration", type=int, help="training batches for batch statistics; by default the run's")
     parser.add_argument("--output", type=Path, required=True, help="folder for pareto/samples.csv")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     config, _ = parse_config(
         config_parser(Config, "search.py", ""), Config, ["--config", str(options.search / "config.yaml")]
     )
@@ -45,7 +46,9 @@ def main() -> None:
         for number, path in enumerate(options.architectures):
             plan = Architecture.load(path)
             found = score(evaluate_shared(training, supernet, plan, batches), training.tasks)
-            writer.writerow([number, found, costs.total(plan.exchanges), *(plan.exchanges[pair] for pair in pairs)])
+            writer.writerow(
+                [number, found, float(costs.total(plan.exchanges)), *(plan.exchanges[pair] for pair in pairs)]
+            )
             print(f"{number:03d}  {found:+.4f}  {path}", flush=True)
 
 

@@ -28,6 +28,7 @@ from multitask.errors import InputError
 if TYPE_CHECKING:
     from search_spaces import Architecture
 
+MODEL = "supernet"  # what a search calls its network in metrics.json
 FREE = ("search.strategy", "seed")  # in which runs may differ
 FIXED = ("data.", "network.", "space.")  # in which they must not, or their scores mean different things
 
@@ -120,6 +121,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
         ):
             raise InputError(f"'{file}' is not of a finished search: expected metrics.json and config.yaml beside it")
         runs.append(Run(read_seed(folder), architecture))
+        if runs[-1].metrics.model != MODEL:
+            raise InputError(f"'{folder}' is no search: expected runs of search.py, and others after --retrained")
     for other in runs[1:]:
         keys = [key for key in differences(runs[0], other) if key.startswith(FIXED)]
         if keys:

@@ -29,7 +29,7 @@ def config(strategy, seed, **groups):
 
 def write_search(folder, blocks, content, settings):
     architecture(blocks).save(folder / "architecture.yaml")
-    write_seed(folder, {**content, "prior": PRIOR, "split": "val"}, settings)
+    write_seed(folder, {**content, "model": "supernet", "prior": PRIOR, "split": "val"}, settings)
     return str(folder)
 
 
@@ -125,8 +125,12 @@ def test_bad_input_is_one_line(tmp_path, runs, baseline, capsys):
     unfinished = tmp_path / "seven"
     architecture(FIRST).save(unfinished / "architecture.yaml")
     (tmp_path / "file").write_text("")
+    network = tmp_path / "eight"
+    architecture(FIRST).save(network / "architecture.yaml")
+    write_seed(network, metrics(model="found"), config("gumbel", 0))
     for arguments in (
         [str(unfinished)],
+        [str(network)],
         [*runs, "--retrained", stray],
         [*runs, "--baseline", str(tmp_path / "nothing")],
         [*runs, "--output", str(tmp_path / "file")],

@@ -336,9 +336,14 @@ def _costs(folder: Path, architecture: "Architecture", metrics: Mapping[str, Any
     found = metrics.get("exchange_cost") or {}
     budget = None
     if found.get("budget"):
-        share = f"{100 * found['value'] / found['budget']:.0f} % of the budget of {found['budget']:,g}"
-        budget = f"{found['value']:,g} {MEASURES[found['measure']].partition(',')[0]}, {share}"
+        share = f"{100 * found['value'] / found['budget']:.0f} % of the budget of {_amount(found['budget'])}"
+        budget = f"{_amount(found['value'])} {MEASURES[found['measure']].partition(',')[0]}, {share}"
     return {"table": cells(read_block_costs(folder / FILE), architecture.exchanges), "budget": budget}
+
+
+def _amount(value: float) -> str:
+    """Of multiply-adds, parameters, or seconds."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def _front(folder: Path) -> Section | None:
@@ -353,7 +358,7 @@ def _front(folder: Path) -> Section | None:
         with path.open(newline="") as file:
             for i, row in enumerate(csv.DictReader(file)):
                 messages = sum(block != "none" for name, block in row.items() if " <- " in name)
-                cells = [f"{float(row['cost']):,g}", f"{float(row['score']):+.4f}", str(messages)]
+                cells = [_amount(float(row["cost"])), f"{float(row['score']):+.4f}", str(messages)]
                 rows.append([f"architecture_{i:02d}", *cells])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is malformed: expected the columns number, score, cost and the pairs") from error

@@ -177,7 +177,7 @@ def test_the_budget_and_the_front(runs, tmp_path, report):
     words = [text.strip() for text in page.texts]
     assert any("25 % of the budget" in text for text in words)
     row = words.index("architecture_01")
-    assert [word for word in words[row : row + 12] if word][:4] == ["architecture_01", "2.5e+06", "-0.2500", "2"]
+    assert [word for word in words[row : row + 12] if word][:4] == ["architecture_01", "2,500,000", "-0.2500", "2"]
 
 
 def test_vanished_data_and_checkpoints_are_left_out_with_a_note(runs, tmp_path, capsys):

@@ -40,7 +40,7 @@ def _padded(cells: Sequence[str], left: bool) -> list[str]:
 
 def markdown(header: Sequence[str], rows: Rows) -> str:
     """A table as GitHub renders it; all columns but the first on the right."""
-    names = [name.replace("\n", " ") for name in header]
+    names = [name.replace("\n", " ").strip() for name in header]
     lines = [names, ["---"] + ["---:"] * (len(names) - 1), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from analysis import agreement, compare, importance, proportions, ranking, report, resources
+from analysis import agreement, compare, importance, proportions, ranking, report, resources, strategies
 from analysis.arguments import Parser
 from multitask.command import exit_code
 from multitask.errors import InputError
@@ -21,6 +21,7 @@ COMMANDS: dict[str, ModuleType] = {
     "resources": resources,
     "importance": importance,
     "ranking": ranking,
+    "strategies": strategies,
     "report": report,
 }
 

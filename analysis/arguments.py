@@ -1,6 +1,7 @@
 """argparse whose complaints are one-line InputErrors that name the nearest valid word."""
 
 import argparse
+from pathlib import Path
 from typing import Any, NoReturn
 
 from multitask.errors import InputError, unknown
@@ -32,3 +33,13 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             kind = f"value of {action.option_strings[0]}" if action.option_strings else "command"
             raise unknown(kind, value, action.choices)
+
+
+def output_folder(given: str | None) -> Path | None:
+    """Where --output asks to write, whether it is there yet or not. Raises InputError for a file."""
+    if given is None:
+        return None
+    folder = Path(given)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    return folder

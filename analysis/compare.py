@@ -16,7 +16,7 @@ from pathlib import Path
 
 from analysis.comparison import ModelResult, TaskResult, compare, remarks
 from analysis.runs import ModelRun
-from analysis.tables import aligned, comma_separated, markdown
+from analysis.tables import aligned, comma_separated, markdown, scaled, spread
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,17 +119,17 @@ def columns(baseline: ModelResult, rows: Sequence[ModelResult]) -> tuple[Columns
     shown = _with_baseline(baseline, rows)
     summary = {
         "seeds": [str(row.seeds) for row in shown],
-        "Delta_m % ↑": [_spread(row.delta_m, row.delta_m_std, 2, "+") for row in shown],
+        "Delta_m % ↑": [spread(row.delta_m, row.delta_m_std, 2, "+") for row in shown],
         "95 % interval": [_interval(row.delta_m_interval) for row in shown],
-        "parameters": [_scaled(row.parameters, 1e6, "M") for row in shown],
-        "multiply-adds": [_scaled(row.multiply_adds, 1e9, "G") for row in shown],
+        "parameters": [scaled(row.parameters, 1e6, "M") for row in shown],
+        "multiply-adds": [scaled(row.multiply_adds, 1e9, "G") for row in shown],
     }
     metrics, shares = {}, {}
     for task, entry in baseline.tasks.items():
         digits = _decimals(entry)
         arrow = "↑" if entry.higher_is_better else "↓"
         cells = [row.tasks[task] for row in shown]
-        metrics[f"{task}\n{entry.metric} {arrow}"] = [_spread(cell.mean, cell.std, digits) for cell in cells]
+        metrics[f"{task}\n{entry.metric} {arrow}"] = [spread(cell.mean, cell.std, digits) for cell in cells]
         shares[f"{task}\npoints"] = [f"{cell.delta_m_percent_contribution:+.2f}" for cell in cells]
     return summary, metrics, shares
 
@@ -139,13 +139,5 @@ def _decimals(entry: TaskResult) -> int:
     return min(8, max(0, 3 - math.floor(math.log10(entry.mean))))
 
 
-def _spread(mean: float, std: float | None, digits: int, sign: str = "") -> str:
-    return f"{mean:{sign}.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
-
-
 def _interval(interval: tuple[float, float] | None) -> str:
     return "n/a" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
-
-
-def _scaled(value: float | None, unit: float, letter: str) -> str:
-    return "n/a" if value is None else f"{value / unit:.2f} {letter}"

@@ -44,7 +44,11 @@ def data_uri(figure: Figure) -> str:
     """A PNG that needs no file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def stacked_bars(bars: Mapping[str, Mapping[str, float]], path: Path, title: str) -> None:

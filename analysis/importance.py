@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.arguments import output_folder
 from analysis.comparison import check_comparable, check_finished
 from analysis.runs import load_network, read_model, seed_folders
 from analysis.tables import aligned, comma_separated, markdown
@@ -140,9 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    folder = None if arguments.output is None else Path(arguments.output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    folder = output_folder(arguments.output)
     found = measure(
         arguments.folder, arguments.baseline, arguments.repeats, arguments.split, arguments.images, arguments.seed,
         arguments.data_root,

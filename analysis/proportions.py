@@ -10,11 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
+from analysis.arguments import output_folder
 from analysis.searches import NULL, Search, read_searches
 from analysis.tables import aligned, comma_separated
-from multitask.errors import InputError
 
 Pair = tuple[str, str]  # target, source
 
@@ -71,9 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    folder = None if arguments.output is None else Path(arguments.output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    folder = output_folder(arguments.output)
     searches = read_searches(arguments.runs)
     from search_spaces import BLOCKS  # loads torch
 

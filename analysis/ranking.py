@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.arguments import output_folder
 from analysis.runs import load_architecture, read_seed, seed_folders
 from analysis.tables import aligned, comma_separated, markdown
 from multitask.delta_m import log_score
@@ -71,9 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    folder = None if arguments.output is None else Path(arguments.output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    folder = output_folder(arguments.output)
     found = ranking(common(arguments.search, arguments.models))
     print(FORMATS[arguments.format](found))
     if folder is None:

@@ -1,11 +1,12 @@
 """A search and what came of it on one page: an HTML file that needs nothing else.
 
-Shows the architecture, how the choice moved, validation metrics and costs; with --searches how reliably it repeats;
-with --found, --models and --baseline Delta_m, images and predictions; with --importance how much each exchange matters.
-A section without input is left out.
+Shows the architecture, how the choice moved, validation metrics, costs and the Pareto front; with --searches how
+reliably it repeats; with --found, --models and --baseline Delta_m, images and predictions; with --importance how much
+each exchange matters. A section without input is left out.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -89,6 +90,8 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
         metrics=_of(metrics, _metrics),
         comparison=_of(comparison, lambda comparison: _comparison(comparison, arguments.found)),
         resources=_of(architecture, lambda plan: _optional(lambda: _resources(folder, plan, root))),
+        costs=_of(architecture, lambda plan: _costs(folder, plan, metrics or {})),
+        front=_front(folder / "pareto"),
         importance=_of(found if arguments.importance else None, lambda run: _importance(run, arguments.baseline, root)),
         pictures=_optional(lambda: _pictures(found, models, arguments.images, root)),
     )
@@ -322,6 +325,44 @@ def _resources(folder: Path, architecture: "Architecture", data_root: str | None
         settings = replace(settings, data=replace(settings.data, root=data_root))
     pairs, parts = cells(resources(architecture, settings))
     return {"pairs": pairs, "parts": parts, "height": settings.data.height, "width": settings.data.width}
+
+
+def _costs(folder: Path, architecture: "Architecture", metrics: Mapping[str, Any]) -> Section | None:
+    """What the choice was among, and the budget where there was one."""
+    from analysis.block_costs import FILE, MEASURES, cells, read_block_costs
+
+    if not (folder / FILE).is_file():
+        return None
+    found = metrics.get("exchange_cost") or {}
+    budget = None
+    if found.get("budget"):
+        share = f"{100 * found['value'] / found['budget']:.0f} % of the budget of {_amount(found['budget'])}"
+        budget = f"{_amount(found['value'])} {MEASURES[found['measure']].partition(',')[0]}, {share}"
+    return {"table": cells(read_block_costs(folder / FILE), architecture.exchanges), "budget": budget}
+
+
+def _amount(value: float) -> str:
+    """Of multiply-adds, parameters, or seconds."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
+def _front(folder: Path) -> Section | None:
+    """The figure that --search.pareto drew, and the architectures on it."""
+    from analysis.figures import png_uri
+
+    path, figure = folder / "front.csv", folder / "front.png"
+    if not path.is_file() or not figure.is_file():
+        return None
+    rows = []
+    try:
+        with path.open(newline="") as file:
+            for i, row in enumerate(csv.DictReader(file)):
+                messages = sum(block != "none" for name, block in row.items() if " <- " in name)
+                cells = [_amount(float(row["cost"])), f"{float(row['score']):+.4f}", str(messages)]
+                rows.append([f"architecture_{i:02d}", *cells])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is malformed: expected the columns number, score, cost and the pairs") from error
+    return {"figure": png_uri(figure.read_bytes()), "rows": rows}
 
 
 def _importance(run: ModelRun, baseline: str | None, data_root: str | None) -> Section:

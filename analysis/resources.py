@@ -3,7 +3,8 @@
 The sizes of the network come from the config.yaml beside each architecture, or from --config. Multiply-adds are those
 of one image, in convolutions and matrix products. The auxiliary heads stand apart: label blocks alone need them. With
 --baseline, also Delta_m against both costs of trained models (as in Fig. 5 of Bruggemann et al., Exploring Relational
-Context for Multi-Task Dense Prediction, ICCV 2021), as delta_m_by_cost.png in --output.
+Context for Multi-Task Dense Prediction, ICCV 2021), as delta_m_by_cost.png in --output. Of a search run, tables also
+show what it could have chosen from: its costs.csv, of every block on one pair.
 """
 
 import argparse
@@ -13,6 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.arguments import output_folder
+from analysis.block_costs import FILE, read_block_costs
+from analysis.block_costs import cells as candidates
 from analysis.comparison import Comparison, compare
 from analysis.runs import read_architectures
 from analysis.tables import aligned, comma_separated, markdown
@@ -20,6 +24,7 @@ from multitask.errors import InputError
 
 if TYPE_CHECKING:
     from analysis.costs import Cost, Resources
+    from search_spaces import Architecture
 
     Found = Mapping[str, Resources]  # {file: what its architecture costs}
 
@@ -38,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    folder = None if arguments.output is None else Path(arguments.output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+    folder = output_folder(arguments.output)
     if arguments.baseline is not None and (folder is None or len(arguments.baseline) < 2):
         raise InputError("--baseline draws a figure: expected one or more MODEL_DIR behind its DIR, and --output")
     comparison = None if arguments.baseline is None else compare(arguments.baseline[0], arguments.baseline[1:])
@@ -52,7 +55,10 @@ def run(arguments: argparse.Namespace) -> None:
         path: resources(architecture, read_settings(_config(Path(path), arguments.config)))
         for path, architecture in architectures.items()
     }
-    print(FORMATS[arguments.format](found))
+    sections = [FORMATS[arguments.format](found)]
+    if arguments.format in DRAWN:
+        sections += _candidates(architectures, DRAWN[arguments.format])
+    print("\n\n".join(sections))
     if folder is not None:
         from search_spaces.files import write_atomic  # loads torch
 
@@ -60,6 +66,17 @@ def run(arguments: argparse.Namespace) -> None:
         write_atomic(folder / "resources.csv", as_csv(found) + "\n")
         if comparison is not None:
             _draw(comparison, folder / "delta_m_by_cost.png")
+
+
+def _candidates(architectures: "Mapping[str, Architecture]", draw: "Draw") -> list[str]:
+    """What every block costs, of those that have a costs.csv beside them."""
+    sections = []
+    for path, architecture in architectures.items():
+        file = Path(path).with_name(FILE)
+        if file.is_file():
+            header, rows = candidates(read_block_costs(file), architecture.exchanges)
+            sections += [f"{file}: what every block costs on one pair", draw(header, rows)]
+    return sections
 
 
 def _config(architecture: Path, given: str | None) -> Path:
@@ -99,6 +116,8 @@ def parts(found: "Resources") -> list[tuple[str, "Cost"]]:
 
 
 Cells = list[list[str]]
+Draw = Callable[[list[str], Cells], str]
+DRAWN: dict[str, Draw] = {"table": aligned, "markdown": markdown}
 
 
 def cells(found: "Resources") -> tuple[Cells, Cells]:
@@ -115,7 +134,7 @@ def _numbers(cost: "Cost") -> list[str]:
 COST_HEADER = ["parameters", "multiply-adds"]
 
 
-def as_table(found: "Found", draw: Callable[[list[str], Cells], str] = aligned) -> str:
+def as_table(found: "Found", draw: Draw = aligned) -> str:
     sections = []
     for path, costs in found.items():
         pairs, around = cells(costs)

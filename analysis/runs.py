@@ -32,7 +32,11 @@ class Primary:
 
 @dataclass(frozen=True)
 class Seed:
-    """One finished training; what its files do not say is None, and `config` is empty without a config.yaml."""
+    """One finished training or search; what its files do not say is None, or empty.
+
+    prior: of the training prior, the best constant prediction; seconds: of training and, in a search, of choosing;
+    memory: peak bytes of the GPU's allocations where there is one, else of the process.
+    """
 
     folder: Path
     tasks: dict[str, Primary]
@@ -42,6 +46,9 @@ class Seed:
     parameters: float | None = None
     multiply_adds: float | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    prior: dict[str, Primary] = field(default_factory=dict)
+    seconds: float | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     if not isinstance(tasks, dict) or not tasks:
         raise InputError(f"'{path}' has no tasks: expected tasks: {{task: {{metric: {{value, higher_is_better}}}}}}")
     stored = folder / "config.yaml"
+    prior, seconds = content.get("prior"), _count(content.get("train_seconds"))
     return Seed(
         folder,
         {name: _primary(metrics, name, path) for name, metrics in tasks.items()},
@@ -100,6 +108,9 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
         _count(content.get("parameters")),
         _count(content.get("multiply_adds")),
         read_mapping(stored, yaml.safe_load) if stored.is_file() else {},
+        {name: _primary(metrics, name, path) for name, metrics in prior.items()} if isinstance(prior, dict) else {},
+        None if seconds is None else seconds + (_count(content.get("choice_seconds")) or 0.0),
+        _count(content.get("peak_memory_bytes")),
     )
 
 

@@ -40,7 +40,7 @@ def _padded(cells: Sequence[str], left: bool) -> list[str]:
 
 def markdown(header: Sequence[str], rows: Rows) -> str:
     """A table as GitHub renders it; all columns but the first on the right."""
-    names = [name.replace("\n", " ") for name in header]
+    names = [name.replace("\n", " ").strip() for name in header]
     lines = [names, ["---"] + ["---:"] * (len(names) - 1), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -50,3 +50,13 @@ def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue().rstrip("\n")
+
+
+def spread(mean: float, std: float | None, digits: int, sign: str = "") -> str:
+    """The mean, and ± the standard deviation where there is one; sign: + writes the sign of a positive mean too."""
+    return f"{mean:{sign}.{digits}f}" + (f" ± {std:.{digits}f}" if std is not None else "")
+
+
+def scaled(value: float | None, unit: float, letter: str) -> str:
+    """In so many units; n/a for None."""
+    return "n/a" if value is None else f"{value / unit:.2f} {letter}"

@@ -9,6 +9,7 @@ import signal
 import pytest
 from test_search import search
 
+from benchmarks import shared_scores
 from multitask.interruption import Interrupted
 from search_spaces import Architecture, SearchSpace
 from supernet.budget import Costs
@@ -128,6 +129,12 @@ def test_a_search_explores_and_ends_as_it_would_have(tmp_path):
     assert chosen == Architecture.load(plain / "architecture.yaml")
     values = [path.joinpath("metrics.json").read_text().split('"prior"')[0] for path in (explored, plain)]
     assert values[0] == values[1]  # the weights and their statistics were left as they were
+
+    again, files = tmp_path / "again", sorted((explored / "pareto/samples").iterdir())
+    shared_scores.main([str(explored), "--architectures", *map(str, files[:4]), "--output", str(again)])
+    scored = rows(again / "pareto/samples.csv")
+    for row, sample in zip(scored, rows(explored / "pareto/samples.csv")[:4], strict=True):
+        assert float(row.pop("score")) == pytest.approx(float(sample.pop("score")), abs=1e-6) and row == sample
 
     # as if it had been stopped while it explored
     (explored / "metrics.json").unlink()

@@ -85,7 +85,7 @@ def test_the_way_to_delta_m(tmp_path, monkeypatch, capsys):
             assert search_main([*arguments, *TINY]) == 0
         elif line[1] == "retrain.py":
             assert retrain_main([*arguments, *TINY]) == 0
-        elif line[1:3] == ["-m", "analysis"] and len(line) > 4:
+        elif line[1:3] == ["-m", "analysis"] and len(line) > 4 and line[3] != "strategies":
             analysis_main(line[3:])
         else:
             continue
@@ -94,6 +94,19 @@ def test_the_way_to_delta_m(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "found" in printed and "multi_task" in printed
     assert "</html>" in (tmp_path / "runs/demo/report.html").read_text()
+
+
+def test_the_strategies_are_compared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for line in commands():
+        arguments = [a.replace("configs/demo", f"{ROOT}/configs/demo") for a in line[2:]]
+        if "--search.strategy" in line:
+            assert search_main([*arguments, *TINY, "--training.iterations=2", "--search.samples=2"]) == 0
+        elif line[3] == "strategies" and len(line) > 4:
+            capsys.readouterr()
+            analysis_main(line[3:])
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert ["tpe", "1"] in rows and ["gdas", "1"] in rows
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

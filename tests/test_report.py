@@ -1,5 +1,6 @@
 """The report: what it holds, what it leaves out, that it needs nothing else; the choice's history; the pictures."""
 
+import base64
 import json
 import shutil
 from html.parser import HTMLParser
@@ -18,10 +19,11 @@ from multitask.command import exit_code
 from multitask.errors import InputError
 from multitask.tasks import TASKS as KNOWN_TASKS
 from search_spaces import SPACES, Architecture
+from supernet.costs import CostTable
 
 TASKS = ("semseg", "depth")
 VOID = {"meta", "img", "line", "rect", "br", "link", "input"}
-OF_SEARCH = ["architecture", "proportions", "selection", "schedules", "metrics", "resources"]
+OF_SEARCH = ["architecture", "proportions", "selection", "schedules", "metrics", "resources", "costs"]
 
 
 class Page(HTMLParser):
@@ -91,7 +93,7 @@ def whole(runs):
 
 def test_everything_stands_on_one_page(whole, runs):
     _, page = whole
-    assert page.sections == [*OF_SEARCH[:5], "comparison", "resources", "importance", "pictures"]
+    assert page.sections == [*OF_SEARCH[:5], "comparison", "resources", "costs", "importance", "pictures"]
     titles = [value for name, value in page.attributes if name == "title"]
     for (target, source), block in Architecture.load(runs / "search/architecture.yaml").exchanges.items():
         assert f"{target} <- {source}: {block}" in titles
@@ -151,6 +153,31 @@ def test_what_has_no_input_is_left_out(runs, report, tmp_path):
     assert report(folder)[1].sections == []
     shutil.copy(runs / "search/selection.csv", folder)
     assert report(folder)[1].sections == ["selection", "schedules"]
+
+
+def test_the_budget_and_the_front(runs, tmp_path, report):
+    folder = tmp_path / "search"
+    shutil.copytree(runs / "search", folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    exchanges = Architecture.load(folder / "architecture.yaml").exchanges
+    cost = CostTable.read(folder / "costs.csv").costs("multiply_adds").total(exchanges)
+    assert metrics["exchange_cost"]["value"] == cost
+    words = [text.strip() for text in report(folder)[1].texts]
+    assert f"{cost:,}" in words and not any("of the budget" in text for text in words)
+    metrics["exchange_cost"]["budget"] = 4 * cost
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "pareto").mkdir()
+    pairs = ",".join(f"{target} <- {source}" for target, source in exchanges)
+    rows = ["3,-0.5,1000,none,none,none,none", "1,-0.25,2500000,local,none,xtam,none"]
+    (folder / "pareto/front.csv").write_text("\n".join([f"number,score,cost,{pairs}", *rows]))
+    figure = "iVBORw0KGgo="
+    (folder / "pareto/front.png").write_bytes(base64.b64decode(figure))
+    text, page = report(folder)
+    assert page.sections == [*OF_SEARCH, "front"] and f"base64,{figure}" in text
+    words = [text.strip() for text in page.texts]
+    assert any("25 % of the budget" in text for text in words)
+    row = words.index("architecture_01")
+    assert [word for word in words[row : row + 12] if word][:4] == ["architecture_01", "2,500,000", "-0.2500", "2"]
 
 
 def test_vanished_data_and_checkpoints_are_left_out_with_a_note(runs, tmp_path, capsys):

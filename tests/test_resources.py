@@ -10,6 +10,7 @@ from PIL import Image
 from test_compare import metrics, write_run
 
 from analysis.__main__ import main
+from analysis.block_costs import cells, read_block_costs
 from analysis.costs import Cost, resources
 from analysis.settings import Settings, read_settings
 from multitask.command import exit_code
@@ -140,6 +141,44 @@ def test_a_config_of_ones_own_decides_the_sizes(run, tmp_path, capsys):
     (own,) = json.loads(printed(capsys, run, "--config", tmp_path / "mine.yaml", "--format", "json"))
     assert (own["height"], own["width"], own["channels"]) == (64, 96, 60)  # resnet18 of width 16
     assert read_settings(tmp_path / "mine.yaml").data.scale_range == (0.5, 2.0)
+
+
+COSTS = """target,source,block,multiply_adds,parameters,latency
+,,none,100,10,0.001
+a,,any,20,2,0
+b,,any,30,3,0
+a,a,none,0,0,0
+a,a,local,1000,7,0.002
+a,b,none,0,0,0
+a,b,local,1500,7,0.004
+a,b,xtam,4000,50,0.0005
+b,a,none,0,0,0
+b,a,xtam,5000,50,0.0015
+b,b,none,0,0,0
+"""
+
+
+def test_costs_of_all_blocks_by_hand(run, tmp_path, capsys):
+    (tmp_path / "costs.csv").write_text(COSTS)
+    chosen = {("a", "a"): "local", ("a", "b"): "xtam", ("b", "a"): "none", ("b", "b"): "none"}
+    header, rows = cells(read_block_costs(tmp_path / "costs.csv"), chosen)
+    assert header == ["block", "chosen", "multiply-adds", "parameters", "latency, ms"]
+    assert rows == [
+        ["local", "1", "1,000 to 1,500", "7", "2.000 to 4.000"],
+        ["xtam", "1", "4,000 to 5,000", "50", "0.500 to 1.500"],
+        ["any, on top for its target", "1", "20 to 30", "2 to 3", "0.000"],
+        ["no exchange at all", "", "100", "10", "1.000"],
+        ["the chosen exchange", "", "5,120", "69", "3.500"],  # 100 + 20 + 1000 + 4000
+    ]
+    (run / "costs.csv").write_text(COSTS)
+    assert exit_code(lambda: main(["resources", str(run)]), (InputError,)) == 2  # of other tasks
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "costs.csv" in captured.err and not captured.out
+    lines = ["target,source,block,multiply_adds,parameters,latency", ",,none,100,10,0.001"]
+    lines += [f"{t},,any,1,1,0" for t in TASKS]
+    lines += [f"{t},{s},{block},7000,9,0" for t, row in MIXED.items() for s, block in row.items()]
+    (run / "costs.csv").write_text("\n".join(lines))
+    assert f"{100 + 3 + 9 * 7000:,}" in printed(capsys, run) and "63,103" not in printed(capsys, run, "--format", "csv")
 
 
 def test_delta_m_is_drawn_against_the_costs(run, tmp_path, capsys):

@@ -1,0 +1,79 @@
+"""What given architectures score with the weights of a finished search, so that several supernets rank the same ones.
+
+python -m benchmarks.shared_scores runs/front --architectures runs/front/pareto/samples/*.yaml --output runs/scores
+python -m analysis ranking --search runs/scores --models runs/sample_*
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from multitask.command import config_parser, parse_config
+from multitask.data import open_source
+from multitask.evaluation import score
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.run import Run
+from multitask.training import Hardware, Training, loss_weights
+from search_spaces import Architecture, SearchSpace
+from supernet.costs import CostTable
+from supernet.settings import Config
+from supernet.shared_weights import evaluate_shared
+from supernet.strategies import build_strategy
+from supernet.supernet import Supernet
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("search", type=Path, help="run folder of a finished search, with its checkpoints")
+    parser.add_argument("--architectures", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--recalibration", type=int, help="training batches for batch statistics; by default the run's")
+    parser.add_argument("--output", type=Path, required=True, help="folder for pareto/samples.csv")
+    options = parser.parse_args(argv)
+    config, _ = parse_config(
+        config_parser(Config, "search.py", ""), Config, ["--config", str(options.search / "config.yaml")]
+    )
+    training, supernet = trained(config, options.search)
+    batches = config.search.recalibration_batches if options.recalibration is None else options.recalibration
+    costs = CostTable.read(options.search / "costs.csv").costs(config.search.cost)
+    pairs = supernet.selection.space.pairs
+    (options.output / "pareto").mkdir(parents=True)
+    with (options.output / "pareto" / "samples.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["number", "score", "cost", *(f"{target} <- {source}" for target, source in pairs)])
+        for number, path in enumerate(options.architectures):
+            plan = Architecture.load(path)
+            found = score(evaluate_shared(training, supernet, plan, batches), training.tasks)
+            writer.writerow(
+                [number, found, float(costs.total(plan.exchanges)), *(plan.exchanges[pair] for pair in pairs)]
+            )
+            print(f"{number:03d}  {found:+.4f}  {path}", flush=True)
+
+
+def trained(config: Config, folder: Path) -> tuple[Training, Supernet]:
+    """The search as it stood after its last step."""
+    source = open_source(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
+    supernet = Supernet(
+        space, feature_channels(config.network), torch.Generator(), config.search.sampling, config.search.recompute
+    )
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    strategy = build_strategy(config, supernet)
+    run = Run(folder, config.to_dict(), True)
+    fabric = Hardware(config.device, config.precision).fabric()
+    training = Training(
+        network, strategy.training_images(source), config.data, config.training,
+        loss_weights(source.tasks, config.loss_weights), run, fabric, config.seed, strategy,
+    )  # fmt: skip
+    state = run.load_checkpoint()
+    if state is None:
+        raise SystemExit(f"error: '{folder}' has no checkpoints/last.pt")
+    network.load_state_dict(state["network"])
+    training.generator.set_state(state["generator"])  # the same crops as --search.pareto saw
+    return training, supernet
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ every image is evidence and nothing rests on one training alone. On the held-out
 pair's messages hold, and `judge` says what to choose and how sure that is.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -108,8 +109,10 @@ class EvidenceSearch(_MixtureTraining):
             learn_weights=training.uncertainty is not None,
         )  # fmt: skip
         first.fit()
-        self.seconds = first.seconds
+        self.training_seconds = first.seconds
+        began = time.monotonic()
         self.found = [self._ask(first, supernet, others)]
+        self.choice_seconds = time.monotonic() - began
         torch.manual_seed(training.seed)
 
     def begin(self, run: Run, step: int) -> None:

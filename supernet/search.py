@@ -81,7 +81,8 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
 
     began = time.monotonic()
     choices = strategy.choose(training)
-    choosing, seconds = time.monotonic() - began, strategy.seconds + training.seconds
+    choosing = strategy.choice_seconds + time.monotonic() - began
+    seconds = strategy.training_seconds + training.seconds
     write_choices(run.path("choices.csv"), choices)
     digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
     architecture = Architecture(

@@ -26,7 +26,8 @@ class Choice:
 
 
 class Strategy(Companion):
-    seconds = 0.0  # of training beside the one that it goes along with
+    training_seconds = 0.0  # of training beside the one that it goes along with
+    choice_seconds = 0.0  # of what prepares the choice beside `choose`
 
     def training_settings(self, settings: TrainingSettings) -> TrainingSettings:
         """The settings of the training that this strategy goes along with; it may need steps for another."""

@@ -72,11 +72,11 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
         network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
         config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
     )  # fmt: skip
-    strategy.attach(training)
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
     need = search_memory(network, supernet, settings.batch_size, config.data.height, config.data.width)
     print(describe_memory(need, fabric.device, supernet.sampling))
+    strategy.attach(training)
     training.fit()
 
     began = time.monotonic()

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_learner import DATA, SMALL
 from test_retrain import main as retrain_main
-from test_search import CONFIG, ROOT, SHORT, assert_one_line, search
+from test_search import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
 
 import supernet.loss_weights
 from analysis.__main__ import main as report_main
@@ -40,7 +40,7 @@ ONLY = [*TINY, "--loss_weights.only=true", "--loss_weights.trials=4"]
 
 
 def process(*arguments):
-    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, *map(str, arguments)]
+    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, GUMBEL, *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(line, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 

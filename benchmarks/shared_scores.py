@@ -64,7 +64,7 @@ def trained(config: Config, folder: Path) -> tuple[Training, Supernet]:
     run = Run(folder, config.to_dict(), True)
     fabric = Hardware(config.device, config.precision).fabric()
     training = Training(
-        network, strategy.training_images(source), config.data, config.training,
+        network, strategy.training_images(source), config.data, strategy.training_settings(config.training),
         loss_weights(source.tasks, config.loss_weights), run, fabric, config.seed, strategy,
     )  # fmt: skip
     state = run.load_checkpoint()

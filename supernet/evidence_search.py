@@ -153,7 +153,7 @@ class EvidenceSearch(_MixtureTraining):
         self, budget: Budget, choices: dict[Pair, Choice], verdicts: Mapping[Pair, Verdict]
     ) -> dict[Pair, Choice]:
         """As chosen, if that keeps the budget. Else the pairs that speak are given the blocks, or none, whose
-        probabilities of being as good as the best add up to most; one that this changes counts as undecided.
+        probabilities of being the best add up to most; one that this changes counts as undecided.
         """
         worth: dict[Pair, dict[str, float]] = {}
         for pair, choice in choices.items():

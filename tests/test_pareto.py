@@ -130,11 +130,7 @@ def test_a_search_explores_and_ends_as_it_would_have(tmp_path):
     values = [path.joinpath("metrics.json").read_text().split('"prior"')[0] for path in (explored, plain)]
     assert values[0] == values[1]  # the weights and their statistics were left as they were
 
-    again, files = tmp_path / "again", sorted((explored / "pareto/samples").iterdir())
-    shared_scores.main([str(explored), "--architectures", *map(str, files[:4]), "--output", str(again)])
-    scored = rows(again / "pareto/samples.csv")
-    for row, sample in zip(scored, rows(explored / "pareto/samples.csv")[:4], strict=True):
-        assert float(row.pop("score")) == pytest.approx(float(sample.pop("score")), abs=1e-6) and row == sample
+    assert_scored_alike(explored, tmp_path / "again")
 
     # as if it had been stopped while it explored
     (explored / "metrics.json").unlink()
@@ -143,3 +139,17 @@ def test_a_search_explores_and_ends_as_it_would_have(tmp_path):
     (explored / "pareto/samples.csv").write_text(kept)
     assert search("--output", explored, "--search.pareto=12", "--resume").returncode == 0
     assert (explored / "pareto/samples.csv").read_text() == before
+
+
+def assert_scored_alike(explored, again):
+    """benchmarks.shared_scores gives the architectures of a finished search what --search.pareto gave them."""
+    files = sorted((explored / "pareto/samples").iterdir())[:4]
+    shared_scores.main([str(explored), "--architectures", *map(str, files), "--output", str(again)])
+    for row, sample in zip(rows(again / "pareto/samples.csv"), rows(explored / "pareto/samples.csv")[:4], strict=True):
+        assert float(row.pop("score")) == pytest.approx(float(sample.pop("score")), abs=1e-6) and row == sample
+
+
+def test_scores_of_a_search_that_trains_two_supernets(tmp_path):
+    done = search("--output", tmp_path / "run", "--search.strategy=evidence", "--search.pareto=4")
+    assert done.returncode == 0, done.stderr
+    assert_scored_alike(tmp_path / "run", tmp_path / "again")

@@ -7,14 +7,14 @@ python retrain.py --config configs/demo.yaml --baseline single_task --output run
 import sys
 from collections.abc import Sequence
 
-from multitask.command import config_parser, exit_code, parse_config
+from experiment.command import config_parser, exit_code, parse_config
+from experiment.config import Config
+from experiment.errors import InputError
 from multitask.data import open_source
-from multitask.errors import InputError
-from multitask.training import Hardware, check_training
+from multitask.training.trainer import Hardware, check_training
 from retrain.models import baseline, found
 from retrain.retraining import Recipe, retrain
 from search_spaces import SearchSpace, SpaceError
-from supernet.settings import Config
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code; see the contract in `multitask.command.exit_code`."""
+    """The exit code; see the contract in `experiment.command.exit_code`."""
     return exit_code(lambda: run(arguments), (InputError, SpaceError))
 
 

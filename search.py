@@ -6,12 +6,12 @@ python search.py --config configs/demo.yaml --output runs/demo
 import sys
 from collections.abc import Sequence
 
-from multitask.command import config_parser, exit_code, parse_config
+from experiment.command import config_parser, exit_code, parse_config
+from experiment.config import Config
+from experiment.errors import InputError
 from multitask.data import check_data
-from multitask.errors import InputError
 from search_spaces import SpaceError
 from supernet.search import search
-from supernet.settings import Config
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code; see the contract in `multitask.command.exit_code`."""
+    """The exit code; see the contract in `experiment.command.exit_code`."""
     return exit_code(lambda: run(arguments), (InputError, SpaceError))
 
 

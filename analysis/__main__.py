@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from analysis import agreement, compare, importance, proportions, ranking, report, resources, strategies
 from analysis.arguments import Parser
-from multitask.command import exit_code
-from multitask.errors import InputError
+from analysis.commands import agreement, compare, importance, proportions, ranking, report, resources, strategies
+from experiment.command import exit_code
+from experiment.errors import InputError
 
 # a subcommand is a module with add_arguments(parser) and run(arguments), and a line here
 COMMANDS: dict[str, ModuleType] = {

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
-from multitask.errors import InputError, unknown
+from experiment.errors import InputError, unknown
 
 
 class Parser(argparse.ArgumentParser):

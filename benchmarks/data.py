@@ -12,13 +12,13 @@ from statistics import median
 
 import torch
 
+from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, SpaceSettings, TrainingSettings
+from experiment.run import Run
 from multitask.data import open_source
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork
-from multitask.run import Run
-from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
-from multitask.training import Hardware, Training, loss_weights
-from search_spaces import SearchSpace, SpaceSettings
+from multitask.training.trainer import Hardware, Training, loss_weights
+from search_spaces import SearchSpace
 from supernet.supernet import Supernet
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
+from experiment.config import SearchSettings, SelectionSettings
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.evidence import HeldOut, collect, plain_exchanges, together
-from supernet.gumbel import GumbelSearch
-from supernet.judge import judge
-from supernet.mixture import Mixture
-from supernet.settings import SearchSettings, SelectionSettings
+from supernet.score_test.evidence import HeldOut, collect, plain_exchanges, together
+from supernet.score_test.posterior import judge
+from supernet.score_test.uniform_mixture import Mixture
+from supernet.strategies.gumbel import GumbelSearch
 from supernet.supernet import Supernet
 
 BATCH, RATE, CLIP = 8, 1e-2, 10.0

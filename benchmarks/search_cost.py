@@ -15,17 +15,17 @@ import torch
 
 from benchmarks.measure import Cost, in_turn
 from benchmarks.output import print_table, write
-from multitask.command import config_parser, parse_config
+from experiment.command import config_parser, parse_config
+from experiment.config import Config
+from experiment.run import Run
 from multitask.data import Source, open_source
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.run import Run
-from multitask.training import Companion, Hardware, Training, loss_weights
+from multitask.training.trainer import Companion, Hardware, Training, loss_weights
 from retrain.models import baseline, build_network
 from search_spaces import SearchSpace
-from supernet.evidence_search import EvidenceSearch
-from supernet.gumbel import GumbelSearch
-from supernet.settings import Config
+from supernet.strategies.evidence import EvidenceSearch
+from supernet.strategies.gumbel import GumbelSearch
 from supernet.supernet import SAMPLINGS, Supernet
 
 KINDS = ("evidence", *SAMPLINGS)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from multitask.command import config_parser, parse_config
+from experiment.command import config_parser, parse_config
+from experiment.config import Config
+from experiment.run import Run
 from multitask.data import open_source
-from multitask.evaluation import score
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.run import Run
-from multitask.training import Hardware, Training, loss_weights
+from multitask.training.evaluation import score
+from multitask.training.trainer import Hardware, Training, loss_weights
 from search_spaces import Architecture, SearchSpace
-from supernet.costs import CostTable
-from supernet.settings import Config
+from supernet.cost.table import CostTable
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy
 from supernet.supernet import Supernet

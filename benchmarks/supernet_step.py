@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from benchmarks.measure import Cost, in_turn
 from benchmarks.naive import NaiveExchange, NaiveSupernet
 from benchmarks.output import print_table, write
+from experiment.config import DataSettings, NetworkSettings
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.settings import DataSettings, NetworkSettings
 from multitask.tasks import TASKS, Task, build_tasks
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.space import SPACES

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiment.config import NetworkSettings
+from experiment.errors import InputError
 from multitask.backbones import build_backbone
-from multitask.errors import InputError
-from multitask.settings import NetworkSettings
 from multitask.tasks import Task
 
 

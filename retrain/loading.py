@@ -8,12 +8,12 @@ import torch
 import yaml
 from torch import nn
 
+from experiment.config import DataSettings, NetworkSettings, SpaceSettings, TrainingSettings
+from experiment.errors import InputError
 from multitask.data import Source, open_source
-from multitask.errors import InputError
 from multitask.network import MultiTaskNetwork, Outputs
-from multitask.settings import DataSettings, NetworkSettings, TrainingSettings
 from retrain.models import Model, build_network
-from search_spaces import Architecture, SearchSpace, SpaceSettings
+from search_spaces import Architecture, SearchSpace
 
 
 class SeparateNetworks(nn.Module):

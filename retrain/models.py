@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from multitask.errors import InputError, unknown
+from experiment.config import NetworkSettings
+from experiment.errors import InputError, unknown
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.settings import NetworkSettings
 from multitask.tasks import Task
 from search_spaces import Architecture, Exchange, SearchSpace
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from experiment.errors import InputError
+from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import Source
-from multitask.errors import InputError
-from multitask.evaluation import describe, score, table
-from multitask.run import Run
-from multitask.settings import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
-from multitask.training import Training, loss_weights
+from multitask.training.evaluation import describe, score, table
+from multitask.training.trainer import Training, loss_weights
 from retrain.models import Model, build_network
 from search_spaces import SearchSpace
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.architecture import check_tasks, pairs_of
@@ -17,22 +18,17 @@ SPACES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class SpaceSettings:
-    """Which blocks compete.
+class Settings(Protocol):
+    """What `SearchSpace.from_settings` reads (experiment.config.SpaceSettings)."""
 
-    Args:
-        name: a named space (full, atrc, densemtl, padnet, extended), or 'custom' when blocks are given.
-        blocks: block names or import paths (package.module:Class) that replace the named space's; none is always legal.
-        aggregator: how a target joins its messages: atrc, mteb or pad.
-        normalize: end every candidate in BatchNorm(affine=False) and ReLU; by default only where blocks other
-            than ATRC's compete.
-    """
-
-    name: str = "full"
-    blocks: list[str] | None = None
-    aggregator: str = "atrc"
-    normalize: bool | None = None
+    @property
+    def name(self) -> str: ...
+    @property
+    def blocks(self) -> list[str] | None: ...
+    @property
+    def aggregator(self) -> str: ...
+    @property
+    def normalize(self) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class SearchSpace:
         object.__setattr__(self, "blocks", names)
 
     @classmethod
-    def from_settings(cls, settings: SpaceSettings, tasks: Sequence[str]) -> "SearchSpace":
+    def from_settings(cls, settings: Settings, tasks: Sequence[str]) -> "SearchSpace":
         if settings.blocks is not None:
             if not settings.blocks:
                 raise SpaceError("space.blocks is empty: expected at least one block name")

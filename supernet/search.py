@@ -11,27 +11,27 @@ import torch
 import yaml
 from lightning_fabric import Fabric
 
+from experiment.config import Config
+from experiment.errors import InputError, unknown
+from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import Source, open_source
-from multitask.errors import InputError, unknown
-from multitask.evaluation import describe, evaluate_prior, score, table
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.run import Run
-from multitask.training import Hardware, Training, check_training, loss_weights
+from multitask.training.evaluation import describe, evaluate_prior, score, table
+from multitask.training.trainer import Hardware, Training, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.budget import Budget, Costs
-from supernet.costs import MEASURES, CostTable, cost_table
-from supernet.memory import describe as describe_memory
-from supernet.memory import search_memory
-from supernet.settings import Config
+from supernet.cost.budget import Budget, Costs
+from supernet.cost.memory import describe as describe_memory
+from supernet.cost.memory import search_memory
+from supernet.cost.table import MEASURES, CostTable, cost_table
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy, check_strategy
-from supernet.strategy import Choice, write_choices
+from supernet.strategies.base import Choice, write_choices
 from supernet.supernet import SAMPLINGS, Supernet
 
 if TYPE_CHECKING:
-    from supernet.loss_weights import WeightSearch
+    from supernet.loss_weights.search import WeightSearch
 
 COSTS = "costs.csv"
 
@@ -135,7 +135,7 @@ def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) 
     """The search for loss weights that comes before, if one is wanted."""
     if not config.loss_weights.trials:
         return None
-    from supernet.loss_weights import WeightSearch  # needs optuna
+    from supernet.loss_weights.search import WeightSearch  # needs optuna
 
     return WeightSearch(config, source, fabric, output)
 
@@ -168,7 +168,7 @@ def _explore(
     config: Config, training: Training, supernet: Supernet, costs: Costs, chosen: Architecture, run: Run
 ) -> None:
     """The front of accuracy against cost; training and network are left as they were."""
-    from supernet.pareto import FOLDER, Exploration  # needs optuna
+    from supernet.cost.pareto import FOLDER, Exploration  # needs optuna
 
     search, space = config.search, supernet.selection.space
 

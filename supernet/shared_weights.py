@@ -2,9 +2,9 @@
 
 import torch
 
-from multitask.evaluation import Values
 from multitask.network import MultiTaskNetwork
-from multitask.training import Training
+from multitask.training.evaluation import Values
+from multitask.training.trainer import Training
 from search_spaces import Architecture
 from supernet.supernet import Supernet
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
 from supernet.fair_paths import FairPaths
-from supernet.mixture import Mixture
+from supernet.score_test.uniform_mixture import Mixture
 from supernet.selection import Selection
 
 SAMPLINGS = ("mixture", "single_path")  # and softmax, a mixture without a draw, which belongs to darts

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_retrain import main as retrain_main
-from test_search import SHORT
 
 from analysis.__main__ import COMMANDS
 from analysis.__main__ import main as analysis_main
 from search import main as search_main
 from search_spaces import BLOCKS, SPACES, Architecture
+from tests.retrain.test_retrain import main as retrain_main
+from tests.supernet.test_search import SHORT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -111,7 +111,7 @@ def test_the_strategies_are_compared(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_configurations_run(path, tmp_path):
-    from test_folder import write_folder
+    from tests.multitask.test_folder import write_folder
 
     config = yaml.safe_load(path.read_text())
     root = write_folder(tmp_path / "data") if config["data"]["name"] == "folder" else None

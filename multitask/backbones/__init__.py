@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from experiment.config import HRNET_WIDTHS, backbone_width
+from experiment.errors import InputError, unknown
 from multitask.backbones.hrnet import HRNet
 from multitask.backbones.resnet import ResNet
-from multitask.errors import InputError, unknown
-from multitask.settings import HRNET_WIDTHS, backbone_width
 
 Backbone = ResNet | HRNet
 BACKBONES: dict[str, Callable[[int], Backbone]] = {

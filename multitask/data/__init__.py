@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from experiment.config import DataSettings
+from experiment.errors import InputError, unknown
 from multitask.data.folder import SPLITS, Folder, check_root, class_count
 from multitask.data.samples import Batch, Dataset, Sample, Source
 from multitask.data.scenes import CLASSES, Scenes
-from multitask.errors import InputError, unknown
-from multitask.settings import DataSettings
 from multitask.tasks import Task, build_tasks
 
 

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from experiment.errors import InputError
 from multitask.data.samples import Sample
-from multitask.errors import InputError
 from multitask.tasks import Task
 
 SPLITS = ("train", "val", "test")

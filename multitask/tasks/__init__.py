@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from multitask.errors import InputError, unknown
+from experiment.errors import InputError, unknown
 from multitask.tasks.base import Task
 from multitask.tasks.binary import Edge, Saliency
 from multitask.tasks.depth import Depth
 from multitask.tasks.normals import Normals
 from multitask.tasks.segmentation import HumanParts, SemanticSegmentation
 
-# each is built from the data settings (multitask.settings.DataSettings) and the number of semantic classes
+# each is built from the data settings (experiment.config.DataSettings) and the number of semantic classes
 TASKS: dict[str, Callable[[Any, int], Task]] = {
     "semseg": lambda data, classes: SemanticSegmentation(classes, data.empty_classes == "skip"),
     "depth": lambda data, classes: Depth(),

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
 
+from experiment.errors import InputError
 from multitask import losses
-from multitask.errors import InputError
 
 
 class Task(ABC):

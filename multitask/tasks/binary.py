@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from experiment.errors import InputError
 from multitask import losses
-from multitask.errors import InputError
 from multitask.metrics.boundary import BoundaryF
 from multitask.metrics.saliency import MaxF
 from multitask.tasks.base import Task, read_image

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from experiment.errors import InputError
 from multitask import losses
-from multitask.errors import InputError
 from multitask.metrics.normals import NormalErrors
 from multitask.tasks.base import Task, read_image
 

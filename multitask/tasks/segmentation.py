@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 from torchmetrics import Metric
 
+from experiment.errors import InputError
 from multitask import losses
-from multitask.errors import InputError
 from multitask.metrics.segmentation import MeanIoU
 from multitask.tasks.base import Task, frequencies, read_image
 

@@ -1,0 +1,148 @@
+"""What each part of an architecture costs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from analysis.measures.settings import Settings
+from experiment.errors import InputError
+from multitask.cost import parameter_count
+from multitask.data import open_source
+from retrain.models import Model, build_network
+from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
+from search_spaces.blocks import Pair, regions_needed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters; multiply_adds: of one image, convolutions and matrix products only."""
+
+    parameters: int = 0
+    multiply_adds: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        return Cost(self.parameters - other.parameters, self.multiply_adds - other.multiply_adds)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The pairs and the aggregator make up the exchange; with the auxiliary heads and the host, the network.
+
+    auxiliary: {task: its auxiliary head}, needed by label blocks alone. host: backbone, bottlenecks and predictions.
+    """
+
+    architecture: Architecture
+    height: int
+    width: int
+    channels: int
+    pairs: dict[Pair, Cost]
+    aggregator: Cost
+    exchange: Cost
+    auxiliary: dict[str, Cost]
+    host: Cost
+    network: Cost
+
+    def blocks(self) -> dict[str, tuple[int, Cost]]:
+        """{block: (its pairs, their cost)}, in the order in which blocks occur."""
+        found: dict[str, tuple[int, Cost]] = {}
+        for pair, cost in self.pairs.items():
+            count, total = found.get(self.architecture.exchanges[pair], (0, Cost()))
+            found[self.architecture.exchanges[pair]] = (count + 1, total + cost)
+        return found
+
+
+def resources(architecture: Architecture, settings: Settings) -> Resources:
+    """Of an architecture inside the network that the settings describe, counted on the meta device.
+
+    Raises InputError where the two do not fit.
+    """
+    data = settings.data
+    tasks = open_source(data).tasks
+    if set(tasks) != set(architecture.tasks):
+        raise InputError(
+            f"the architecture is for the tasks {list(architecture.tasks)}: the configuration has {list(tasks)}"
+        )
+    try:
+        space = SearchSpace.from_settings(settings.space, tuple(tasks))
+        sizes = replace(settings.network, backbone_weights=None)  # weights cost nothing
+        network = build_network(Model("", architecture), sizes, space, tasks).to("meta").eval()
+    except SpaceError as error:
+        raise InputError(str(error)) from error
+    exchange = network.exchange
+    assert isinstance(exchange, Exchange) and isinstance(network.auxiliary, nn.ModuleDict)
+
+    inputs: list[tuple[Any, ...]] = []  # of the exchange
+    exchange.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments))
+    counts = _multiply_adds(network, torch.empty(1, 3, data.height, data.width, device="meta"))
+
+    def part(module: nn.Module, name: str) -> Cost:
+        return Cost(parameter_count(module), counts.get(name, 0))
+
+    auxiliary = {task: part(head, f"auxiliary.{task}") for task, head in network.auxiliary.items()}
+    whole, refinement = part(network, ""), part(exchange, "exchange")
+    return Resources(
+        architecture,
+        data.height,
+        data.width,
+        exchange.channels,
+        _pairs(exchange, inputs[0]),
+        part(exchange.aggregator, "exchange.aggregator"),
+        refinement,
+        auxiliary,
+        whole - refinement - sum(auxiliary.values(), Cost()),
+        whole,
+    )
+
+
+def _multiply_adds(module: nn.Module, *arguments: Any, **others: Any) -> dict[str, int]:
+    """{submodule: multiply-adds}; the module itself is ''."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*arguments, **others)
+    counts = counter.get_flop_counts()
+    return {name.partition(".")[2]: sum(operations.values()) // 2 for name, operations in counts.items()}
+
+
+def _pairs(exchange: Exchange, inputs: tuple[Any, ...]) -> dict[Pair, Cost]:
+    """Each pair's share of the exchange.
+
+    A pair is counted by running it without the others. What several pairs share (the prototypes of a source's
+    features in one task's label regions) is divided among them evenly.
+    """
+    assert isinstance(exchange.plan, Architecture)
+    blocks = [exchange.plan.exchanges[pair] for pair in exchange.pairs]
+
+    def count(on: Sequence[int]) -> int:
+        """Of these pairs together, the aggregator aside."""
+        active = {name: [i for i in on if blocks[i] == name] for name in exchange.served}
+        counts = _multiply_adds(exchange, *inputs, active=active)
+        return counts.get("", 0) - counts.get("aggregator", 0)
+
+    alone = [count([i]) if blocks[i] != "none" else 0 for i in range(len(blocks))]
+    sharing: dict[Pair, list[int]] = defaultdict(list)  # (whose label regions, source): pairs that read them
+    for i, (name, pair) in enumerate(zip(blocks, exchange.pairs, strict=True)):
+        for owner in regions_needed(name, pair):
+            sharing[owner, pair[1]].append(i)
+    shares = list(alone)
+    for members in sharing.values():
+        saved = sum(alone[i] for i in members) - count(members)
+        for k, i in enumerate(members):
+            shares[i] -= (saved + k) // len(members)  # these integers sum to `saved`
+
+    found = {}
+    with_message = sum(len(served) for served in exchange.served.values())
+    for i, pair in enumerate(exchange.pairs):
+        parameters = 0
+        if blocks[i] != "none":
+            # all pairs of a block have weights of the same shapes, and so have the norms behind all blocks
+            parameters = parameter_count(exchange.block(blocks[i])) // len(exchange.served[blocks[i]])
+            parameters += parameter_count(exchange.norms) // with_message
+        found[pair] = Cost(parameters, shares[i])
+    return found

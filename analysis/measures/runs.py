@@ -1,0 +1,226 @@
+"""Reads run folders: the metrics of trained models, and the architectures that searches found."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from experiment.errors import InputError
+
+if TYPE_CHECKING:
+    from retrain.loading import Trained
+    from search_spaces import Architecture
+
+VERSION = 1  # of metrics.json
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The metric of a task that Delta_m compares."""
+
+    metric: str
+    value: float
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One finished training or search; what its files do not say is None, or empty.
+
+    prior: of the training prior, the best constant prediction; seconds: of training and, in a search, of choosing;
+    memory: peak bytes of the GPU's allocations where there is one, else of the process.
+    """
+
+    folder: Path
+    tasks: dict[str, Primary]
+    model: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    parameters: float | None = None
+    multiply_adds: float | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    prior: dict[str, Primary] = field(default_factory=dict)
+    seconds: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """A model trained from one or several seeds. `unfinished`: the seeds' folders without metrics.json."""
+
+    folder: Path
+    name: str
+    seeds: tuple[Seed, ...]
+    unfinished: tuple[Path, ...] = ()
+
+
+def read_model(folder: str | Path) -> ModelRun:
+    """A retrain run (`seed_K/metrics.json`), or a folder that itself holds metrics.json.
+
+    Without a finished seed, or without a folder, `seeds` is empty. Raises InputError for a malformed file.
+    """
+    folder = Path(folder)
+    folders = seed_folders(folder) or [folder]
+    finished = [path for path in folders if (path / "metrics.json").is_file()]
+    seeds = tuple(read_seed(path) for path in finished)
+    name = next((seed.model for seed in seeds if seed.model), folder.resolve().name)
+    unfinished = tuple(path for path in folders if path not in finished and path != folder)
+    return ModelRun(folder, name, seeds, unfinished)
+
+
+def seed_folders(folder: Path) -> list[Path]:
+    """The `seed_K` folders of a run, by K."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    numbered = [(int(path.name[5:]), path) for path in paths if re.fullmatch(r"seed_\d+", path.name) and path.is_dir()]
+    return [path for _, path in sorted(numbered)]
+
+
+def read_seed(folder: Path, part: str | None = None) -> Seed:
+    """The metrics.json of one training, with the config.yaml beside it where there is one.
+
+    part: whose values to take instead of the reported ones, such as validation.
+    """
+    path = folder / "metrics.json"
+    content = read_mapping(path, json.loads)
+    if content.get("version", VERSION) != VERSION:
+        raise InputError(f"'{path}' has version {content['version']}: expected {VERSION}")
+    values = content if part is None else content.get(part)
+    if not isinstance(values, dict):
+        raise InputError(f"'{path}' has no {part}: expected what retrain.py writes")
+    tasks = values.get("tasks")
+    if not isinstance(tasks, dict) or not tasks:
+        raise InputError(f"'{path}' has no tasks: expected tasks: {{task: {{metric: {{value, higher_is_better}}}}}}")
+    stored = folder / "config.yaml"
+    prior, seconds = content.get("prior"), _count(content.get("train_seconds"))
+    return Seed(
+        folder,
+        {name: _primary(metrics, name, path) for name, metrics in tasks.items()},
+        _text(content.get("model")),
+        _text(content.get("dataset")),
+        _text(content.get("split")),
+        _count(content.get("parameters")),
+        _count(content.get("multiply_adds")),
+        read_mapping(stored, yaml.safe_load) if stored.is_file() else {},
+        {name: _primary(metrics, name, path) for name, metrics in prior.items()} if isinstance(prior, dict) else {},
+        None if seconds is None else seconds + (_count(content.get("choice_seconds")) or 0.0),
+        _count(content.get("peak_memory_bytes")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _count(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _primary(metrics: Any, task: str, path: Path) -> Primary:
+    found = metrics.items() if isinstance(metrics, dict) else ()
+    primary = [(name, entry) for name, entry in found if isinstance(entry, dict) and entry.get("primary") is True]
+    if len(primary) != 1:
+        raise InputError(f"'{path}' marks {len(primary)} metrics of {task} as primary: expected 1, for Delta_m")
+    name, entry = primary[0]
+    value, higher = entry.get("value"), entry.get("higher_is_better")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise InputError(f"'{path}': {task} {name} is {value}: expected a finite number")
+    if not isinstance(higher, bool):
+        raise InputError(f"'{path}': higher_is_better of {task} {name} is {higher}: expected true or false")
+    return Primary(name, float(value), higher)
+
+
+def read_mapping(path: Path, parse: Any) -> dict[str, Any]:
+    """A file's content. Raises InputError if it cannot be read or is no mapping."""
+    try:
+        content = parse(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"'{path}' cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' holds {type(content).__name__}: expected a mapping")
+    return content
+
+
+def read_rows(path: Path, columns: Sequence[str], read: Callable[..., Row]) -> list[Row]:
+    """What `read` makes of each line's cells; an incomplete line, of a file that is just written, is left out.
+
+    Raises InputError for other columns, and where `read` raises ValueError.
+    """
+    try:
+        with path.open(newline="") as file:
+            header, *lines = csv.reader(file)
+            if tuple(header) != tuple(columns):
+                raise ValueError(f"columns {','.join(header)}, expected {','.join(columns)}")
+            return [read(*line) for line in lines if len(line) == len(columns)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be read: {error}") from error
+
+
+def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
+    """{file: architecture} of search runs, architecture files, and retrain runs.
+
+    Of a retrain run each different architecture counts once: its seeds usually share one. Raises InputError for a
+    run that is given twice, that holds no architecture, or whose tasks are not those of the first.
+    """
+    found: dict[str, Architecture] = {}
+    places: set[Path] = set()
+    for run in map(Path, runs):
+        mine: dict[str, Architecture] = {}
+        for path in _architecture_files(run):
+            if path.resolve() in places:
+                raise InputError(f"'{path}' is given twice: expected different runs")
+            places.add(path.resolve())
+            architecture = load_architecture(path)
+            if architecture not in mine.values():
+                mine[str(path)] = architecture
+        found |= mine
+    first, *others = found
+    for other in others:
+        ours, theirs = found[first].tasks, found[other].tasks
+        if set(ours) != set(theirs):
+            raise InputError(
+                f"'{first}' and '{other}' differ in tasks: {', '.join(ours)} against {', '.join(theirs)}; "
+                "expected the same"
+            )
+    return found
+
+
+def _architecture_files(run: Path) -> list[Path]:
+    if run.is_file():
+        return [run]
+    folders = (run, *seed_folders(run))
+    found = [folder / "architecture.yaml" for folder in folders if (folder / "architecture.yaml").is_file()]
+    if not found:
+        kind = "holds no architecture.yaml" if run.is_dir() else "does not exist"
+        raise InputError(f"'{run}' {kind}: expected a finished search run or an architecture file")
+    return found
+
+
+def load_architecture(path: Path) -> "Architecture":
+    """Raises InputError if it cannot be used."""
+    from search_spaces import Architecture, SpaceError  # loads torch, which reading metrics can do without
+
+    try:
+        return Architecture.load(path)
+    except (SpaceError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}': {error}") from error
+
+
+def load_network(folder: Path, data_root: str | None = None) -> "Trained":
+    """The trained network of one seed with its dataset; `data_root` stands in for a data folder that has moved.
+
+    Raises InputError if the folder is no finished seed or its data is not there.
+    """
+    from retrain.loading import load_trained  # loads torch
+    from search_spaces import SpaceError
+
+    try:
+        return load_trained(folder, data_root)
+    except SpaceError as error:
+        raise InputError(f"'{folder}': {error}") from error

@@ -1,0 +1,103 @@
+"""How the tasks' losses are weighed: weights that are given, read from a file, or learned."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from experiment.config import LossWeightSettings
+from experiment.errors import InputError, unknown
+
+VERSION = 1  # of loss_weights.yaml
+METHODS = ("fixed", "uncertainty")
+SAMPLERS = ("tpe", "random", "grid")
+
+
+class UncertaintyWeighting(nn.Module):
+    """exp(-s) L + s for each task's loss L, with a learned log-variance s that starts at 0.
+
+    Kendall, Gal and Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, equation 10, without the
+    factors that distinguish regression from classification there.
+    """
+
+    def __init__(self, tasks: Sequence[str]):
+        super().__init__()
+        self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks})
+
+    def forward(self, task: str, loss: Tensor) -> Tensor:
+        s = self.log_variances[task]
+        return torch.exp(-s) * loss + s
+
+    def weights(self) -> dict[str, float]:
+        return {name: math.exp(-s.item()) for name, s in self.log_variances.items()}
+
+
+def check_weighting(settings: LossWeightSettings, tasks: Sequence[str]) -> None:
+    """Raises InputError for settings that no weighting can follow."""
+    s = settings
+    if s.method not in METHODS:
+        raise unknown("loss_weights.method", s.method, METHODS)
+    if s.sampler not in SAMPLERS:
+        raise unknown("loss_weights.sampler", s.sampler, SAMPLERS)
+    for key, weights in (("weights", s.weights), ("grid", s.grid)):
+        for name in weights:
+            if name not in tasks:
+                raise unknown(f"task in loss_weights.{key}", name, tasks)
+    for name, weight in s.weights.items():
+        if not _usable(weight):
+            raise InputError(f"loss_weights.weights.{name} is {weight}: expected a positive number")
+    if tasks[0] in s.grid:
+        raise InputError(f"loss_weights.grid names {tasks[0]}, the first task, whose weight is 1: expected other tasks")
+    for name, values in s.grid.items():
+        if not values or not all(map(_usable, values)):
+            raise InputError(f"loss_weights.grid.{name} is {values}: expected positive numbers")
+    if s.method == "uncertainty" and (s.trials or s.file is not None):
+        given = "trials" if s.trials else "file"
+        raise InputError(f"loss_weights.method uncertainty learns the weights: expected no loss_weights.{given}")
+    if s.trials < 0:
+        raise InputError(f"loss_weights.trials is {s.trials}: expected at least 0")
+    if s.trials and len(tasks) < 2:
+        raise InputError(f"loss_weights.trials is {s.trials}, but {tasks[0]} is the only task: expected two or more")
+    for key in ("iterations", "validations"):
+        value = getattr(s, key)
+        if value is not None and value < 1:
+            raise InputError(f"loss_weights.{key} is {value}: expected at least 1")
+    if not (_usable(s.low) and _usable(s.high) and s.low < s.high):
+        raise InputError(f"loss_weights.low and high are {s.low} and {s.high}: expected 0 < low < high")
+    if not s.study:
+        raise InputError("loss_weights.study is empty: expected a name")
+
+
+def dump_weights(weights: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
+    """The text of loss_weights.yaml."""
+    content = {"version": VERSION, "tasks": list(weights), "weights": dict(weights), "provenance": dict(provenance)}
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def read_weights(path: str | Path, tasks: Sequence[str]) -> dict[str, float]:
+    """The weights in a loss_weights.yaml. Raises InputError if there are none or they are for other tasks."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"loss weights '{path}' cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"loss weights '{path}' are not valid YAML") from error
+    weights = content.get("weights") if isinstance(content, dict) else None
+    if not isinstance(weights, dict):
+        raise InputError(f"'{path}' holds no loss weights: expected version, tasks and weights")
+    if content.get("version") != VERSION:
+        raise InputError(f"loss weights '{path}' are of version {content.get('version')}: expected {VERSION}")
+    if set(weights) != set(tasks):
+        raise InputError(f"'{path}' is for the tasks {list(weights)}: the configuration has {list(tasks)}")
+    for name, weight in weights.items():
+        if not _usable(weight):
+            raise InputError(f"the weight of {name} in '{path}' is {weight!r}: expected a positive number")
+    return {name: float(weights[name]) for name in tasks}
+
+
+def _usable(weight: Any) -> bool:
+    return isinstance(weight, (int, float)) and 0 < weight < math.inf

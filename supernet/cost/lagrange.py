@@ -1,0 +1,45 @@
+"""A price on cost, which keeps what a search draws within its budget."""
+
+import torch
+from torch import Tensor
+
+from supernet.cost.budget import Budget
+from supernet.selection import Selection
+
+
+class Price:
+    """What cost takes off the logits where candidates are drawn, in logits per mean cost of a candidate.
+
+    The penalty on the expected cost above the budget moves the price alone, as fast as logits move at most; without a
+    penalty it falls. Were the penalty to move the logits, Adam would turn all pairs alike towards none, whatever the
+    tasks say. So the logits stay what the tasks say, and the choice is made by them.
+    """
+
+    def __init__(self, budget: Budget, selection: Selection, learning_rate: float):
+        self.budget, self.selection, self.learning_rate = budget, selection, learning_rate
+        self.unit = budget.rows / budget.rows.sum().clamp_min(1e-30) * (budget.rows > 0).sum()
+        self.value = torch.zeros(())
+
+    def begin_step(self) -> None:
+        device = self.selection.logits.device
+        self.unit, self.value = self.unit.to(device), self.value.to(device).requires_grad_()
+        self.selection.prices = self.value.detach() * self.unit
+
+    def expected_share(self) -> Tensor:
+        """The mean cost of what is drawn at present over the budget; its gradient goes to the price."""
+        logits = self.selection.masked_logits().detach() - self.value * self.unit
+        return self.budget.expected(self.selection.decided_or(logits.softmax(1))) / self.budget.limit
+
+    def penalty(self) -> Tensor:
+        """max(0, expected cost / budget - 1)."""
+        return torch.relu(self.expected_share() - 1)
+
+    @torch.no_grad()
+    def end_step(self) -> None:
+        gradient = self.value.grad
+        assert gradient is not None  # the penalty is part of the loss
+        value, rate = self.value.detach(), self.learning_rate
+        self.value = torch.where(gradient == 0, value * (1 - rate), value - rate * gradient.sign()).clamp_min(0)
+
+    def figures(self) -> dict[str, float]:
+        return {"price": float(self.value.detach()), "cost_share": float(self.expected_share().detach())}

@@ -1,0 +1,196 @@
+"""What each block costs on each pair: multiply-adds, parameters and measured latency, of one image.
+
+An exchange costs what it costs with `none` everywhere (the aggregator of tasks that listen to nobody), a row for each
+pair that speaks (block, the norm behind it, its part of the aggregator), and what the aggregator adds for each target
+that hears anyone. So the sum is the exchange's cost as `python -m analysis resources` counts it, or a little above:
+prototypes that several pairs share count for each. Auxiliary heads stand apart, as they do there.
+"""
+
+import csv
+import io
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiment.errors import InputError
+from multitask.cost import parameter_count
+from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces.aggregators import AGGREGATORS
+from search_spaces.blocks import Pair, regions_needed
+from search_spaces.files import write_atomic
+from supernet.cost.budget import Costs
+
+MEASURES = ("multiply_adds", "parameters", "latency")
+COLUMNS = ("target", "source", "block", *MEASURES)
+ROUNDS, PATIENCE = 15, 10.0  # of the latency: forward passes of each block, and seconds after which fewer must do
+
+
+Kind = tuple[object, ...]  # what pairs and blocks of the same cost have in common
+
+
+@dataclass(frozen=True)
+class Cost:
+    """multiply_adds: convolutions and matrix products only; latency: seconds of a forward pass, 0 if not measured."""
+
+    multiply_adds: int = 0
+    parameters: int = 0
+    latency: float = 0.0
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """base: with none on every pair; listening: more for each target that hears anyone; rows: {(pair, block)}, beyond
+    that. Of latency, listening is part of the rows.
+    """
+
+    base: Cost
+    listening: Cost
+    rows: dict[Pair, dict[str, Cost]]
+
+    def costs(self, measure: str) -> Costs:
+        rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
+        return Costs(rows, getattr(self.base, measure), getattr(self.listening, measure))
+
+    def covers(self, space: SearchSpace) -> bool:
+        return all(tuple(self.rows.get(pair, ())) == space.legal(pair) for pair in space.pairs)
+
+    def write(self, path: Path) -> None:
+        """costs.csv: a line without target and source is the base, one without source what listening adds."""
+        tasks = dict.fromkeys(target for target, _ in self.rows)
+        lines: list[tuple[object, ...]] = [COLUMNS, ("", "", "none", *astuple(self.base))]
+        lines += [(target, "", "any", *astuple(self.listening)) for target in tasks]
+        lines += [(*pair, name, *astuple(cost)) for pair, row in self.rows.items() for name, cost in row.items()]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        write_atomic(path, text.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "CostTable":
+        """Raises InputError for a malformed file."""
+        base, listening, rows = Cost(), Cost(), dict[Pair, dict[str, Cost]]()
+        try:
+            with path.open(newline="") as file:
+                for line in csv.DictReader(file):
+                    cost = Cost(int(line["multiply_adds"]), int(line["parameters"]), float(line["latency"]))
+                    if line["source"]:
+                        rows.setdefault((line["target"], line["source"]), {})[line["block"]] = cost
+                    elif line["target"]:
+                        listening = cost
+                    else:
+                        base = cost
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)}") from error
+        return cls(base, listening, rows)
+
+
+def cost_table(
+    space: SearchSpace, channels: int, size: tuple[int, int], regions: Mapping[str, int],
+    device: torch.device | None = None,
+) -> CostTable:  # fmt: skip
+    """Of exchanges over features (channels, *size), with the number of label regions of each task.
+
+    device: where latency is measured, if at all: batch 1, fp32, the median over rounds in which all take turns; blocks
+    that differ only in their tasks' names are measured once. Pairs that run as one batch can be faster than the sum.
+    """
+    none = {pair: "none" for pair in space.pairs}
+
+    def exchange(pair: Pair | None = None, block: str = "none") -> Exchange:
+        plan = Architecture(space.tasks, none if pair is None else {**none, pair: block}, space.aggregator)
+        return Exchange(plan, channels, normalize=space.is_mixed).eval()
+
+    def inputs(module: Exchange, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        features = {task: torch.zeros(1, channels, *size, device=device) for task in module.tasks}
+        return features, {t: torch.zeros(1, regions[t], *size, device=device) for t in module.region_tasks()}
+
+    def kind(pair: Pair, block: str) -> Kind:
+        return block, pair[0] == pair[1], *(regions[task] for task in regions_needed(block, pair))
+
+    def count(module: Exchange) -> Cost:
+        """Of all but the aggregator."""
+        parameters = parameter_count(module.blocks) + parameter_count(module.norms)
+        module = module.to("meta")
+        return Cost(_multiply_adds(module.messages, *inputs(module, "meta")), parameters)
+
+    kinds = {kind(pair, name): (pair, name) for pair in space.pairs for name in space.legal(pair) if name != "none"}
+    base, listening, message = _aggregator(space, channels, size)
+    found = {key: count(exchange(*where)) for key, where in kinds.items()}
+    seconds: dict[Kind | None, float] = {None: 0.0, **dict.fromkeys(kinds, 0.0)}
+    if device is not None:
+        modules: dict[Kind | None, Exchange] = {key: exchange(*where).to(device) for key, where in kinds.items()}
+        modules[None] = exchange().to(device)
+        seconds = _latencies(modules, lambda module: inputs(module, device), device)
+
+    def row(pair: Pair, name: str) -> Cost:
+        if name == "none":
+            return Cost()
+        key = kind(pair, name)
+        return Cost(
+            found[key].multiply_adds + message.multiply_adds,
+            found[key].parameters + message.parameters,
+            max(0.0, seconds[key] - seconds[None]),
+        )
+
+    rows = {pair: {name: row(pair, name) for name in space.legal(pair)} for pair in space.pairs}
+    return CostTable(Cost(base.multiply_adds, base.parameters, seconds[None]), listening, rows)
+
+
+def block_costs(space: SearchSpace, channels: int, size: tuple[int, int]) -> dict[str, float]:
+    """Multiply-adds of each block on the first pair on which it is legal, if all tasks had 40 label regions."""
+    table = cost_table(space, channels, size, dict.fromkeys(space.tasks, 40))
+    found: dict[str, float] = {}
+    for row in table.rows.values():
+        for name, cost in row.items():
+            found.setdefault(name, cost.multiply_adds)
+    return found
+
+
+def _multiply_adds(call: Callable[..., object], *arguments: object) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(*arguments)
+    return counter.get_total_flops() // 2
+
+
+def _aggregator(space: SearchSpace, channels: int, size: tuple[int, int]) -> tuple[Cost, Cost, Cost]:
+    """What it costs for targets that hear nobody; more for each that hears anyone; more for each message."""
+    kind = AGGREGATORS[space.aggregator]
+    message = torch.zeros(1, kind.message_channels(channels), *size, device="meta")
+    counts = []
+    for number in range(3):
+        module = kind({"target": tuple(map(str, range(number)))}, channels).eval().to("meta")
+        features = {"target": torch.zeros(1, channels, *size, device="meta")}
+        multiply_adds = _multiply_adds(module, features, {"target": [message] * number})
+        counts.append((multiply_adds, parameter_count(module)))
+    (m0, p0), (m1, p1), (m2, p2) = counts
+    tasks = len(space.tasks)
+    return Cost(tasks * m0, tasks * p0), Cost(2 * m1 - m0 - m2, 2 * p1 - p0 - p2), Cost(m2 - m1, p2 - p1)
+
+
+def _latencies(
+    modules: Mapping[Kind | None, Exchange],
+    inputs: Callable[[Exchange], tuple[dict[str, Tensor], dict[str, Tensor]]],
+    device: torch.device,
+) -> dict[Kind | None, float]:
+    """Median seconds of a forward pass of each module, after one that does not count."""
+    began = time.monotonic()
+    seconds: dict[Kind | None, list[float]] = {key: [] for key in modules}
+    with torch.no_grad():
+        for turn in range(ROUNDS + 1):
+            for key, module in modules.items():
+                given = inputs(module)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                start = time.perf_counter()
+                module(*given)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if turn:
+                    seconds[key].append(time.perf_counter() - start)
+            if turn and time.monotonic() - began > PATIENCE:
+                break
+    return {key: statistics.median(times) for key, times in seconds.items()}

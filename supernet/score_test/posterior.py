@@ -1,0 +1,201 @@
+"""From held-out evidence to a choice per pair, and how sure it is.
+
+Something or none? If a candidate tells nothing, the moments of each group of images may as well have the other sign.
+So the agreement of the groups is compared with what it would be under random signs: mean zero, variance and skewness in
+closed form, whatever the loss, the network or its overfitting. That gives a z per pair and candidate: N(0, 1) if
+nothing is told and N(delta, 1) otherwise, delta being half normal with any of several spreads. How many pairs tell
+nothing and how many want which block is learned from all pairs of the search.
+
+Which candidate? What each can tell is normal about its mean over groups. Each two groups meet twice there, so that the
+covariance is twice the groups' own. Another training would have taught each candidate better or worse: by how much, two
+supernets show.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from search_spaces.blocks import Pair
+from supernet.score_test.evidence import Evidence
+
+TWICE = 2.0  # true over counted variance
+TRAINING = (
+    0.95  # of one supernet: another training moves what a candidate tells by up to this part of its standard error
+)
+DRAWS = 4000
+WIDER = 1.25  # sd of z where nothing is told, as found on planted problems 22 to 25
+SPREADS = (2.0, 4.0, 8.0)  # of delta with as many images as below: smaller ones are as good as none
+IMAGES = 1024  # fewer can neither show much nor rule it out
+PRIOR = 2.0  # pairs that tell nothing, and as many that tell something, known beforehand
+ROUNDS = 200  # of learning the shares
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """choice: a candidate or none; sureness: the probability that it is right; decided: whether that is enough;
+    z: the largest of all candidates; something: the probability that the pair tells anything; log_odds: the same, for
+    comparing pairs that surely do; good: for each candidate, the probability that it is the best, if the pair tells
+    anything; margin: how much more the best tells than the next, as a part of what it tells.
+    """
+
+    choice: str
+    sureness: float
+    decided: bool
+    z: float
+    something: float
+    log_odds: float
+    good: dict[str, float]
+    margin: float
+
+
+def judge(
+    evidence: Mapping[Pair, Evidence], cost: Mapping[str, float] | None = None, confidence: float = 0.8
+) -> dict[Pair, Verdict]:
+    """A verdict per pair.
+
+    A pair that tells something with less than the probability `confidence` gets none, which is then the cheapest that
+    is not known to be worse. Another gets the candidate that is likeliest to be the best, if that is right with the
+    same probability; else, undecided, the cheapest that is about as likely.
+    cost: of each candidate; without it they count as alike.
+    """
+    names = list(dict.fromkeys(name for one in evidence.values() for name in one.candidates))
+    z = torch.full((len(evidence), len(names)), -torch.inf, dtype=torch.double)
+    for i, one in enumerate(evidence.values()):
+        z[i, [names.index(name) for name in one.candidates]] = sign_z(one.agreement())
+    images = max(sum(part.images for part in one.parts) for one in evidence.values())
+    odds = telling_odds(z, images)
+    gains = {pair: one.gains() for pair, one in evidence.items()}
+    training = training_variance(list(gains.values()))
+    best = torch.zeros_like(z)
+    for i, (pair, one) in enumerate(evidence.items()):
+        best[i, [names.index(name) for name in one.candidates]] = chances_of_being_best(gains[pair], training)
+    best = learn_from_each_other(best, odds.sigmoid())
+    verdicts = {}
+    for i, (pair, one) in enumerate(evidence.items()):
+        chances = {name: float(best[i, names.index(name)]) for name in one.candidates}
+        margin = _margin(average(gains[pair])[0])
+        verdicts[pair] = _verdict(chances, margin, float(z[i].max()), float(odds[i]), cost or {}, confidence)
+    return verdicts
+
+
+def _margin(gains: Tensor) -> float:
+    means = sorted(gains.clamp_min(0).tolist(), reverse=True)
+    return (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
+
+
+def _verdict(
+    good: dict[str, float], margin: float, z: float, log_odds: float, cost: Mapping[str, float], confidence: float
+) -> Verdict:
+    something = 1 / (1 + math.exp(-log_odds))
+    if something < confidence:
+        choice, sureness = "none", 1 - something
+    else:
+        choice = max(good, key=lambda name: good[name])
+        if something * good[choice] < confidence:
+            likely = [name for name, chance in good.items() if chance >= good[choice] / 2]
+            choice = min(likely, key=lambda name: (cost.get(name, 0.0), -good[name]))
+        sureness = something * good[choice]
+    return Verdict(choice, sureness, sureness >= confidence, z, something, log_odds, good, margin)
+
+
+def sign_z(agreement: Tensor) -> Tensor:
+    """A normal score for the sum of each candidate's agreement (K, groups, groups) -> (K,).
+
+    Under random signs of the groups the sum has the cumulants below; the quantile is that of a gamma distribution
+    with the same three (Wilson and Hilferty).
+    """
+    spread = (2 * agreement.square().sum((1, 2))).clamp_min(1e-60).sqrt()
+    skew = 8 * torch.einsum("kfg,kgh,khf->k", agreement, agreement, agreement) / spread**3
+    skew = skew.clamp_min(1e-3)
+    root = (1 + agreement.sum((1, 2)) / spread * skew / 2).clamp_min(1e-6) ** (1 / 3)
+    return (root - 1 + skew**2 / 36) * 6 / skew
+
+
+def telling_odds(z: Tensor, images: int = IMAGES) -> Tensor:
+    """From the z of all pairs and candidates (pairs, K), minus infinity where a block is no candidate: the log odds of
+    each pair telling something, (pairs,).
+
+    images: on which the z rest; a message's delta grows with their number.
+    """
+    z = z.double()
+    variance = (torch.tensor(SPREADS, dtype=z.dtype) * images / IMAGES).view(-1, 1, 1) ** 2
+    shrunk = variance / (1 + variance)
+    finite = (z / WIDER).clamp_min(-30)
+    # likelihood of delta ~ |N(0, variance)| over that of delta = 0, mean over the spreads
+    ratio = torch.special.log_ndtr(finite * shrunk.sqrt()) + finite**2 * shrunk / 2 - torch.log1p(variance) / 2
+    ratio = ratio.logsumexp(0) + math.log(2 / len(SPREADS))
+    ratio = ratio.masked_fill(z.isinf(), -torch.inf)
+    ratio = torch.cat([torch.zeros_like(ratio[:, :1]), ratio], 1)  # none first
+    count = z.shape[1]
+    before = torch.tensor([PRIOR] + [PRIOR / count] * count, dtype=z.dtype)
+    shares = before / before.sum()
+    for _ in range(ROUNDS):
+        belongs = (ratio + shares.log()).softmax(1)
+        shares = (belongs.sum(0) + before) / (len(z) + before.sum())
+    telling = ratio + shares.log()
+    return telling[:, 1:].logsumexp(1) - telling[:, 0]
+
+
+def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What candidates tell on average over supernets, each (K, groups) -> (K,), and its covariance, (K, K)."""
+    means = torch.stack([one.double().mean(1) for one in gains])
+    return means.mean(0), torch.stack([_covariance(one.double()) for one in gains]).sum(0) / len(gains) ** 2
+
+
+def _covariance(gains: Tensor) -> Tensor:
+    """Of the mean over groups."""
+    count, groups = gains.shape
+    if groups == 1:  # which may be wrong by as much as it says
+        return torch.diag(gains[:, 0].square())
+    return torch.cov(gains).reshape(count, count) * TWICE / groups
+
+
+def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
+    """The variance of what a candidate tells between trainings, over that of its standard error.
+
+    gains: of each pair, what each of its supernets says, (K, groups). With two or more: how much further apart they are
+    than their groups explain. What all candidates of a pair have in common does not count.
+    """
+    beyond, expected = 0.0, 0.0
+    for by_supernet in gains:
+        count = len(by_supernet[0])
+        if len(by_supernet) < 2 or count < 2:
+            continue
+        centre = torch.eye(count, dtype=torch.double) - 1 / count
+        means = torch.stack([one.double().mean(1) for one in by_supernet]) @ centre
+        own = [centre @ average([one])[1] @ centre for one in by_supernet]
+        size = torch.stack([one.trace() for one in own]).mean()  # pairs count alike, whatever their units
+        beyond += float((means - means.mean(0)).square().sum() / (len(by_supernet) - 1) / size)
+        expected += 1.0
+    return max(0.0, beyond / expected - 1) if expected else TRAINING**2
+
+
+def chances_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
+    """Of each candidate of a pair, (K,), if each is as likely beforehand.
+
+    gains: by each supernet, (K, groups); training: the variance between trainings over the candidates' own.
+    """
+    mean, covariance = average(gains)
+    covariance = covariance + training * torch.diag(covariance.diagonal())
+    jitter = 1e-9 * covariance.diagonal().mean().clamp_min(1e-30)
+    root = torch.linalg.cholesky(covariance + jitter * torch.eye(len(mean), dtype=torch.double))
+    normal = torch.randn(DRAWS, len(mean), generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    which = (mean + normal @ root.T).argmax(1)
+    return torch.bincount(which, minlength=len(mean)).double() / DRAWS
+
+
+def learn_from_each_other(best: Tensor, weight: Tensor) -> Tensor:
+    """The same chances once it is learned from all pairs how often each block is the best, (pairs, K) -> (pairs, K).
+
+    best: zero where a block is no candidate; weight: (pairs,), the probability that a pair tells anything.
+    """
+    shares = torch.full((best.shape[1],), 1 / best.shape[1], dtype=best.dtype)
+    for _ in range(ROUNDS):
+        chances = best * shares
+        chances = chances / chances.sum(1, keepdim=True)
+        count = (chances * weight[:, None]).sum(0) + PRIOR / len(shares)
+        shares = count / count.sum()
+    return chances

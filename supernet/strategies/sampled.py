@@ -1,0 +1,170 @@
+"""Random search, evolution and TPE over architectures that share a supernet's weights.
+
+The supernet is trained by single paths that favour no block (`fair_paths`); then a strategy of NNI proposes
+architectures, each scored by Delta_m on validation with the shared weights. The reference is the same supernet with
+`none` on every pair, so that the score ranks architectures; it is not the Delta_m of a trained network.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from experiment.config import SearchSettings
+from experiment.errors import InputError
+from experiment.interruption import Interrupted, Interruption
+from experiment.progress import Progress
+from experiment.run import Run
+from multitask.metrics.delta_m import delta_m
+from multitask.training.trainer import Training
+from search_spaces import Architecture, SearchSpace
+from search_spaces.blocks import Pair
+from search_spaces.files import write_atomic
+from supernet.fair_paths import FairPaths
+from supernet.records.selection_history import SelectionRecord
+from supernet.shared_weights import evaluate_shared
+from supernet.strategies.base import Choice, Strategy
+from supernet.supernet import Supernet
+
+Blocks = tuple[str, ...]  # one per pair, in the order of the space
+WORST = -1e9  # of a sample whose metrics are not finite
+SMALLEST = 1e-6  # of a reference's metric, which divides
+
+
+class SampledSearch(Strategy):
+    """name: random, evolution or tpe."""
+
+    def __init__(self, supernet: Supernet, name: str, search: SearchSettings, iterations: int):
+        self.supernet, self.name, self.settings, self.iterations = supernet, name, search, iterations
+        self.space = supernet.selection.space
+        supernet.sampling = "single_path"
+        supernet.paths = FairPaths(self.space, supernet.generator)
+        self.run: Run | None = None
+        self.record: SelectionRecord | None = None
+        self.scores: list[float] = []  # of the samples, in their order
+
+    def begin(self, run: Run, step: int) -> None:
+        self.run, self.record = run, SelectionRecord(run.path("selection.csv"), self.space, step)
+        if step == 0:
+            self.record.add_even()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.supernet.paths is not None
+        return self.supernet.paths.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        assert self.supernet.paths is not None
+        self.supernet.paths.load_state_dict(state)
+
+    def figures(self) -> dict[str, float]:
+        return {"samples": len(self.scores), "best_score": max(self.scores)} if self.scores else {}
+
+    def choose(self, training: Training) -> dict[Pair, Choice]:
+        """The blocks of the best sample; the first of equals. samples.csv keeps all, and none is scored twice."""
+        from supernet.strategies.nni_samplers import explore
+
+        assert self.run is not None and self.record is not None
+        samples = Samples(self.run.path("samples.csv"), self.space, training)
+        proposed: dict[Blocks, float] = {}
+        progress = Progress(self.settings.samples, label=self.name)
+        with Interruption() as interruption:
+
+            def score(choices: dict[str, str]) -> float:
+                blocks = tuple(choices[label(pair)] for pair in self.space.pairs)
+                if blocks not in samples.values:
+                    samples.add(blocks, self._evaluate(training, blocks))
+                if interruption.requested:
+                    raise Interrupted(f"stopped after {len(samples)} samples; the same command with --resume goes on")
+                proposed[blocks] = samples.score(blocks)
+                progress.advance()
+                progress.log(len(proposed), {"score": proposed[blocks], "best": max(proposed.values())})
+                return proposed[blocks]
+
+            try:
+                none = ("none",) * len(self.space.pairs)
+                if none not in samples.values:
+                    samples.add(none, self._evaluate(training, none))
+                space = {label(pair): self.space.legal(pair) for pair in self.space.pairs}
+                explore(self.name, space, score, self.settings.samples, training.seed)
+            finally:
+                progress.close()
+        ranked = sorted(proposed, key=lambda blocks: -proposed[blocks])  # stable
+        self.scores = list(proposed.values())
+        self.record.add(self.iterations, self._shares(ranked))
+        if proposed[ranked[0]] < 0:
+            print("no sample scored as well as no exchange at all, with the supernet's weights")
+        return {pair: self._choice(i, ranked, proposed) for i, pair in enumerate(self.space.pairs)}
+
+    def _choice(self, i: int, ranked: Sequence[Blocks], scores: Mapping[Blocks, float]) -> Choice:
+        """margin: how much lower the best sample with another block on this pair scored; 0 if there was none."""
+        best = ranked[0]
+        other = next((blocks for blocks in ranked if blocks[i] != best[i]), best)
+        return Choice(best[i], scores[best] - scores[other], None, True)
+
+    def _shares(self, ranked: Sequence[Blocks]) -> list[list[float]]:
+        """How often each block serves each pair among the best tenth of the samples, (pairs, blocks)."""
+        best = ranked[: max(1, len(ranked) // 10)]
+        return [
+            [sum(blocks[i] == name for blocks in best) / len(best) for name in self.space.blocks]
+            for i in range(len(self.space.pairs))
+        ]
+
+    def _evaluate(self, training: Training, blocks: Blocks) -> dict[str, float]:
+        """Each task's primary metric on validation, with the supernet's weights."""
+        exchanges = dict(zip(self.space.pairs, blocks, strict=True))
+        architecture = Architecture(self.space.tasks, exchanges, self.space.aggregator)
+        values = evaluate_shared(training, self.supernet, architecture, self.settings.recalibration_batches)
+        return {name: values[name][task.primary] for name, task in training.tasks.items()}
+
+
+class Samples:
+    """samples.csv: a row for each architecture with its score, its primary metrics and its block on every pair. The
+    first is the reference, none everywhere. What the file holds already is read back.
+    """
+
+    def __init__(self, path: Path, space: SearchSpace, training: Training):
+        self.path, self.space, self.tasks = path, space, training.tasks
+        self.values: dict[Blocks, dict[str, float]] = {}
+        if path.is_file():
+            with path.open(newline="") as file:
+                for row in csv.DictReader(file):
+                    self._read(row)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, blocks: Blocks, values: Mapping[str, float]) -> None:
+        """Writes the whole file, or nothing."""
+        self.values[blocks] = dict(values)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["sample", "delta_m", *self.tasks, *map(label, self.space.pairs)])
+        for number, (known, found) in enumerate(self.values.items()):
+            writer.writerow([number, f"{self.score(known):.6g}", *(repr(found[task]) for task in self.tasks), *known])
+        write_atomic(self.path, text.getvalue())
+
+    def score(self, blocks: Blocks) -> float:
+        """Delta_m against the reference, in percent."""
+        reference = {name: max(value, SMALLEST) for name, value in next(iter(self.values.values())).items()}
+        higher = {name: task.metrics[task.primary] for name, task in self.tasks.items()}
+        found = delta_m(self.values[blocks], reference, higher)
+        return found if math.isfinite(found) else WORST
+
+    def _read(self, row: Mapping[str, str]) -> None:
+        try:
+            blocks = tuple(row[label(pair)] for pair in self.space.pairs)
+            self.values[blocks] = {task: float(row[task]) for task in self.tasks}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"'{self.path}' is malformed: expected the columns that a search wrote") from error
+
+
+def label(pair: Pair) -> str:
+    """target<-source"""
+    return f"{pair[0]}<-{pair[1]}"

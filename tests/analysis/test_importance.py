@@ -1,0 +1,251 @@
+"""Permutation importance: what is shuffled and what is not, on networks whose answer is known; the command."""
+
+import csv
+import io
+import json
+import random
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from analysis.__main__ import main
+from analysis.measures.shuffling import Message, Shuffling, derangement
+from experiment.command import exit_code
+from experiment.config import DataSettings, NetworkSettings
+from experiment.errors import InputError
+from multitask.network import MultiTaskNetwork
+from multitask.tasks import build_tasks
+from multitask.training.evaluation import evaluate
+from retrain.loading import load_trained
+from search_spaces import Architecture, Exchange
+from tests.retrain.test_retrain import TASKS, architecture, metrics, retrain  # noqa: F401
+
+CPU = torch.device("cpu")
+SIZE, COUNT = (32, 48), 5
+BLOCKS = ("global", "local", "t_label", "s_label", "xtam", "padnet_gate", "padnet_linear", f"{__name__}:Own")
+
+
+class Own(nn.Module):
+    """A user's simple block, which reads the regions of both ends."""
+
+    regions = ("target", "source")
+
+    def __init__(self, channels, message_channels):
+        super().__init__()
+        self.project = nn.Conv2d(channels, message_channels, 1)
+
+    def forward(self, target, source, target_regions, source_regions):
+        scale = (1 + target_regions.amax((1, 2)) + source_regions.amax((1, 2)))[:, None, None, None]
+        return self.project(source - target) * scale
+
+
+class Images:
+    """Noise, labelled by what a network predicts from it: its metrics are perfect until something is shuffled."""
+
+    def __init__(self, network, tasks):
+        generator = torch.Generator().manual_seed(1)
+        noise = torch.randint(256, (COUNT, 3, 4, 6), generator=generator, dtype=torch.uint8)
+        self.images = nn.functional.interpolate(noise.float(), size=SIZE).to(torch.uint8)
+        self.tasks = {name: torch.zeros(COUNT, task.label_channels, *SIZE) for name, task in tasks.items()}
+        for i in range(COUNT):
+            image = self[i]["image"][None].float() / 255
+            mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+            with torch.no_grad():
+                predictions = network((image - mean) / std).predictions
+            for name, task in tasks.items():
+                self.tasks[name][i] = task.decode(predictions[name])[0]
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, i):
+        masks = {name: torch.ones(1, *SIZE, dtype=torch.bool) for name in self.tasks}
+        return {"image": self.images[i], "labels": {n: v[i] for n, v in self.tasks.items()}, "masks": masks}
+
+
+def shuffling(aggregator="pad", change=None, **arguments):
+    """Of a random network with the given exchanges, {"target_source": block}."""
+    rows = {(t, s): arguments.pop(f"{t}_{s}", "none") for t in TASKS for s in TASKS}
+    torch.manual_seed(0)
+    tasks = build_tasks(TASKS, DataSettings(), 5)
+    exchange = Exchange(Architecture(TASKS, rows, aggregator), 8)
+    settings = NetworkSettings(backbone="resnet10", width=4, channels=8)
+    network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks()).eval()
+    for head in network.logits.values():
+        nn.init.normal_(head.weight)  # initial predictions are too faint to tell images apart
+    for module in network.modules():
+        if getattr(module, "weight", None) is not None and "Norm" in type(module).__name__:
+            nn.init.ones_(module.weight)  # the atrc aggregator begins without its messages
+    for block in exchange.blocks.values():
+        if hasattr(block, "alpha"):
+            nn.init.ones_(block.alpha)
+    if change is not None:
+        change(exchange)
+    return Shuffling(network, tasks, Images(network, tasks), COUNT, 2, CPU, **arguments)
+
+
+ORDER = [1, 2, 3, 4, 0]
+
+
+def test_no_image_keeps_its_place():
+    for count in range(2, 9):
+        for seed in range(20):
+            order = derangement(count, random.Random(seed))
+            assert sorted(order) == list(range(count)) and all(i != image for i, image in enumerate(order))
+    dice = random.Random(0)
+    assert {tuple(derangement(4, dice)) for _ in range(400)} == {
+        (1, 0, 3, 2), (1, 2, 3, 0), (1, 3, 0, 2), (2, 0, 3, 1), (2, 3, 0, 1), (2, 3, 1, 0), (3, 0, 1, 2),
+        (3, 2, 0, 1), (3, 2, 1, 0),
+    }  # fmt: skip
+
+
+def test_unshuffled_metrics_are_those_of_an_evaluation():
+    found = shuffling(depth_semseg="t_label", depth_depth="local", semseg_depth="xtam")
+    dataset = found.trunk.dataset
+    dataset.tasks = {name: labels.flip(3) for name, labels in dataset.tasks.items()}  # not perfect any more
+    found = Shuffling(found.network, found.tasks, dataset, COUNT, 2, CPU)
+    values = evaluate(found.network, dataset, found.tasks, 2, 0, CPU)
+    assert found.reference() == {"semseg": values["semseg"]["mean_iou"], "depth": values["depth"]["rmse"]}
+
+
+@pytest.mark.parametrize("aggregator", ["atrc", "mteb", "pad"])
+def test_a_message_that_is_ignored_scores_exactly_nothing_and_one_that_matters_something(aggregator):
+    def deafen(exchange):
+        """depth <- semseg, the first source of depth, is given no weight."""
+        with torch.no_grad():
+            exchange.aggregator.fuse["depth"][0].weight[:, : exchange.message_channels] = 0
+
+    pairs = {"depth_semseg": "padnet_linear", "depth_depth": "local"}
+    if aggregator != "pad":  # which has no weights
+        deaf = shuffling(aggregator, deafen, **pairs)
+        assert list(deaf.shuffled(("depth", "semseg"), [ORDER])) == [deaf.reference()["depth"]]
+        (heard,) = deaf.shuffled(("depth", "depth"), [ORDER])
+        assert heard > deaf.reference()["depth"] + 1e-3
+    hearing = shuffling(aggregator, **pairs)
+    assert hearing.reference()["depth"] < 1e-6
+    (heard,) = hearing.shuffled(("depth", "semseg"), [ORDER])
+    assert heard > 1e-3
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_source_comes_from_another_image_and_the_target_does_not(block):
+    """With one message only, shuffling it is to run the exchange on the target's and another image's features."""
+    found = shuffling(depth_semseg=block)
+    own = found.trunk(range(COUNT))
+    other = found.trunk(ORDER)
+    features = {"depth": own["features", "depth"], "semseg": other["features", "semseg"]}
+    regions = {t: m["regions", t] for t, m in (("depth", own), ("semseg", other)) if ("regions", t) in own}
+    caught = []
+    handle = found.exchange.block(block).register_forward_hook(lambda module, inputs, output: caught.append(output))
+    with torch.inference_mode():
+        found.exchange(features, regions)
+        handle.remove()
+        message = Message(found.exchange, ("depth", "semseg"), CPU)(own, other)
+    assert torch.allclose(caught[0][:, 0], message, atol=1e-6)
+    (shuffled,) = found.shuffled(("depth", "semseg"), [ORDER])
+    assert shuffled > found.reference()["depth"]
+
+
+@pytest.mark.parametrize("block", ["global", "local", "t_label", "padnet_linear"])
+def test_nothing_changes_where_every_image_keeps_its_source(block):
+    """On a task's own features too, which then play both ends; and beside other messages of the same block."""
+    found = shuffling(depth_depth=block, depth_semseg=block, semseg_semseg=block)
+    for pair in (("depth", "depth"), ("depth", "semseg")):
+        (same,), (other,) = found.shuffled(pair, [range(COUNT)]), found.shuffled(pair, [ORDER])
+        assert same == pytest.approx(found.reference()["depth"], abs=1e-5)
+        assert other > 10 * same + 1e-5
+
+
+def test_without_memory_all_is_computed_anew():
+    pairs = {"depth_semseg": "t_label", "semseg_depth": "global"}
+    kept, anew = shuffling(**pairs), shuffling(**pairs, limit=0)
+    assert kept.trunk.kept is not None and anew.trunk.kept is None
+    for pair in (("depth", "semseg"), ("semseg", "depth")):
+        assert list(kept.shuffled(pair, [ORDER])) == pytest.approx(list(anew.shuffled(pair, [ORDER])), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def seed_folder(architecture, tmp_path_factory):  # noqa: F811
+    """A seed whose messages have been made loud: a few steps leave them too faint to move a metric."""
+    run = tmp_path_factory.mktemp("importance") / "run"
+    code, _, errors = retrain("--architecture", architecture, "--output", run, "--data.test_images=6")
+    assert code == 0, errors
+    path = run / "seed_0/checkpoints/best.pt"
+    state = torch.load(path, weights_only=True)
+    for name, weight in state["network"].items():
+        if name.startswith("exchange.aggregator.fuse") and name.endswith("1.weight"):
+            weight.fill_(5)
+        elif name.startswith("logits"):
+            weight.mul_(10)
+    torch.save(state, path)
+    return run / "seed_0"
+
+
+def printed(capsys, *argv):
+    main(["importance", *map(str, argv)])
+    return capsys.readouterr()
+
+
+def test_command(seed_folder, tmp_path, capsys):
+    output = printed(capsys, seed_folder, "--repeats", 2, "--format", "json", "--output", tmp_path / "out")
+    found = json.loads(output.out)
+    assert "importance  step 6/6" in output.err  # three pairs have a message
+    trained = load_trained(seed_folder)
+    values = evaluate(trained.network, trained.source.splits["test"], trained.source.tasks, 2, 0, CPU)
+    assert found["reference"] == {
+        "semseg": {"mean_iou": pytest.approx(values["semseg"]["mean_iou"], rel=1e-5)},
+        "depth": {"rmse": pytest.approx(values["depth"]["rmse"], rel=1e-5)},
+    }
+    assert found["importance"]["semseg"]["semseg"] == {"block": "none", "mean": 0, "std": 0, "drops": [0, 0]}
+    entry = found["importance"]["depth"]["semseg"]
+    assert entry["mean"] == pytest.approx(sum(entry["drops"]) / 2) and len(set(entry["drops"])) == 2
+
+    assert json.loads((tmp_path / "out/importance.json").read_text()) == found
+    text = printed(capsys, seed_folder, "--repeats", 2, "--format", "csv").out
+    assert text == (tmp_path / "out/importance.csv").read_text()  # the same seed, the same numbers
+    for line in csv.DictReader(io.StringIO(text)):
+        assert float(line["mean"]) == found["importance"][line["target"]][line["source"]]["mean"]
+    with Image.open(tmp_path / "out/importance.png") as figure:
+        assert min(figure.size) > 300
+
+    table = printed(capsys, seed_folder, "--repeats", 2).out.splitlines()
+    assert f"{entry['mean']:+.2f} ± {entry['std']:.2f}" in table[-1] and " none" in table[-2]
+    other = json.loads(printed(capsys, seed_folder, "--repeats", 1, "--seed", 1, "--format", "json").out)
+    assert other["importance"]["depth"]["semseg"]["drops"] != entry["drops"][:1]
+    assert other["importance"]["depth"]["semseg"]["std"] is None
+
+
+def test_the_baseline_divides(seed_folder, tmp_path, capsys):
+    arguments = [seed_folder, "--repeats", 1, "--format", "json"]
+    own = json.loads(printed(capsys, *arguments).out)
+    content = metrics(seed_folder)
+    for name, metric, factor in (("semseg", "mean_iou", 2), ("depth", "rmse", 4)):
+        content["tasks"][name][metric]["value"] = factor * own["reference"][name][metric]
+    (tmp_path / "single").mkdir()
+    (tmp_path / "single/metrics.json").write_text(json.dumps(content))
+    against = json.loads(printed(capsys, *arguments, "--baseline", tmp_path / "single").out)
+    for source in TASKS:
+        drop = own["importance"]["depth"][source]["mean"]
+        assert abs(drop) > 1e-3
+        assert against["importance"]["depth"][source]["mean"] == pytest.approx(drop / 4)
+
+
+def test_refusals(seed_folder, tmp_path, capsys):
+    def refusal(*argv):
+        assert exit_code(lambda: main(["importance", *map(str, argv)]), (InputError,)) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
+        return captured.err
+
+    assert "seed_0" in refusal(seed_folder.parent)
+    assert "is no run" in refusal(tmp_path)
+    assert "nearest: 'test'" in refusal(seed_folder, "--split", "tests")
+    assert "expected 2 to 6" in refusal(seed_folder, "--images", 1)
+    assert "expected 2 to 6" in refusal(seed_folder, "--images", 7)
+    assert "--repeats is 0" in refusal(seed_folder, "--repeats", 0)
+    assert "nowhere" in refusal(seed_folder, "--baseline", tmp_path / "nowhere")
+    assert "is a file" in refusal(seed_folder, "--output", seed_folder / "metrics.json")
+    assert retrain("--baseline", "multi_task", "--output", tmp_path / "plain")[0] == 0
+    assert "has no exchange" in refusal(tmp_path / "plain/seed_0")

@@ -1,0 +1,361 @@
+"""The report: what it holds, what it leaves out, that it needs nothing else; the choice's history; the pictures."""
+
+import base64
+import json
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import yaml
+
+from analysis.__main__ import main
+from analysis.measures.history import History, read_history
+from analysis.report.charts import HEIGHT, WIDTH, bars, chart
+from analysis.report.pictures import PALETTE, RENDERERS, render
+from experiment.command import exit_code
+from experiment.errors import InputError
+from multitask.tasks import TASKS as KNOWN_TASKS
+from search_spaces import SPACES, Architecture
+from supernet.cost.table import CostTable
+from tests.retrain.test_retrain import retrain
+from tests.supernet.test_search import search
+
+TASKS = ("semseg", "depth")
+VOID = {"meta", "img", "line", "rect", "br", "link", "input"}
+OF_SEARCH = ["architecture", "proportions", "selection", "schedules", "metrics", "resources", "costs"]
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; collects sections, text, attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sections, self.texts, self.attributes, self.tags = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag == "section":
+            self.sections.append(dict(attributes)["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.texts.append(text)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A search, its architecture retrained, and two baselines, all tiny."""
+    folder = tmp_path_factory.mktemp("report")
+    done = search("--output", folder / "search", "--data.test_images=3")
+    assert done.returncode == 0, done.stderr
+    for name, arguments in (
+        ("found", ["--architecture", folder / "search/architecture.yaml", "--seeds", 0, 1]),
+        ("single", ["--baseline", "single_task", "--seeds", 0, 1]),
+        ("multi", ["--baseline", "multi_task"]),
+    ):
+        code, _, errors = retrain(*arguments, "--output", folder / name)
+        assert code == 0, errors
+    return folder
+
+
+@pytest.fixture
+def report(tmp_path, capsys):
+    def write(*argv):
+        main(["report", *map(str, argv), "--output", str(tmp_path / "report.html")])
+        capsys.readouterr()
+        text = (tmp_path / "report.html").read_text()
+        return text, Page(text)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def whole(runs):
+    """Everything at once, once."""
+    path = runs / "whole.html"
+    models = ["--found", runs / "found", "--baseline", runs / "single", "--models", runs / "multi"]
+    arguments = [runs / "search", *models, "--output", path, "--images", 2, "--importance"]
+    main(["report", *map(str, arguments)])
+    return path.read_text(), Page(path.read_text())
+
+
+def test_everything_stands_on_one_page(whole, runs):
+    _, page = whole
+    assert page.sections == [*OF_SEARCH[:5], "comparison", "resources", "costs", "importance", "pictures"]
+    titles = [value for name, value in page.attributes if name == "title"]
+    for (target, source), block in Architecture.load(runs / "search/architecture.yaml").exchanges.items():
+        assert f"{target} <- {source}: {block}" in titles
+    words = " ".join(page.texts)
+    assert all(block in words for block in SPACES["full"])
+    facts = ("scenes", "semseg, depth", "8 steps of 2 images", "single_task (baseline)", "multi_task", "found")
+    assert all(fact in words for fact in facts)
+
+
+def test_nothing_is_fetched(whole):
+    text, page = whole
+    assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    addresses = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data")]
+    # two images; two tasks with a label and two predictions each
+    assert len(addresses) == 2 * (1 + 2 * 3) and all(a.startswith("data:image/png;base64,") for a in addresses)
+    assert text.isascii()
+
+
+def test_there_is_a_chart_per_pair_and_schedule(whole, runs):
+    _, page = whole
+    labels = [value for name, value in page.attributes if name == "aria-label"]
+    pairs = [f"{target} <- {source} over steps 0 to 8" for target in TASKS for source in TASKS]
+    schedules = ["temperature", "entropy weight", "mean pair entropy, nats", "undecided pairs"]
+    assert labels == pairs + [f"{name} over steps 0 to 8" for name in schedules]
+
+
+def test_numbers_are_those_of_the_other_commands(whole, runs, capsys):
+    _, page = whole
+    words = [text.strip() for text in page.texts]
+    comparing = ["compare", "--baseline", str(runs / "single"), str(runs / "found"), str(runs / "multi")]
+    main([*comparing, "--format", "json"])
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [row["model"] for row in rows] == ["found", "multi_task"]
+    assert f"{rows[0]['delta_m']:+.2f} ± {rows[0]['delta_m_std']:.2f}" in words
+    assert f"{rows[1]['delta_m']:+.2f}" in words
+    main(["resources", str(runs / "search"), "--format", "json"])
+    (costs,) = json.loads(capsys.readouterr().out)
+    assert f"{costs['exchange']['multiply_adds']:,}" in words and f"{costs['network']['parameters']:,}" in words
+    main(["importance", str(runs / "found/seed_0"), "--baseline", str(runs / "single"), "--format", "json"])
+    row = json.loads(capsys.readouterr().out)["importance"]["depth"]["semseg"]
+    assert row["block"] == "none" or f"{row['mean']:+.2f} ± {row['std']:.2f}" in words
+    value = json.loads((runs / "search/metrics.json").read_text())
+    for kind in ("tasks", "prior"):
+        assert f"{value[kind]['depth']['rmse']['value']:.4f}" in words
+
+
+def test_what_has_no_input_is_left_out(runs, report, tmp_path):
+    text, page = report(runs / "search")
+    assert page.sections == OF_SEARCH
+    assert report(runs / "search")[0] == text  # nothing in it depends on the hour
+    assert report(runs / "search", "--found", runs / "found", "--images", 0)[1].sections == OF_SEARCH
+    assert report(runs / "search", "--models", runs / "multi")[1].sections == [*OF_SEARCH, "pictures"]
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    shutil.copy(runs / "search/config.yaml", folder)
+    assert report(folder)[1].sections == []
+    shutil.copy(runs / "search/selection.csv", folder)
+    assert report(folder)[1].sections == ["selection", "schedules"]
+
+
+def test_the_budget_and_the_front(runs, tmp_path, report):
+    folder = tmp_path / "search"
+    shutil.copytree(runs / "search", folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    exchanges = Architecture.load(folder / "architecture.yaml").exchanges
+    cost = CostTable.read(folder / "costs.csv").costs("multiply_adds").total(exchanges)
+    assert metrics["exchange_cost"]["value"] == cost
+    words = [text.strip() for text in report(folder)[1].texts]
+    assert f"{cost:,}" in words and not any("of the budget" in text for text in words)
+    metrics["exchange_cost"]["budget"] = 4 * cost
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "pareto").mkdir()
+    pairs = ",".join(f"{target} <- {source}" for target, source in exchanges)
+    rows = ["3,-0.5,1000,none,none,none,none", "1,-0.25,2500000,local,none,xtam,none"]
+    (folder / "pareto/front.csv").write_text("\n".join([f"number,score,cost,{pairs}", *rows]))
+    figure = "iVBORw0KGgo="
+    (folder / "pareto/front.png").write_bytes(base64.b64decode(figure))
+    text, page = report(folder)
+    assert page.sections == [*OF_SEARCH, "front"] and f"base64,{figure}" in text
+    words = [text.strip() for text in page.texts]
+    assert any("25 % of the budget" in text for text in words)
+    row = words.index("architecture_01")
+    assert [word for word in words[row : row + 12] if word][:4] == ["architecture_01", "2,500,000", "-0.2500", "2"]
+
+
+def test_vanished_data_and_checkpoints_are_left_out_with_a_note(runs, tmp_path, capsys):
+    shutil.copytree(runs / "search", tmp_path / "search")
+    shutil.copytree(runs / "multi", tmp_path / "multi", ignore=shutil.ignore_patterns("best.pt"))
+    config = yaml.safe_load((tmp_path / "search/config.yaml").read_text())
+    config["data"] |= {"name": "folder", "root": str(tmp_path / "gone")}
+    (tmp_path / "search/config.yaml").write_text(yaml.safe_dump(config))
+    main(["report", str(tmp_path / "search"), "--models", str(tmp_path / "multi")])
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 2 and "gone" in notes[0] and "best.pt" in notes[1]
+    page = Page((tmp_path / "search/report.html").read_text())
+    assert page.sections == [name for name in OF_SEARCH if name != "resources"]
+
+
+@pytest.fixture(scope="module")
+def repeated(runs, tmp_path_factory):
+    """Three searches that chose by hand, and two noise nulls: {name: folder}."""
+    folder = tmp_path_factory.mktemp("repeated")
+    exchanges = Architecture.load(runs / "search/architecture.yaml").exchanges
+    blocks = {"s0": "local", "s1": "local", "s2": "xtam", "n0": "none", "n1": "local"}
+    for name, block in blocks.items():
+        shutil.copytree(runs / "search", folder / name, ignore=shutil.ignore_patterns("checkpoints", "choices.csv"))
+        config = yaml.safe_load((folder / name / "config.yaml").read_text())
+        config["search"] |= {"strategy": "gumbel", "noise_null": name.startswith("n")}
+        (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
+        chosen = dict.fromkeys(exchanges, "global") | {("semseg", "depth"): block}
+        Architecture(TASKS, chosen).save(folder / name / "architecture.yaml")
+    return {name: folder / name for name in blocks}
+
+
+def write_choices(run, undecided, sureness):
+    exchanges = Architecture.load(run / "architecture.yaml").exchanges
+    rows = [
+        f"{t},{s},{block},0.5,{sureness.get((t, s), '')},{'false' if (t, s) in undecided else 'true'}"
+        for (t, s), block in exchanges.items()
+    ]
+    (run / "choices.csv").write_text("\n".join(["target,source,block,margin,sureness,decided", *rows]))
+
+
+def test_how_reliably_is_told_beside_noise_nulls(repeated, report, capsys):
+    first, *others = repeated.values()
+    _, page = report(first, "--searches", first, *others)  # given twice by a shell's pattern, it counts once
+    sections = [*OF_SEARCH[:2], "reliability", *OF_SEARCH[2:]]
+    assert page.sections == sections
+    words = [text.strip() for text in page.texts]
+    titles = [value for name, value in page.attributes if name == "title"]
+    assert "semseg <- depth: local in 2 of 3" in titles and "semseg <- depth: xtam in 1 of 3" in titles
+    assert "depth <- semseg: global in 3 of 3" in titles and "What 3 searches chose" in words
+    assert not any("none in" in title for title in titles)  # the nulls are not mixed in
+    main(["agreement", *map(str, repeated.values()), "--format", "json"])
+    found = json.loads(capsys.readouterr().out)
+    for name, kind in (("all", found), ("all (noise null)", found["noise_null"])):
+        row = words.index(name, words.index("How reliably"))
+        cells = [word for word in words[row : row + 20] if word][:5]
+        both = [f"{kind['all'][key]:.1f} %" for key in ("agreement_percent", "chance_percent")]
+        assert cells == [name, "4", *both, f"{kind['all']['kappa']:.2f}"]
+    assert f"{repeated['n0']} (noise null)" in words and str(repeated["s1"]) in words
+    assert page.texts.count("Search on scenes") == 2  # in the head and on the page
+    _, null = report(repeated["n0"], "--searches", *others)
+    assert "Search on scenes (noise null)" in null.texts and "What 2 searches (noise null) chose" in null.texts
+    assert report(first)[1].sections == OF_SEARCH
+
+
+def test_the_table_shows_how_sure_and_what_is_undecided(repeated, report):
+    run = repeated["s0"]
+    try:
+        write_choices(run, {("semseg", "depth")}, {("semseg", "depth"): 0.41, ("depth", "depth"): 0.934})
+        text, page = report(run)
+        undecided = [c for c in text.splitlines() if 'class="undecided"' in c]
+        assert len(undecided) == 1 and "semseg &lt;- depth: local" in undecided[0] and "41 %" in undecided[0]
+        assert "93 %" in page.texts and text.count("<small>") == 2
+        assert any("1 of 4 pairs" in words and "not fixed" in words for words in page.texts)
+        assert any("1 of 4 pairs were undecided at the end" in words for words in page.texts)
+        write_choices(run, set(), {("depth", "depth"): 0.999})
+        text, page = report(run)
+        assert "No pair is undecided." in page.texts and "> 99 %" in page.texts and 'class="undecided"' not in text
+    finally:
+        (run / "choices.csv").unlink()
+    text, _ = report(run)  # an old run
+    assert "<small>" not in text and "No pair is undecided" not in text and "not fixed" not in text
+
+
+def test_searches_of_other_tasks_or_none_are_refused(repeated, tmp_path, capsys):
+    Architecture(("semseg",), {("semseg", "semseg"): "local"}).save(tmp_path / "other.yaml")
+    for other, named in ((tmp_path / "other.yaml", "differ in tasks"), (repeated["s0"], "two or more searches")):
+        argv = ["report", str(repeated["s0"]), "--searches", str(other), "--output", str(tmp_path / "page.html")]
+        assert exit_code(lambda argv=argv: main(argv), (InputError,)) == 2
+        assert named in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_names_are_escaped(runs, tmp_path, report):
+    folder = tmp_path / "<blink>&amp;"
+    shutil.copytree(runs / "search", folder)
+    _, page = report(folder)
+    assert "blink" not in page.tags and str(folder) in page.texts
+
+
+def test_refusals(runs, tmp_path, capsys):
+    def refusal(*argv):
+        assert exit_code(lambda: main(["report", *map(str, argv)]), (InputError,)) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
+        return captured.err
+
+    run = runs / "search"
+    assert "is no run" in refusal(tmp_path)
+    assert "--found" in refusal(run, "--importance")
+    assert "is a folder" in refusal(run, "--output", tmp_path)
+    assert "nowhere" in refusal(run, "--found", tmp_path / "nowhere")
+    assert "this command makes it" in refusal(run, "--found", runs / "found", "--baseline", tmp_path / "nowhere")
+    shutil.copytree(run, tmp_path / "broken")
+    (tmp_path / "broken/selection.csv").write_text("step,target\n1,2\n")
+    assert "expected step,target,source,block,probability" in refusal(tmp_path / "broken")
+    (tmp_path / "broken/config.yaml").write_text("[")
+    assert "cannot be read" in refusal(tmp_path / "broken")
+    assert not list(runs.rglob("report.html"))
+
+
+def test_history_of_a_search_agrees_with_its_metrics(runs):
+    history = read_history(runs / "search/selection.csv")
+    figures = json.loads((runs / "search/metrics.json").read_text())["selection"]
+    assert history.steps == tuple(range(9)) and len(history.probabilities) == 4
+    assert history.entropy()[-1] == pytest.approx(figures["entropy"], abs=1e-4)
+    assert history.undecided()[-1] == figures["undecided"]
+
+
+def test_entropy_and_undecided_by_hand(tmp_path):
+    lines = ["step,target,source,block,probability"]
+    for step, halves in ((0, (0.5, 0.04)), (5, (1.0, 0.04)), (10, (1.0, 0.0))):
+        for source, p in zip("ab", halves):
+            lines += [f"{step},a,{source},none,{p}", f"{step},a,{source},local,{1 - p}"]
+    path = tmp_path / "selection.csv"
+    path.write_text("\n".join(lines))
+    history = read_history(path)
+    low = -0.04 * np.log(0.04) - 0.96 * np.log(0.96)
+    assert history.entropy() == pytest.approx([(np.log(2) + low) / 2, low / 2, 0], abs=1e-9)
+    assert history.undecided() == [2, 1, 0]
+    path.write_text("\n".join(lines[:-1]))  # a search that is just writing
+    assert read_history(path).steps == (0, 5)
+
+
+def test_thinning_keeps_both_ends():
+    long = History(tuple(range(1000)), {("a", "a"): {"none": [i / 999 for i in range(1000)]}})
+    thin = long.thinned(50)
+    assert len(thin.steps) == 50 and (thin.steps[0], thin.steps[-1]) == (0, 999)
+    assert thin.probabilities["a", "a"]["none"] == [step / 999 for step in thin.steps]
+    assert long.thinned(1000) is long
+
+
+def test_charts_and_bars_stay_in_their_boxes():
+    drawn = chart("x", [0, 5, 10], {"line": ("#000", [-1.0, 0.0, 3.0])})
+    assert drawn.lines[0].points == f"0.0,{HEIGHT:.1f} {WIDTH / 2:.1f},{0.75 * HEIGHT:.1f} {WIDTH:.1f},0.0"
+    assert drawn.zero == 0.75 * HEIGHT
+    assert chart("x", [0], {"line": (None, [2.0])}, 0, 1).zero is None  # a single step, 0 at the edge
+    good, bad = bars([("a", "", 3.0, (1.0, 5.0)), ("b", "", -1.0, None)])
+    assert good.zero == bad.zero and good.start == good.zero and bad.start + bad.length == pytest.approx(bad.zero)
+    assert (good.positive, bad.positive, bad.whisker) == (True, False, None)
+    assert good.length == pytest.approx(3 * bad.length) and good.whisker[1] == pytest.approx(4 * bad.length)
+    assert good.whisker[0] + good.whisker[1] <= 100 and bad.start >= 0
+
+
+def test_every_task_has_its_renderer_and_others_a_default():
+    assert set(RENDERERS) == set(KNOWN_TASKS)
+    values = np.array([[[0.0, 2.0, 4.0]]])  # (1, 1, 3)
+    assert (render("unknown", values, (0, 4)) == render("depth", values, (0, 4))).all()
+    assert (render("depth", values / 2, (0, 2)) == render("depth", values, (0, 4))).all()
+    assert (render("depth", values, (0, 8)) != render("depth", values, (0, 4))).any()  # the label's range decides
+
+
+def test_colours_by_hand():
+    assert len(np.unique(PALETTE, axis=0)) == len(PALETTE) == 60
+    classes = np.array([[[0, 1]]])
+    assert render("semseg", classes, (0, 1))[0].tolist() == PALETTE[:2].tolist()
+    assert render("human_parts", classes, (0, 1))[0].tolist() == [[0, 0, 0], PALETTE[0].tolist()]
+    up = np.array([0.0, 1.0, 0.0]).reshape(3, 1, 1)
+    assert render("normals", up, (0, 1)).tolist() == [[[127, 255, 127]]]
+    half = np.full((1, 1, 2), 0.5)
+    masked = render("edge", half, (0, 1), np.array([[[True, False]]]))
+    assert masked.tolist() == [[[127, 127, 127, 255], [127, 127, 127, 0]]]

@@ -1,0 +1,131 @@
+import colorsys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from experiment.config import DataSettings
+from multitask.data.augmentation import Augmentation, shift_colour
+from multitask.data.samples import MEAN, STD
+from multitask.tasks import build_tasks
+
+CPU = torch.device("cpu")
+B, H, W = 8, 24, 32
+
+
+def tasks(*names):
+    return build_tasks(names, DataSettings(), 6)
+
+
+def sample(names, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    labels = {
+        "semseg": torch.randint(6, (B, 1, H, W), generator=draw).to(torch.uint8),
+        "depth": 1 + torch.rand(B, 1, H, W, generator=draw),
+        "normals": F.normalize(torch.randn(B, 3, H, W, generator=draw), dim=1),
+    }
+    return {
+        "image": torch.randint(256, (B, 3, H, W), generator=draw).to(torch.uint8),
+        "labels": {n: labels[n] for n in names},
+        "masks": {n: torch.ones(B, 1, H, W, dtype=torch.bool) for n in names},
+    }
+
+
+def augmentation(names, scale=(0.5, 2.0), photometric=False, seed=0):
+    return Augmentation(tasks(*names), torch.Generator().manual_seed(seed), scale, photometric)
+
+
+def test_without_zoom_only_a_flip_is_left():
+    given = sample(("depth", "normals"))
+    batch = augmentation(("depth", "normals"), scale=(1.0, 1.0))(given, CPU)
+    image = batch.image * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    flips = 0
+    for b in range(B):
+        original, depth, normals = given["image"][b] / 255, given["labels"]["depth"][b], given["labels"]["normals"][b]
+        if not torch.equal(batch.labels["depth"][b], depth):
+            flips += 1
+            original, depth = original.flip(2), depth.flip(2)
+            normals = normals.flip(2) * torch.tensor([-1, 1, 1]).view(3, 1, 1)
+        assert image[b].allclose(original, atol=1e-4)
+        assert torch.equal(batch.labels["depth"][b], depth)
+        assert torch.equal(batch.labels["normals"][b], normals)
+    assert 0 < flips < B and batch.valid.all()
+
+
+def test_labels_stay_on_their_pixels():
+    """An image that shows its own depth still shows it after any zoom and crop."""
+    given = sample(("depth",))
+    ramp = torch.linspace(0, 1, W).expand(H, W) * 0.6 + torch.linspace(0, 0.4, H)[:, None]
+    given["labels"]["depth"] = ramp.expand(B, 1, H, W).clone()
+    given["image"] = (255 * ramp).round().to(torch.uint8).expand(B, 3, H, W)
+    batch = augmentation(("depth",), scale=(0.7, 1.9))(given, CPU)
+    seen = batch.image[:, :1] * STD[0] + MEAN[0]
+    inside = batch.valid & (F.avg_pool2d(batch.valid.float(), 3, 1, 1) == 1)
+    shown = (batch.labels["depth"] / seen.clamp_min(1e-3))[inside & (seen > 0.2)]
+    # the ratio is one over the zoom, the same everywhere in an image, within a pixel of the ramp
+    for b in range(B):
+        ratio = (batch.labels["depth"][b] / seen[b].clamp_min(1e-3))[inside[b] & (seen[b] > 0.2)]
+        assert 1 / 1.95 < ratio.median() < 1 / 0.65
+        assert (ratio / ratio.median() - 1).abs().max() < 0.2
+    assert len(shown)
+
+
+def test_zooming_out_pads_and_masks():
+    given = sample(("depth",))
+    batch = augmentation(("depth",), scale=(0.5, 0.5))(given, CPU)
+    assert batch.valid.float().mean() == pytest.approx(0.25, abs=0.01)
+    assert torch.equal(batch.valid, batch.masks["depth"])
+    assert not batch.image[~batch.valid.expand_as(batch.image)].any()
+    assert batch.labels["depth"][batch.valid].min() >= 2  # half as large, twice as far
+
+
+def test_ignored_pixels_stay_ignored():
+    given = sample(("depth",))
+    given["masks"]["depth"][:, :, :, : W // 2] = False
+    given["labels"]["depth"][:, :, :, : W // 2] = -1
+    batch = augmentation(("depth",))(given, CPU)
+    assert batch.labels["depth"][batch.masks["depth"]].min() > 0
+    assert (batch.masks["depth"] & ~batch.valid).sum() == 0
+
+
+def test_a_crop_that_one_class_fills_is_drawn_again():
+    given = sample(("semseg",))
+    given["labels"]["semseg"] = torch.zeros(B, 1, H, W, dtype=torch.uint8)
+    given["labels"]["semseg"][..., : W // 4] = torch.arange(5, dtype=torch.uint8).repeat(W)[: W // 4] + 1
+    shares = []
+    for seed in range(6):
+        batch = augmentation(("semseg",), scale=(2.0, 2.0), seed=seed)(given, CPU)
+        filled = (batch.labels["semseg"] == 0).float().mean((1, 2, 3))
+        shares.append((filled < 0.8).float().mean())
+    # a single random crop avoids the empty three quarters in about a quarter of the draws
+    assert torch.stack(shares).mean() > 0.85
+
+
+def test_same_seed_same_batch_and_other_seed_another():
+    given = sample(("semseg", "depth"))
+    one, two, other = (augmentation(("semseg", "depth"), photometric=True, seed=s)(given, CPU) for s in (0, 0, 1))
+    assert torch.equal(one.image, two.image) and torch.equal(one.labels["depth"], two.labels["depth"])
+    assert not torch.equal(one.image, other.image)
+
+
+def test_colour_shift_against_colorsys():
+    draw = torch.Generator().manual_seed(0)
+    image = torch.rand(5, 3, 3, 3, generator=draw)
+    hue = torch.rand(5, 1, 1, 1, generator=draw) - 0.5
+    saturation = 0.5 + torch.rand(5, 1, 1, 1, generator=draw)
+    found = shift_colour(image, hue, saturation)
+    for b in range(5):
+        for y in range(3):
+            h, s, v = colorsys.rgb_to_hsv(*image[b, :, y, 1].tolist())
+            expected = colorsys.hsv_to_rgb((h + hue[b].item()) % 1, min(1, s * saturation[b].item()), v)
+            assert found[b, :, y, 1].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_photometric_changes_colours_only_within_range():
+    given = sample(("depth",))
+    plain = augmentation(("depth",), scale=(1.0, 1.0))(given, CPU)
+    vivid = augmentation(("depth",), scale=(1.0, 1.0), photometric=True)(given, CPU)
+    assert torch.equal(plain.labels["depth"], vivid.labels["depth"])
+    shown = vivid.image * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    assert shown.min() >= -1e-5 and shown.max() <= 1 + 1e-5
+    assert not plain.image.allclose(vivid.image)

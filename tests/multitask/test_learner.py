@@ -1,0 +1,263 @@
+"""The network, the loader's order, the loop's schedule and its checkpoints."""
+
+import io
+import sys
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from experiment.errors import InputError
+from experiment.progress import Progress
+from experiment.run import Run
+from multitask.backbones import build_backbone
+from multitask.cost import multiply_adds, parameter_count
+from multitask.data import open_source
+from multitask.data.loader import StepOrder, training_loader
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.tasks import build_tasks
+from multitask.training.evaluation import evaluate, evaluate_prior
+from multitask.training.trainer import Training, check_training, loss_weights
+from search_spaces import Architecture, Exchange
+
+SMALL = NetworkSettings(backbone="resnet10", width=4, channels=8)
+DATA = DataSettings(height=32, width=48, train_images=6, validation_images=3, workers=0, tasks=["semseg", "depth"])
+CPU = torch.device("cpu")
+
+
+def training(tmp_path, name="run", resume=False, only=None, **changes):
+    torch.manual_seed(0)
+    source = open_source(DATA)
+    network = MultiTaskNetwork(SMALL, source.tasks)
+    settings = TrainingSettings(
+        **{"iterations": 6, "batch_size": 2, "optimizer": "adamw", "checkpoint_every": 3, **changes}
+    )
+    run = Run(tmp_path / name, {"seed": 0}, resume)
+    weights = loss_weights(source.tasks, LossWeightSettings())
+    only = None if only is None else {name: source.tasks[name] for name in only}
+    return Training(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0, tasks=only)
+
+
+def test_network_shapes_and_heads():
+    tasks = build_tasks(["semseg", "normals", "edge"], DataSettings(), 7)
+    exchange = Exchange(Architecture.uniform(tuple(tasks), "t_label"), 8)
+    network = MultiTaskNetwork(SMALL, tasks, exchange, exchange.region_tasks())
+    outputs = network(torch.randn(2, 3, 45, 67))
+    assert {n: tuple(p.shape) for n, p in outputs.predictions.items()} == {
+        "semseg": (2, 7, 45, 67),
+        "normals": (2, 3, 45, 67),
+        "edge": (2, 1, 45, 67),
+    }
+    assert {n: p.shape[1] for n, p in outputs.auxiliary.items()} == {"semseg": 7, "normals": 40, "edge": 2}
+
+
+def test_auxiliary_loss_trains_its_head_but_not_the_backbone():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
+    network = MultiTaskNetwork(SMALL, tasks, None, ("semseg",))
+    network(torch.randn(2, 3, 32, 32)).auxiliary["semseg"].square().sum().backward()
+    assert all(p.grad is None for p in network.backbone.parameters())
+    assert all(p.grad is not None for p in network.auxiliary.parameters())
+
+
+def test_final_loss_trains_the_auxiliary_head_through_the_exchange():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
+    exchange = Exchange(Architecture.uniform(("semseg", "depth"), "t_label", "pad"), 8)
+    network = MultiTaskNetwork(SMALL, tasks, exchange, exchange.region_tasks())
+    network(torch.randn(2, 3, 32, 32)).predictions["depth"].square().sum().backward()
+    assert network.auxiliary["depth"][1].weight.grad.abs().sum() > 0
+
+
+def test_backbone_weights_come_from_a_file(tmp_path):
+    donor = build_backbone("resnet18", 8)
+    state = donor.state_dict() | {"fc.weight": torch.zeros(1)}  # a classifier, as public checkpoints have
+    torch.save(state, tmp_path / "weights.pth")
+    loaded = build_backbone("resnet18", 8, str(tmp_path / "weights.pth"))
+    for key, value in donor.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    for name, message in (("resnet34", "lacks 'layer1.2"), ("resnet18", "has shape")):
+        with pytest.raises(InputError, match=message):
+            build_backbone(name, 8 if name == "resnet34" else 16, str(tmp_path / "weights.pth"))
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    for file in ("junk.pth", "absent.pth"):
+        with pytest.raises(InputError, match="backbone_weights"):
+            build_backbone("resnet18", 8, str(tmp_path / file))
+    with pytest.raises(InputError, match="nearest: 'resnet18'"):
+        build_backbone("resnet8", 8)
+
+
+def test_resnet18_has_the_published_size():
+    # torchvision's resnet18 has 11,689,512 parameters, its classifier 512 * 1000 + 1000
+    assert parameter_count(build_backbone("resnet18", 64)) == 11_689_512 - 513_000
+    assert feature_channels(NetworkSettings(width=64)) == 960 // 4
+
+
+def test_multiply_adds_of_a_convolution_and_of_attention():
+    tasks = build_tasks(["depth", "edge"], DataSettings(), 0)
+    plain = MultiTaskNetwork(SMALL, tasks, None)
+    exchange = Exchange(Architecture.uniform(("depth", "edge"), "xtam"), 8)
+    count = multiply_adds(MultiTaskNetwork(SMALL, tasks, exchange), 64, 64) - multiply_adds(plain, 64, 64)
+    pixels, c, d, reduced = 16 * 16, 8, 4, 8 * 8
+    block = pixels * (9 * c * c + 9 * c * c + 1.5 * c * d) + reduced * 3 * c * c + 2 * c * reduced**2
+    aggregator = pixels * (d * c + 2 * c * c)
+    assert count == 2 * (block + aggregator)
+
+
+def test_order_covers_each_epoch_and_restarts_anywhere():
+    steps = list(StepOrder(7, 2, seed=3, start=0, stop=14))
+    seen = [i for step in steps for i in step]
+    for epoch in range(4):
+        assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
+    assert seen[:7] != seen[7:14]
+    assert list(StepOrder(7, 2, seed=3, start=5, stop=14)) == steps[5:]
+    assert list(StepOrder(7, 2, seed=4, start=0, stop=14)) != steps
+
+
+def test_workers_hand_out_the_same_images_and_leave_the_global_generator_alone():
+    dataset = open_source(DATA).splits["train"]
+    before = torch.get_rng_state()
+    for none, one in zip(
+        training_loader(dataset, 2, 0, 1, 4, 0, False), training_loader(dataset, 2, 0, 1, 4, 1, False)
+    ):
+        assert torch.equal(none["image"], one["image"])
+        assert torch.equal(none["labels"]["depth"], one["labels"]["depth"])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_very_large_seed_orders_too():
+    assert list(StepOrder(7, 2, seed=2**60, start=0, stop=3)) == list(StepOrder(7, 2, seed=2**60, start=0, stop=3))
+
+
+def test_learning_rate_follows_the_poly_rule(tmp_path):
+    run = training(tmp_path, learning_rate=0.01)
+    rates = []
+    run.companion.before_step = lambda step: rates.append(run.optimizer.param_groups[0]["lr"])
+    run.fit()
+    assert rates == pytest.approx([0.01 * (1 - step / 6) ** 0.9 for step in range(6)])
+
+
+def test_the_loss_falls(tmp_path):
+    run = training(tmp_path, iterations=30, learning_rate=0.01, log_every=30)
+    batch = run.augment(next(iter(training_loader(run.source.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
+    first = float(run._train_step(batch)["loss"].detach())
+    for _ in range(12):
+        last = float(run._train_step(batch)["loss"].detach())
+    assert last < 0.8 * first
+
+
+def test_resuming_equals_never_having_stopped(tmp_path):
+    whole = training(tmp_path, "whole")
+    whole.fit()
+    half = training(tmp_path, "half")
+    steps = []
+    half.companion.after_step = lambda done: (
+        steps.append(done) if done < 4 else (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        half.fit()
+    torch.manual_seed(123)
+    resumed = training(tmp_path, "half", resume=True)
+    resumed.fit()
+    assert resumed.step == 6
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[key], value), key
+
+
+def test_the_best_on_validation_is_kept(tmp_path):
+    scores = iter([1.0, 3.0, 2.0])
+    run = training(tmp_path, validate_every=2)
+    run.fit(lambda values: next(scores))
+    assert run.best == (3.0, 4)
+    assert run.run.load_checkpoint("best")["step"] == 4 and run.run.load_checkpoint("last")["step"] == 6
+
+
+def test_recalibration_gives_the_mean_statistics(tmp_path):
+    run = training(tmp_path)
+    norm = run.network.backbone.bn1
+    seen = []
+    handle = norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean((0, 2, 3))))
+    run.recalibrate(3)
+    handle.remove()
+    assert norm.running_mean.allclose(torch.stack(seen).mean(0), atol=1e-6)
+    assert norm.momentum == 0.1
+
+
+def test_clipping_bounds_the_joint_gradient(tmp_path):
+    run = training(tmp_path)
+    run.clip_norm = 1e-3
+    batch = run.augment(next(iter(training_loader(run.source.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
+    run._train_step(batch)
+    norms = torch.stack([p.grad.norm() for p in run.parameters if p.grad is not None])
+    assert norms.norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
+    run = training(tmp_path, learning_rate=1e30, log_every=1, optimizer="sgd")
+    with pytest.raises(InputError, match=r"training\.learning_rate"):
+        run.fit()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iterations": 0}, "iterations"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"optimizer": "adamm"}, "nearest: 'adamw'"),
+        ({"learning_rate": 0.0}, "positive"),
+    ],
+)
+def test_bad_training_settings(changes, message):
+    with pytest.raises(InputError, match=message):
+        check_training(TrainingSettings(**changes))
+
+
+def test_prior_is_scored_as_any_other_prediction():
+    source = open_source(DATA)
+    prior = evaluate_prior(source.splits["train"], source.splits["val"], source.tasks)
+    depths = torch.stack([source.splits["train"][i]["labels"]["depth"] for i in range(6)]).mean(0)
+    errors = [(depths - source.splits["val"][i]["labels"]["depth"]) ** 2 for i in range(3)]
+    assert prior["depth"]["rmse"] == pytest.approx(torch.stack(errors).double().mean().sqrt().item(), rel=1e-5)
+
+
+def test_evaluation_leaves_the_mode_and_does_not_depend_on_the_batch():
+    source = open_source(DATA)
+    network = MultiTaskNetwork(SMALL, source.tasks).train()
+    one = evaluate(network, source.splits["val"], source.tasks, 1, 0, CPU)
+    all_at_once = evaluate(network, source.splits["val"], source.tasks, 3, 0, CPU)
+    assert network.training
+    assert one["depth"] == pytest.approx(all_at_once["depth"], rel=1e-4)
+
+
+def test_a_run_in_use_is_refused_and_another_configuration_too(tmp_path):
+    Run(tmp_path / "run", {"seed": 0, "data": {"height": 96}}, False)
+    with pytest.raises(InputError, match="in use"):
+        Run(tmp_path / "run", {"seed": 0, "data": {"height": 96}}, False)
+    with pytest.raises(InputError, match=r"data\.height was 96 and is now 64"):
+        Run(tmp_path / "run", {"seed": 0, "data": {"height": 64}}, True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Run(tmp_path / "file", {}, False)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_bar_with_eta_on_a_terminal_and_lines_elsewhere(monkeypatch, capsys):
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    bar = Progress(4)
+    for step in (1, 2):
+        bar.advance()
+        bar.log(step, {"loss": 1.5})
+    bar.bar.refresh()
+    bar.close()
+    assert "2/4 [" in shown.getvalue() and "<" in shown.getvalue() and "loss=1.5" in shown.getvalue()
+
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    lines = Progress(4, label="seed_0")
+    lines.advance()
+    lines.log(1, {"loss": 1.5, "undecided": 3.0})
+    assert capsys.readouterr().out == "seed_0  step 1/4  loss 1.5  undecided 3  ETA 00:00\n"
+    assert sys.stderr.getvalue() == ""

@@ -1,0 +1,249 @@
+"""Training from scratch: models, baselines, seeds, files, resuming, bad input."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiment.config import DataSettings, NetworkSettings, SpaceSettings
+from experiment.errors import InputError
+from experiment.run import Run
+from multitask.tasks import build_tasks
+from multitask.training.evaluation import evaluate, score
+from retrain.loading import load_trained
+from retrain.models import Model, baseline, build_network
+from search_spaces import Architecture, SearchSpace
+from tests.multitask.test_learner import training
+from tests.supernet.test_search import SHORT
+
+# `import retrain` finds the package, so the script is loaded from its path
+ROOT = Path(__file__).parents[2]
+TASKS = ("semseg", "depth")
+SETTINGS = NetworkSettings(backbone="resnet10", width=4, channels=8)
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("retrain_script", ROOT / "retrain.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+main = script().main
+
+
+def retrain(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["--config", str(ROOT / "configs/demo.yaml"), *SHORT, "--data.test_images=3", *map(str, arguments)])
+    return code, out.getvalue(), err.getvalue()
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def architecture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("found") / "architecture.yaml"
+    exchanges = {
+        ("semseg", "semseg"): "none",
+        ("semseg", "depth"): "xtam",
+        ("depth", "semseg"): "s_label",
+        ("depth", "depth"): "global",
+    }
+    Architecture(TASKS, exchanges, provenance={"source": "search"}).save(path)
+    return path
+
+
+def test_found_architecture_over_two_seeds(architecture, tmp_path):
+    code, printed, errors = retrain("--architecture", architecture, "--output", tmp_path / "run", "--seeds", 0, 3)
+    assert code == 0, errors
+    for seed in (0, 3):
+        folder = tmp_path / "run" / f"seed_{seed}"
+        for name in ("config.yaml", "architecture.yaml", "metrics.json", "checkpoints/last.pt", "checkpoints/best.pt"):
+            assert (folder / name).is_file(), name
+        assert list(folder.glob("events.out.tfevents*"))
+        found = metrics(folder)
+        assert (found["model"], found["seed"], found["split"]) == ("found", seed, "test")
+        assert set(found["tasks"]) == set(found["last"]["tasks"]) == set(TASKS)
+        assert Architecture.load(folder / "architecture.yaml") == Architecture.load(architecture)
+    assert metrics(tmp_path / "run/seed_0")["tasks"] != metrics(tmp_path / "run/seed_3")["tasks"]
+    assert "test split" in printed
+
+    before = (tmp_path / "run/seed_0/metrics.json").read_bytes()
+    code, _, errors = retrain("--architecture", architecture, "--output", tmp_path / "run", "--seeds", 0)
+    assert code == 2 and "in use" in errors and "--resume" in errors
+    code, printed, _ = retrain("--architecture", architecture, "--output", tmp_path / "run", "--seeds", 0, "--resume")
+    assert code == 0 and "is finished" in printed
+    assert (tmp_path / "run/seed_0/metrics.json").read_bytes() == before
+
+
+def test_same_seed_same_result_and_resuming_equals_never_having_stopped(architecture, tmp_path, monkeypatch):
+    arguments = ["--architecture", architecture, "--training.checkpoint_every=3"]
+    assert retrain(*arguments, "--output", tmp_path / "whole")[0] == 0
+    save, saves = Run.save_checkpoint, []
+
+    def stop_later(self, state, name="last"):
+        save(self, state, name)
+        saves.append(name)
+        if len(saves) == 1:  # after step 3 of 8
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save_checkpoint", stop_later)
+    assert retrain(*arguments, "--output", tmp_path / "half")[0] == 130
+    monkeypatch.undo()
+    assert not (tmp_path / "half/seed_0/metrics.json").exists()
+    assert retrain(*arguments, "--output", tmp_path / "half", "--resume")[0] == 0
+    one, two = metrics(tmp_path / "whole/seed_0"), metrics(tmp_path / "half/seed_0")
+    assert one["tasks"] == two["tasks"] and one["last"] == two["last"] and one["best_step"] == two["best_step"]
+
+
+def test_single_task_trains_one_network_per_task(tmp_path):
+    code, _, errors = retrain(
+        "--baseline", "single_task", "--output", tmp_path / "single", "--training.validate_every=4"
+    )
+    assert code == 0, errors
+    folder = tmp_path / "single/seed_0"
+    found = metrics(folder)
+    assert found["model"] == "single_task" and set(found["tasks"]) == set(TASKS)
+    assert all((folder / task / "checkpoints/best.pt").is_file() for task in TASKS)
+    tasks = build_tasks(TASKS, DataSettings(), 15)
+    space = SearchSpace.from_settings(SpaceSettings(), TASKS)
+    sizes = [
+        sum(
+            p.numel()
+            for p in build_network(Model("one"), NetworkSettings(width=4, channels=8), space, {n: t}).parameters()
+        )
+        for n, t in tasks.items()
+    ]
+    assert found["parameters"] == sum(sizes)
+
+
+@pytest.mark.parametrize("name", ["multi_task", "uniform:padnet_gate", "random"])
+def test_baselines_run(name, tmp_path):
+    code, _, errors = retrain("--baseline", name, "--output", tmp_path / "run")
+    assert code == 0, errors
+    assert metrics(tmp_path / "run/seed_0")["model"] == name
+    assert (tmp_path / "run/seed_0/architecture.yaml").is_file() == (name != "multi_task")
+
+
+def test_uniform_and_random_architectures():
+    space = SearchSpace.from_settings(SpaceSettings(), TASKS)
+    gate = baseline("uniform:padnet_gate", space, 0).architecture
+    assert gate.exchanges["semseg", "depth"] == "padnet_gate" and gate.exchanges["depth", "depth"] == "none"
+    assert baseline("random", space, 1).architecture == baseline("random", space, 1).architecture
+    drawn = {tuple(baseline("random", space, seed).architecture.exchanges.values()) for seed in range(8)}
+    assert len(drawn) > 4
+
+
+def test_the_retrained_network_has_no_trace_of_the_supernet(architecture):
+    tasks = build_tasks(TASKS, DataSettings(), 5)
+    space = SearchSpace.from_settings(SpaceSettings(), TASKS)
+    network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, space, tasks)
+    assert set(network.exchange.blocks) == {"xtam", "s_label", "global"}
+    assert set(network.auxiliary) == {"semseg"}  # depth <- semseg reads semseg's regions, nothing else is read
+    assert network.exchange.block("global").value.norm.weight is not None
+    assert network.exchange.aggregator.dropout.p == 0.05
+    assert not any("logits" in name for name, _ in network.exchange.named_parameters())
+    assert build_network(Model("multi_task"), SETTINGS, space, tasks).exchange is None
+
+
+def test_score_is_delta_m_to_first_order():
+    tasks = build_tasks(TASKS, DataSettings(), 5)
+    base = {"semseg": {"mean_iou": 0.4}, "depth": {"rmse": 1.0}}
+    better = {"semseg": {"mean_iou": 0.404}, "depth": {"rmse": 0.98}}
+    delta = ((0.404 - 0.4) / 0.4 - (0.98 - 1.0) / 1.0) / 2
+    assert score(better, tasks) - score(base, tasks) == pytest.approx(delta, rel=0.02)
+    assert math.isfinite(score({"semseg": {"mean_iou": 0.0}, "depth": {"rmse": 1.0}}, tasks))
+
+
+def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
+    whole = training(tmp_path, "all")
+    alone = training(tmp_path, "one", only=["depth"])
+    assert list(alone.tasks) == ["depth"]
+    sample = {
+        k: v for k, v in torch.utils.data.default_collate([whole.source.splits["train"][i] for i in (0, 1)]).items()
+    }
+    # crops are judged by semseg, which only one of the two learns
+    sample["labels"]["semseg"][:, :, :, 8:] = 0
+    one, two = (run.augment(sample, torch.device("cpu")) for run in (whole, alone))
+    assert torch.equal(one.image, two.image)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--baseline", "multitask"], ["'multitask'", "nearest: 'multi_task'"]),
+        (["--baseline", "uniform:xtamm"], ["'xtamm'", "nearest: 'xtam'"]),
+        (["--baseline", "multi_task", "--seeds", "0", "0"], ["--seeds"]),
+        (["--baseline", "multi_task", "--seeds", "one"], ["seeds", "one"]),
+        (["--architecture", "nowhere.yaml"], ["nowhere.yaml"]),
+        ([], ["--architecture FILE or --baseline NAME"]),
+        (["--baseline", "multi_task", "--network.backbone=resnet20"], ["nearest: 'resnet"]),
+        (["--baseline", "multi_task", "--network.backbone=hrnet18", "--network.width=16"], ["network.width", "18"]),
+        (["--baseline", "multi_task", "--network.channels=1"], ["network.channels"]),
+        (["--baseline", "multi_task", "--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
+        (["--baseline", "random", "--architecture", "x"], ["either"]),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, parts):
+    code, _, errors = retrain("--output", tmp_path / "run", *arguments)
+    lines = errors.strip().splitlines()
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), errors
+    assert all(part in lines[0] for part in parts), lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_architecture_for_other_tasks_is_refused(architecture, tmp_path):
+    code, _, errors = retrain(
+        "--architecture", architecture, "--output", tmp_path / "run", "--data.tasks=[depth, edge]"
+    )
+    assert code == 2 and "is for the tasks ['semseg', 'depth']" in errors
+
+
+@pytest.mark.parametrize("name", ["single_task", "uniform:t_label"])
+def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
+    assert retrain("--baseline", name, "--output", tmp_path / "run")[0] == 0
+    folder = tmp_path / "run/seed_0"
+    trained = load_trained(folder)
+    tasks = trained.source.tasks
+    values = evaluate(trained.network, trained.source.splits["test"], tasks, 2, 0, torch.device("cpu"))
+    for task, reported in metrics(folder)["tasks"].items():
+        assert values[task] == pytest.approx({key: entry["value"] for key, entry in reported.items()}, rel=1e-6)
+
+
+def test_loading_from_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match=r"is no run: expected a config\.yaml"):
+        load_trained(tmp_path)
+
+
+def test_a_run_is_of_one_model(architecture, tmp_path):
+    assert retrain("--baseline", "multi_task", "--output", tmp_path / "run")[0] == 0
+    for arguments in (["--baseline", "single_task", "--seeds", 1], ["--architecture", architecture, "--resume"]):
+        code, _, errors = retrain("--output", tmp_path / "run", *arguments)
+        assert code == 2 and "holds multi_task: expected another folder" in errors, errors
+    assert not (tmp_path / "run/seed_1").exists()
+    assert retrain("--architecture", architecture, "--output", tmp_path / "found")[0] == 0
+    other = Architecture.load(architecture)
+    other.exchanges["depth", "depth"] = "local"
+    other.save(tmp_path / "other.yaml")
+    code, _, errors = retrain("--architecture", tmp_path / "other.yaml", "--output", tmp_path / "found", "--resume")
+    assert code == 2 and "holds another architecture" in errors, errors
+    assert Architecture.load(tmp_path / "found/seed_0/architecture.yaml") == Architecture.load(architecture)
+
+
+def test_without_seeds_the_configurations_seed_is_taken(tmp_path):
+    assert retrain("--baseline", "multi_task", "--output", tmp_path / "run", "--seed=4")[0] == 0
+    assert metrics(tmp_path / "run/seed_4")["seed"] == 4
+
+
+def test_an_output_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, errors = retrain("--baseline", "multi_task", "--output", tmp_path / "file")
+    assert code == 2 and "cannot be written" in errors and len(errors.splitlines()) == 1

@@ -1,0 +1,205 @@
+"""What makes a search faster or smaller changes nothing else."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import peak
+from benchmarks.naive import NaiveExchange, unfold_attention
+from experiment.config import DataSettings, NetworkSettings
+from multitask.network import MultiTaskNetwork
+from multitask.tasks import build_tasks
+from search_spaces import Exchange, SearchSpace, SpaceError
+from search_spaces.blocks.local_context import local_attention, tiled_attention
+from search_spaces.space import SPACES
+from supernet.cost.memory import describe, search_memory
+from supernet.supernet import Supernet
+from tests.support import naive as reference
+
+TASKS = ("semseg", "depth", "edge")
+CHANNELS, BATCH, SIZE = 8, 2, (9, 11)
+
+
+def draw(dtype: torch.dtype = torch.float64) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    features = {t: torch.randn(BATCH, CHANNELS, *SIZE, generator=generator, dtype=dtype) for t in TASKS}
+    counts = (5, 4, 2)
+    regions = {t: torch.randn(BATCH, n, *SIZE, generator=generator, dtype=dtype) for t, n in zip(TASKS, counts)}
+    return features, regions
+
+
+def outcome(module: nn.Module, *arguments: object) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Outputs, and the gradients of a fixed functional of them."""
+    module.zero_grad()
+    outputs = module(*arguments)
+    sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(outputs.values())).backward()
+    gradients = {k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}
+    return {k: v.detach() for k, v in outputs.items()}, gradients
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e-10) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(
+            value, other[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("space", ["atrc", "full"])
+def test_batched_pairs_equal_one_module_per_pair(space):
+    plan = SearchSpace(TASKS, SPACES[space])
+    batched = reference.randomise(Exchange(plan, CHANNELS)).double()
+    naive = NaiveExchange(plan, CHANNELS).double()
+    naive.take_weights(batched)
+    features, regions = draw()
+    for maps in features.values():
+        maps.requires_grad_()
+    legal = torch.tensor([[name in plan.legal(pair) for name in plan.blocks] for pair in plan.pairs])
+    weights = torch.rand(legal.shape, generator=torch.Generator().manual_seed(2)).double() * legal
+    outputs, theirs = batched(features, regions, None, weights), naive(features, regions, None, weights)
+    assert_same({k: v.detach() for k, v in outputs.items()}, {k: v.detach() for k, v in theirs.items()})
+    gradients = [
+        torch.autograd.grad(
+            sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(found.values())), features.values()
+        )
+        for found in (outputs, theirs)
+    ]
+    for ours, other in zip(*gradients):
+        torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (8, 8), (9, 17), (20, 13)])
+@pytest.mark.parametrize("attention", [local_attention, tiled_attention])
+def test_local_attention_equals_unfold(size, attention):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(5, 6, *size, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    gradient = torch.randn(5, 6, *size, generator=generator, dtype=torch.float64)
+    results = []
+    for each in (attention, unfold_attention):
+        out = each(*maps)
+        results.append([out.detach(), *torch.autograd.grad(out, maps, gradient)])
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_local_attention_gradients_are_those_of_differences():
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(1, 2, 5, 9, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(local_attention, maps)
+
+
+def supernet(**options: object) -> Supernet:
+    torch.manual_seed(0)
+    found = Supernet(SearchSpace(TASKS, SPACES["full"]), CHANNELS, torch.Generator().manual_seed(3), **options)
+    reference.randomise(found.exchange)
+    return found.double()
+
+
+def test_recomputing_changes_nothing():
+    plain, lean = supernet(), supernet(recompute=SPACES["full"][1:])
+    features, regions = draw()
+    for _ in range(2):
+        ours, theirs = outcome(plain, features, regions), outcome(lean, features, regions)
+        assert_same(ours[0], theirs[0])
+        assert_same(ours[1], theirs[1])
+    # the statistics of batch norms too, which a second forward pass would count twice
+    assert_same(plain.state_dict(), lean.state_dict())
+
+
+def test_recomputing_keeps_less():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
+    space = SearchSpace(tuple(tasks), SPACES["full"])
+    needs = []
+    for blocks in ((), SPACES["full"][1:]):
+        exchange = Supernet(space, 16, torch.Generator(), recompute=blocks)
+        network = MultiTaskNetwork(NetworkSettings(width=4, channels=16), tasks, exchange, space.tasks)
+        needs.append(search_memory(network, exchange, 2, 64, 64))
+    assert needs[1] < 0.8 * needs[0]
+
+
+def test_recompute_of_an_unknown_block():
+    with pytest.raises(SpaceError, match=r"xtan.*xtam"):
+        supernet(recompute=["xtan"])
+
+
+def test_single_path_is_the_drawn_architecture():
+    found = supernet(sampling="single_path")
+    state = found.generator.get_state()
+    features, regions = draw()
+    refined = found(features, regions)
+    found.generator.set_state(state)
+    soft = found.selection.sample(found.temperature, found.generator)
+    weights, active = found.selection.single_path(soft)
+    assert [sum(i in on for on in active.values()) for i in range(len(found.selection.space.pairs))] == [1] * 9
+    one_hot = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1)
+    torch.testing.assert_close(weights.detach(), one_hot)
+    assert_same(refined, found.exchange(features, regions, None, one_hot.double(), active))
+
+
+def test_single_path_has_the_soft_weights_gradient():
+    found = supernet(sampling="single_path")
+    state = found.generator.get_state()
+    features, regions = draw()
+    gradients = outcome(found, features, regions)[1]
+    found.generator.set_state(state)
+    soft = found.selection.sample(found.temperature, found.generator)
+    index = soft.argmax(1)
+    # d loss / d logits = sum over pairs of (d loss / d weight of the drawn block) times the softmax's Jacobian
+    weights = torch.zeros_like(soft).scatter(1, index[:, None], 1).double().requires_grad_()
+    outputs = found.exchange(features, regions, None, weights, found.selection.single_path(soft)[1])
+    loss = sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(outputs.values()))
+    (slope,) = torch.autograd.grad(loss, weights)
+    expected = torch.zeros_like(found.selection.logits)
+    for i, k in enumerate(index.tolist()):
+        p = soft[i].detach()
+        expected[i] = slope[i, k] * p[k] * (torch.eye(len(p))[k] - p) / found.temperature
+    torch.testing.assert_close(gradients["selection.logits"], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").is_file(), reason="peak memory is measured through /proc")
+@pytest.mark.parametrize("sampling", ["mixture", "single_path"])
+def test_estimated_memory_is_about_what_is_measured(sampling):
+    tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
+    space = SearchSpace(tuple(tasks), SPACES["atrc"])
+    exchange = Supernet(space, 32, torch.Generator(), sampling)
+    network = MultiTaskNetwork(NetworkSettings(width=8, channels=32), tasks, exchange, space.tasks).train()
+    before = copy.deepcopy(network.state_dict())
+    need = search_memory(network, exchange, 8, 128, 160)
+    assert_same(before, network.state_dict(), 0)
+    assert network.exchange is exchange
+    image = torch.randn(8, 3, 128, 160)
+
+    def step() -> None:
+        outputs = network(image)
+        maps = [*outputs.predictions.values(), *outputs.auxiliary.values()]
+        torch.stack([m.square().mean() for m in maps]).sum().backward()
+        network.zero_grad(set_to_none=True)
+
+    measured = peak(step, torch.device("cpu"))
+    assert 0.5 < need / measured < 1.6
+
+
+def test_too_little_memory_is_told():
+    assert describe(10**6, torch.device("cpu"), "mixture").startswith("a step needs about 0.0 GB of")
+    line = describe(10**15, torch.device("cpu"), "mixture")
+    assert line.startswith("warning") and "single_path" in line
+    assert "single_path" not in describe(10**15, torch.device("cpu"), "single_path")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_does_not_wait_for_the_gpu():
+    tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
+    space = SearchSpace(tuple(tasks), SPACES["full"])
+    exchange = Supernet(space, 16, torch.Generator())
+    network = MultiTaskNetwork(NetworkSettings(width=8, channels=16), tasks, exchange, space.tasks).cuda().train()
+    image = torch.randn(2, 3, 64, 64, device="cuda")
+    for mode in ("default", "error"):  # the first step fills the caches
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            outputs = network(image)
+            torch.stack([m.square().mean() for m in outputs.predictions.values()]).sum().backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,324 @@
+"""The strategies beside the single-level search: on two levels, and by samples that share a supernet's weights."""
+
+import csv
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+import torch
+
+from experiment.command import config_parser, parse_config
+from experiment.config import Config, DataSettings, NetworkSettings, SearchSettings, SelectionSettings
+from experiment.interruption import Interrupted
+from experiment.run import Run
+from multitask.cost import step_memory
+from multitask.data import open_source
+from multitask.data.loader import training_loader
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.tasks import build_tasks
+from multitask.training.trainer import Hardware, Training, loss_weights
+from search_spaces import SPACES, Architecture, Exchange, SearchSpace
+from supernet.cost.memory import search_memory
+from supernet.fair_paths import FairPaths
+from supernet.strategies import STRATEGIES, build_strategy
+from supernet.strategies.bilevel import BilevelSearch
+from supernet.strategies.sampled import SampledSearch, label
+from supernet.supernet import Supernet
+from tests.supernet.test_search import SHORT, assert_one_line, process, rows, search
+
+NAMES = ("darts", "gdas", "random", "evolution", "tpe")
+SAMPLED = ("random", "evolution", "tpe")
+
+
+def prepare(folder, *arguments, resume=False):
+    """As the command does: (training, strategy, supernet), nothing being trained yet."""
+    parser = config_parser(Config, "search.py", "")
+    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
+    source = open_source(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    supernet = Supernet(space, feature_channels(config.network), generator)
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    strategy = build_strategy(config, supernet)
+    training = Training(
+        network, strategy.training_images(source), config.data, config.training,
+        loss_weights(source.tasks, config.loss_weights), Run(folder, config.to_dict(), resume),
+        Hardware("cpu").fabric(), config.seed, strategy, None,
+    )  # fmt: skip
+    strategy.attach(training)
+    return training, strategy, supernet
+
+
+@pytest.fixture(autouse=True)
+def in_the_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize("name", ["darts", "gdas"])
+def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
+    training, strategy, supernet = prepare(tmp_path, f"--search.strategy={name}")
+    network, selection = training.network.train(), supernet.selection
+    for fuse in supernet.exchange.aggregator.fuse.values():
+        torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training
+    with torch.no_grad():
+        for layer in network.logits.values():
+            layer.weight.mul_(100)
+        selection.logits.normal_(generator=torch.Generator().manual_seed(5))
+    strategy.begin(training.run, 0)
+    draws, crops = supernet.generator.get_state(), training.generator.get_state()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    found = []
+    strategy.optimizer.step = lambda: found.append(selection.logits.grad.clone())
+    strategy.after_step(1)
+    for key, value in network.state_dict().items():  # neither weights nor statistics have learnt from these images
+        assert torch.equal(value, before[key]) or "num_batches" in key, key
+    assert all(parameter.grad is None for parameter in training.parameters)
+
+    training.generator.set_state(crops)
+    supernet.generator.set_state(draws)
+    loader = training_loader(strategy.part, training.settings.batch_size, training.seed, 0, 1, 0, False)
+    batch = training.augment(next(iter(loader)), training.device)
+    logits = selection.logits.detach().clone().requires_grad_()
+    masked = logits.masked_fill(~selection.legal, float("-inf"))
+    weights, active = masked.softmax(1), None
+    if name == "gdas":
+        uniform = torch.rand(logits.shape, generator=supernet.generator)
+        soft = ((masked - (-uniform.log()).log()) / 10).softmax(1)
+        index = soft.argmax(1, keepdim=True)
+        weights = torch.zeros_like(soft).scatter(1, index, 1) + soft - soft.detach()
+        blocks = selection.space.blocks
+        active = {block: [i for i, k in enumerate(index.flatten()) if blocks[k] == block] for block in blocks}
+    maps = network.encode(batch.image)
+    features, regions = network.split(maps)
+    refined = supernet.exchange(features, regions, network.shrink(batch.valid, maps), weights, active)
+    loss = 0
+    for task, learned in training.tasks.items():
+        enlarged = torch.nn.functional.interpolate(
+            network.logits[task](refined[task]), size=batch.image.shape[2:], mode="bilinear", align_corners=False
+        )
+        loss = loss + training.weights[task] * learned.loss(enlarged, batch.labels[task], batch.masks[task])
+    (expected,) = torch.autograd.grad(loss, logits)
+    assert expected.abs().max() > 1e-4  # where rounding does not count
+    torch.testing.assert_close(found[0], expected, rtol=1e-2, atol=1e-6)
+
+
+def test_held_out_images_never_train_the_weights(tmp_path):
+    training, strategy, _ = prepare(tmp_path, "--search.strategy=darts")
+    kept, out = training.source.splits["train"].indices, strategy.part.indices
+    assert sorted(kept + out) == list(range(6)) and kept and out
+
+
+def test_gdas_computes_one_block_per_pair_at_the_published_temperatures():
+    supernet = Supernet(SearchSpace(("semseg", "depth", "edge"), SPACES["full"]), 8, torch.Generator().manual_seed(0))
+    strategy = BilevelSearch(supernet, "gdas", SelectionSettings(), SearchSettings(), 100)
+    seen = []
+    supernet.exchange.forward = lambda features, regions, valid, weights, active: seen.append((weights, active))
+    for step in (0, 50, 99):
+        strategy.before_step(step)
+        assert supernet.temperature == pytest.approx(10 - 9.9 * step / 100)
+        supernet({}, {})
+    for weights, active in seen:
+        assert ((weights == 0) | (weights == 1)).all() and (weights.sum(1) == 1).all()
+        drawn = [supernet.selection.space.blocks[k] for k in weights.argmax(1)]
+        assert {name: on for name, on in active.items() if on} == {
+            name: [i for i, other in enumerate(drawn) if other == name] for name in drawn
+        }
+    assert len({str(active) for _, active in seen}) == 3
+
+
+def test_gdas_needs_hardly_more_memory_than_a_single_network():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
+    space = SearchSpace(tuple(tasks), SPACES["full"])
+    supernet = Supernet(space, 16, torch.Generator())
+    settings = NetworkSettings(width=4, channels=16)
+    needs = {}
+    for name in ("darts", "gdas"):
+        BilevelSearch(supernet, name, SelectionSettings(), SearchSettings(), 10)
+        network = MultiTaskNetwork(settings, tasks, supernet, supernet.exchange.region_tasks())
+        needs[name] = search_memory(network, supernet, 4, 64, 96)
+    singles = []
+    for block in space.blocks:
+        exchange = Exchange(Architecture.uniform(space.tasks, block, space.aggregator), 16, normalize=space.is_mixed)
+        network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())
+        singles.append(step_memory(network, 4, 64, 96))
+    assert needs["gdas"] < 0.8 * needs["darts"]
+    assert needs["gdas"] < 1.3 * max(singles)
+
+
+def test_no_block_is_favoured():
+    space = SearchSpace(("semseg", "depth", "edge"), SPACES["full"])
+    paths = FairPaths(space, torch.Generator().manual_seed(0))
+    drawn = [paths.draw() for _ in range(84)]  # a multiple of every pair's round
+    orders = set()
+    for i, pair in enumerate(space.pairs):
+        legal = space.legal(pair)
+        names = [space.blocks[path[i]] for path in drawn]
+        rounds = [tuple(names[k : k + len(legal)]) for k in range(0, len(names), len(legal))]
+        assert all(sorted(one) == sorted(legal) for one in rounds), pair
+        orders.update(rounds)
+    assert len(orders) > 50
+    state = paths.state_dict()
+    assert len({len(waiting) for waiting in state["waiting"]}) == 1  # all rounds end together here
+    paths.draw()
+    state = paths.state_dict()
+    other = FairPaths(space, torch.Generator())
+    other.load_state_dict(state)
+    assert [paths.draw() for _ in range(20)] == [other.draw() for _ in range(20)]
+
+
+def test_only_the_drawn_path_learns(tmp_path):
+    training, _, supernet = prepare(tmp_path, "--search.strategy=random")
+    supernet.paths.draw = lambda: [supernet.selection.space.blocks.index("global")] * 4
+    supernet.train()
+    features = {task: torch.randn(2, 8, 6, 6) for task in training.tasks}
+    regions = {task: torch.randn(2, 4, 6, 6) for task in training.tasks}
+    torch.stack([maps.square().sum() for maps in supernet(features, regions).values()]).sum().backward()
+    learnt = {name.split(".")[2] for name, p in supernet.named_parameters() if p.grad is not None and "blocks" in name}
+    assert learnt == {"global"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_strategy_writes_the_same_run(tmp_path, name):
+    done = search("--output", tmp_path / "run", f"--search.strategy={name}", "--search.samples=3")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for file in ("config.yaml", "architecture.yaml", "selection.csv", "choices.csv", "metrics.json"):
+        assert (tmp_path / "run" / file).is_file(), file
+    sums = {}
+    for row in rows(tmp_path / "run"):
+        key = (row["step"], row["target"], row["source"])
+        sums[key] = sums.get(key, 0) + float(row["probability"])
+    assert all(total == pytest.approx(1, abs=1e-5) for total in sums.values())
+    last = {
+        (row["target"], row["source"], row["block"]): float(row["probability"])
+        for row in rows(tmp_path / "run")
+        if row["step"] == "8"
+    }
+    exchanges = Architecture.load(tmp_path / "run/architecture.yaml").exchanges
+    for pair, block in exchanges.items():
+        assert last[*pair, block] == max(value for key, value in last.items() if key[:2] == pair)
+    with (tmp_path / "run/choices.csv").open() as file:
+        choices = list(csv.DictReader(file))
+    assert {(c["target"], c["source"]): c["block"] for c in choices} == exchanges
+    assert all(c["decided"] == "true" and c["sureness"] == "" and float(c["margin"]) >= 0 for c in choices)
+    assert (tmp_path / "run/samples.csv").is_file() == (name in SAMPLED)
+
+
+def samples(folder):
+    with (folder / "samples.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_random_search_picks_the_best_of_its_samples(tmp_path):
+    """Each sample's metrics are found again by a network of its own, fresh from the checkpoint."""
+    arguments = ["--search.strategy=random", "--search.samples=4"]
+    assert search("--output", tmp_path / "run", *arguments).returncode == 0
+    table = samples(tmp_path / "run")
+    assert len(table) == 5 and float(table[0]["delta_m"]) == 0
+    scores = []
+    for row in table:
+        training, _, supernet = prepare(tmp_path / "run", *arguments, resume=True)
+        training.fit()
+        pairs = supernet.selection.space.pairs
+        exchanges = {pair: row[label(pair)] for pair in pairs}
+        training.network.exchange = supernet.exchange.extract(Architecture(("semseg", "depth"), exchanges))
+        training.recalibrate(1)
+        values = training.validate("val")
+        assert values["semseg"]["mean_iou"] == float(row["semseg"])
+        assert values["depth"]["rmse"] == float(row["depth"])
+        iou, rmse = (float(table[0][task]) for task in ("semseg", "depth"))
+        gain = (values["semseg"]["mean_iou"] - iou) / iou + (rmse - values["depth"]["rmse"]) / rmse
+        scores.append((50 * gain, exchanges))
+        assert float(row["delta_m"]) == pytest.approx(50 * gain, rel=1e-4, abs=1e-5)
+    best, exchanges = max(scores[1:], key=lambda pair: pair[0])
+    assert Architecture.load(tmp_path / "run/architecture.yaml").exchanges == exchanges
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["selection"] == {"samples": 4, "best_score": pytest.approx(best)}
+
+
+@pytest.mark.parametrize("name", ["darts", "evolution"])
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, monkeypatch, name):
+    arguments = [f"--search.strategy={name}", "--search.samples=5", "--training.checkpoint_every=3"]
+    assert search("--output", tmp_path / "whole", *arguments).returncode == 0
+    parts = ["--output", tmp_path / "parts", *arguments]
+    with monkeypatch.context() as patch:  # in training, past the last checkpoint
+        stop_at(patch, SampledSearch if name == "evolution" else BilevelSearch, "after_step", 5)
+        assert search(*parts).returncode == 130
+    if name == "evolution":  # among the samples
+        with monkeypatch.context() as patch:
+            stop_at(patch, SampledSearch, "_evaluate", 4)
+            assert search(*parts, "--resume").returncode == 130
+        assert len(samples(tmp_path / "parts")) == 3
+    with monkeypatch.context() as patch:
+        evaluated = stop_at(patch, SampledSearch, "_evaluate", 99)
+        assert search(*parts, "--resume").returncode == 0
+    assert len(evaluated) == (3 if name == "evolution" else 0)  # of the reference and five samples
+    files = ["architecture.yaml", "selection.csv", "choices.csv", *(["samples.csv"] if name == "evolution" else [])]
+    for file in files:
+        assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+    tasks = [json.loads((tmp_path / part / "metrics.json").read_text())["tasks"] for part in ("parts", "whole")]
+    assert tasks[0] == tasks[1]
+
+
+def test_a_stopped_search_leaves_no_workers_behind(tmp_path):
+    """They ignore the signal, so that an open loader of held-out images would keep the process waiting for ever."""
+    few = ["--training.iterations=400", "--training.checkpoint_every=2", "--data.workers=1"]
+    running = process("--output", tmp_path / "run", "--search.strategy=darts", *few)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (tmp_path / "run/checkpoints/last.pt").is_file():
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGTERM)
+    try:
+        _, errors = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130 and "--resume" in errors and "Traceback" not in errors
+
+
+def stop_at(patch, owner, method, call):
+    """Interrupts at this call of a method; the calls are listed."""
+    calls, original = [], getattr(owner, method)
+
+    def counting(*arguments):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Interrupted("stopped by the test")
+        return original(*arguments)
+
+    patch.setattr(owner, method, counting)
+    return calls
+
+
+def test_a_space_smaller_than_the_samples(tmp_path):
+    small = ["--space.blocks=[none, xtam]", "--search.strategy=random", "--search.samples=20"]
+    done = search("--output", tmp_path / "run", *small)
+    assert done.returncode == 0, done.stderr
+    assert len(samples(tmp_path / "run")) == 4  # two blocks on two pairs, none everywhere being the reference
+
+
+def test_without_nni_the_others_work_and_its_three_say_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nni", None)
+    monkeypatch.delitem(sys.modules, "supernet.strategies.nni_samplers", raising=False)
+    for name in SAMPLED:
+        assert_one_line(search("--output", tmp_path / name, f"--search.strategy={name}"), [name, "pip install 'nni>="])
+        assert not (tmp_path / name).exists()
+    assert search("--output", tmp_path / "darts", "--search.strategy=darts").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--search.strategy=dart"], ["'dart'", "nearest: 'darts'", *STRATEGIES]),
+        (["--search.strategy=darts", "--search.sampling=single_path"], ["single_path", "mixture", "darts"]),
+        (["--search.strategy=random", "--search.samples=0"], ["search.samples is 0"]),
+        (["--search.strategy=tpe", "--search.noise_null=true"], ["search.noise_null", "tpe"]),
+        (["--search.strategy=gdas", "--search.held_out=0.01"], ["search.held_out is 0.01"]),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, parts):
+    assert_one_line(search("--output", tmp_path / "run", *arguments), parts)

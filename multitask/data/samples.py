@@ -48,6 +48,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """On the device, where they are sent once."""
     return torch.tensor(MEAN, device=device).view(3, 1, 1), torch.tensor(STD, device=device).view(3, 1, 1)

@@ -21,6 +21,7 @@ def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
+@torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
     """The rows as a tensor, sent to the device once: sending it anew would wait for all that the GPU has to do."""
     return torch.tensor(rows, device=device)

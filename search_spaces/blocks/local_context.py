@@ -69,6 +69,7 @@ def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _whole_window(height: int, width: int, window: int) -> Tensor:
     """(L, L + 1): 0 for the keys in each query's window, minus infinity for others, then log of those off the image."""
     rows, columns = torch.arange(height), torch.arange(width)
@@ -122,6 +123,7 @@ class _Tiles:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _in_window(window: int, device: torch.device) -> Tensor:
     """(TILE^2, halo^2): which positions of a tile's halo lie in the window of which query."""
     query = torch.arange(TILE, device=device)
@@ -178,6 +180,7 @@ def _attend(query: Tensor, key: Tensor, outside: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _outside(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 in the window of each query of a tile, minus infinity outside."""
     inside = _in_window(window, device)

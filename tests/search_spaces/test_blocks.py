@@ -427,3 +427,16 @@ def test_parameters_of_others():
     assert parameters("padnet_conv", (c, c), affine=False) == 9 * c**2
     assert parameters("padnet_conv", (c, d), affine=False) == 9 * c**2 + 2 * c + c * d
     assert parameters("padnet_gate", (c, d), affine=False) == 18 * c**2 + c * d
+
+
+@pytest.mark.parametrize("name", ["local", "global", "t_label", "xtam"])
+def test_inference_first_leaves_training_possible(name):
+    """Index tensors and masks are cached; one made in inference mode could not be saved for a backward pass."""
+    size = (19, 23)  # no other test caches this size
+    block, inputs = build_block(name, pairs_for(name), 6, 4), draw(6, size)
+    with torch.inference_mode():
+        block(inputs, [1])
+    maps = {task: torch.randn(1, 6, *size, requires_grad=True) for task in TASKS}
+    regions = {task: naive.regions(torch.randn(1, REGIONS[task], *size)) for task in TASKS}
+    block(ExchangeInputs(maps, regions), [1]).sum().backward()
+    assert any(feature.grad is not None for feature in maps.values())

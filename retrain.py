@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from experiment.command import config_parser, exit_code, parse_config
 from experiment.config import Config
 from experiment.errors import InputError
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.training.trainer import Hardware, check_training
 from retrain.models import baseline, found
 from retrain.retraining import Recipe, retrain
@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError("--output is missing: expected a folder for the run")
     check_training(config.training)
     seeds = [config.seed] if options.seeds is None else options.seeds
-    source = open_source(config.data)
+    source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     fabric = Hardware(config.device, config.precision).fabric()
     recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())

@@ -14,17 +14,17 @@ import torch
 
 from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, SpaceSettings, TrainingSettings
 from experiment.run import Run
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork
-from multitask.training.trainer import Hardware, Training, loss_weights
+from multitask.training.trainer import Hardware, Trainer, loss_weights
 from search_spaces import SearchSpace
 from supernet.supernet import Supernet
 
 
 def measure(data: DataSettings, network: NetworkSettings, batch_size: int, rounds: int) -> dict[str, float]:
     """Median seconds of rendering a batch in this process, augmenting it, and a step on it, taken in turn."""
-    source = open_source(data)
+    source = open_dataset(data)
     space = SearchSpace.from_settings(SpaceSettings(), tuple(source.tasks))
     supernet = Supernet(space, network.channels or 48, torch.Generator().manual_seed(0))
     model = MultiTaskNetwork(network, source.tasks, supernet, supernet.exchange.region_tasks())
@@ -32,7 +32,7 @@ def measure(data: DataSettings, network: NetworkSettings, batch_size: int, round
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", {}, False)
         weights = loss_weights(source.tasks, LossWeightSettings())
-        training = Training(model, source, data, settings, weights, run, Hardware("cpu").fabric(), 0)
+        training = Trainer(model, source, data, settings, weights, run, Hardware("cpu").fabric(), 0)
         seconds: dict[str, list[float]] = {"render": [], "augment": [], "step": []}
         samples = iter(training_loader(source.splits["train"], batch_size, 0, 0, rounds + 1, 0, False))
         for _ in range(rounds + 1):

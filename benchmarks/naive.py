@@ -24,7 +24,7 @@ class NaiveExchange(nn.Module):
         self.candidates = [
             {name: CANDIDATES[name](pair, channels, width) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]
-        self.normalize = space.is_mixed
+        self.normalize = space.normalize_messages
         self.norms = [
             {name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]

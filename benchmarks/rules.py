@@ -17,9 +17,9 @@ from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
 from experiment.config import SearchSettings, SelectionSettings
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.score_test.evidence import HeldOut, collect, plain_exchanges, together
-from supernet.score_test.posterior import judge
-from supernet.score_test.uniform_mixture import Mixture
+from supernet.score_test.evidence import HeldOut, collect, pool, probe_exchanges
+from supernet.score_test.posterior import infer_posterior
+from supernet.score_test.uniform_mixture import UniformMixture
 from supernet.strategies.gumbel import GumbelSearch
 from supernet.supernet import Supernet
 
@@ -148,10 +148,10 @@ def held_out(network: PlantedNetwork, images: Images, batch: int = 64) -> list[H
 
 def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
     """Two supernets, each trained for half of the steps on half of the images and judged on the other half."""
-    open = Mixture.everything(space)
+    open = UniformMixture.everything(space)
     for i, (target, source) in enumerate(space.pairs):
         open[i] &= target != source
-    mixture = Mixture(space, open)
+    mixture = UniformMixture(space, open)
     halves = [slice(0, len(images) // 2), slice(len(images) // 2, None)]
     draw = torch.Generator().manual_seed(seed + 1)
     parts, training, judging = [], 0.0, 0.0
@@ -166,18 +166,18 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
         fit(network, images[own], steps // 2, seed, backward)
         times.append(time.process_time())
         assert isinstance(network.exchange, Exchange)
-        plain = plain_exchanges(space, CHANNELS)
+        plain = probe_exchanges(space, CHANNELS)
         parts.append(collect(network.exchange, held_out(network, images[others]), open, plain))
         times.append(time.process_time())
         training += times[1] - times[0]
         judging += times[2] - times[1]
     began = time.process_time()
-    verdicts = judge(together(parts))
+    posteriors = infer_posterior(pool(parts))
     judging += time.process_time() - began
     choices = {}
-    for pair, verdict in verdicts.items():
-        candidate = max(verdict.good, key=lambda name: verdict.good[name])
-        choices[pair] = Choice(verdict.choice, candidate, verdict.log_odds, verdict.sureness)
+    for pair, posterior in posteriors.items():
+        candidate = max(posterior.p_best, key=lambda name: posterior.p_best[name])
+        choices[pair] = Choice(posterior.choice, candidate, posterior.log_odds, posterior.p_correct)
     return Outcome(choices, steps, training, judging)
 
 

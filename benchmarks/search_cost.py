@@ -18,10 +18,10 @@ from benchmarks.output import print_table, write
 from experiment.command import config_parser, parse_config
 from experiment.config import Config
 from experiment.run import Run
-from multitask.data import Source, open_source
+from multitask.data import DatasetSplits, open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.training.trainer import Companion, Hardware, Training, loss_weights
+from multitask.training.trainer import Callback, Hardware, Trainer, loss_weights
 from retrain.models import baseline, build_network
 from search_spaces import SearchSpace
 from supernet.strategies.evidence import EvidenceSearch
@@ -35,12 +35,12 @@ PUBLISHED_STEPS = 40_000  # of ATRC's search on NYUD-v2
 class Steps:
     """Training steps of one network, each on the next batch."""
 
-    def __init__(self, network: torch.nn.Module, companion: Companion | None, config: Config, source: Source):
+    def __init__(self, network: torch.nn.Module, callback: Callback | None, config: Config, source: DatasetSplits):
         fabric = Hardware(config.device, config.precision).fabric()
         folder = Path(tempfile.mkdtemp()) / "run"
         weights = loss_weights(source.tasks, config.loss_weights)
-        self.training = Training(
-            network, source, config.data, config.training, weights, Run(folder, {}, False), fabric, 0, companion
+        self.training = Trainer(
+            network, source, config.data, config.training, weights, Run(folder, {}, False), fabric, 0, callback
         )
         batch_size, workers = config.training.batch_size, config.data.workers
         loader = training_loader(source.splits["train"], batch_size, 0, 0, 10**6, workers, fabric.device.type == "cuda")
@@ -50,10 +50,10 @@ class Steps:
         batch = self.training.augment(next(self.samples), self.training.device)
         self.training._train_step(batch)
         self.training.step += 1
-        self.training.companion.after_step(self.training.step)
+        self.training.callback.after_step(self.training.step)
 
 
-def searching(config: Config, source: Source, space: SearchSpace, kind: str) -> Steps:
+def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: str) -> Steps:
     """kind: evidence, or how gumbel samples."""
     sampling = kind if kind in SAMPLINGS else "mixture"
     supernet = Supernet(space, feature_channels(config.network), torch.Generator().manual_seed(0), sampling)
@@ -64,7 +64,7 @@ def searching(config: Config, source: Source, space: SearchSpace, kind: str) -> 
     return Steps(network, GumbelSearch(supernet, config.selection, config.search, steps), config, source)
 
 
-def retraining(config: Config, source: Source, space: SearchSpace, name: str) -> Steps:
+def retraining(config: Config, source: DatasetSplits, space: SearchSpace, name: str) -> Steps:
     return Steps(build_network(baseline(name, space, 0), config.network, space, source.tasks), None, config, source)
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder for search_cost.json")
     parser.add_argument("--rounds", type=int, default=10)
     config, options = parse_config(parser, Config, sys.argv[1:])
-    source = open_source(config.data)
+    source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     sides: dict[str, Callable[[], object]] = {}
     for name in ("random", "multi_task", *(f"uniform:{block}" for block in space.blocks[1:])):

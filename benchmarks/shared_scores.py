@@ -14,10 +14,10 @@ import torch
 from experiment.command import config_parser, parse_config
 from experiment.config import Config
 from experiment.run import Run
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.evaluation import score
-from multitask.training.trainer import Hardware, Training, loss_weights
+from multitask.training.trainer import Hardware, Trainer, loss_weights
 from search_spaces import Architecture, SearchSpace
 from supernet.cost.table import CostTable
 from supernet.shared_weights import evaluate_shared
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{number:03d}  {found:+.4f}  {path}", flush=True)
 
 
-def trained(config: Config, folder: Path) -> tuple[Training, Supernet]:
+def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
     """The search as it stood after its last step."""
-    source = open_source(config.data)
+    source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     supernet = Supernet(
         space, feature_channels(config.network), torch.Generator(), config.search.sampling, config.search.recompute
@@ -63,7 +63,7 @@ def trained(config: Config, folder: Path) -> tuple[Training, Supernet]:
     strategy = build_strategy(config, supernet)
     run = Run(folder, config.to_dict(), True)
     fabric = Hardware(config.device, config.precision).fabric()
-    training = Training(
+    training = Trainer(
         network, strategy.training_images(source), config.data, strategy.training_settings(config.training),
         loss_weights(source.tasks, config.loss_weights), run, fabric, config.seed, strategy,
     )  # fmt: skip

@@ -54,7 +54,7 @@ class Bench:
         uniform = Architecture.uniform(space.tasks, block)
         exchanges = {pair: itself if name == "none" else name for pair, name in uniform.exchanges.items()}
         architecture = Architecture(space.tasks, exchanges, space.aggregator)
-        return Exchange(architecture, self.channels, normalize=space.is_mixed)
+        return Exchange(architecture, self.channels, normalize=space.normalize_messages)
 
     @contextmanager
     def cast(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings, TrainingSettings
 from experiment.errors import InputError
-from multitask.data import Source, open_source
+from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, Outputs
 from retrain.models import Model, build_network
 from search_spaces import Architecture, SearchSpace
@@ -38,7 +38,7 @@ class Trained:
 
     network: nn.Module
     architecture: Architecture | None
-    source: Source
+    source: DatasetSplits
     data: DataSettings
     training: TrainingSettings
 
@@ -51,7 +51,7 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     folder = Path(folder)
     config = read_config(folder)
     data = data_settings(config, data_root)
-    source = open_source(data)
+    source = open_dataset(data)
     network = NetworkSettings(**{**config["network"], "backbone_weights": None})  # the checkpoint has the weights
     space = SearchSpace.from_settings(SpaceSettings(**config["space"]), tuple(source.tasks))
     path = folder / "architecture.yaml"

@@ -59,5 +59,5 @@ def build_network(model: Model, settings: NetworkSettings, space: SearchSpace, t
     if model.architecture is None:
         return MultiTaskNetwork(settings, tasks)
     # the space says whether messages are normalised, so that all its architectures differ in their blocks only
-    exchange = Exchange(model.architecture, feature_channels(settings), normalize=space.is_mixed)
+    exchange = Exchange(model.architecture, feature_channels(settings), normalize=space.normalize_messages)
     return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())

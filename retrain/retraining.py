@@ -13,9 +13,9 @@ from experiment.config import DataSettings, LossWeightSettings, NetworkSettings,
 from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
-from multitask.data import Source
+from multitask.data import DatasetSplits
 from multitask.training.evaluation import describe, score, table
-from multitask.training.trainer import Training, loss_weights
+from multitask.training.trainer import Trainer, loss_weights
 from retrain.models import Model, build_network
 from search_spaces import SearchSpace
 
@@ -33,7 +33,7 @@ class Recipe:
 
 
 def retrain(
-    model_of: Callable[[int], Model], source: Source, space: SearchSpace, recipe: Recipe, seeds: Sequence[int],
+    model_of: Callable[[int], Model], source: DatasetSplits, space: SearchSpace, recipe: Recipe, seeds: Sequence[int],
     output: str, resume: bool,
 ) -> None:  # fmt: skip
     """Trains `model_of(seed)` for each seed into output/seed_K; with `resume`, finished seeds are skipped.
@@ -84,7 +84,7 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
 
 
 def _retrain_seed(
-    model: Model, source: Source, space: SearchSpace, recipe: Recipe, seed: int, folder: Path, resume: bool
+    model: Model, source: DatasetSplits, space: SearchSpace, recipe: Recipe, seed: int, folder: Path, resume: bool
 ) -> None:
     run = Run(folder, {**recipe.content, "seed": seed}, resume)
     if run.finished:
@@ -124,7 +124,14 @@ def _retrain_seed(
 
 
 def _train(
-    model: Model, names: list[str], source: Source, space: SearchSpace, recipe: Recipe, seed: int, run: Run, label: str
+    model: Model,
+    names: list[str],
+    source: DatasetSplits,
+    space: SearchSpace,
+    recipe: Recipe,
+    seed: int,
+    run: Run,
+    label: str,
 ) -> dict[str, Any]:
     """Trains one network for some of the source's tasks; its figures, kept in the run so that resuming skips it."""
     done = run.load_checkpoint("figures")
@@ -134,7 +141,7 @@ def _train(
     reset_peak_memory(recipe.fabric.device)
     tasks = {name: source.tasks[name] for name in names}
     network = build_network(model, recipe.network, space, tasks)
-    training = Training(
+    training = Trainer(
         network,
         source,
         recipe.data,

@@ -72,8 +72,8 @@ class Architecture:
         return pairs_of(self.tasks)
 
     @property
-    def is_mixed(self) -> bool:
-        """Whether some block lies outside ATRC's, so that messages need a common scale (SearchSpace.is_mixed)."""
+    def normalize_messages(self) -> bool:
+        """Whether some block lies outside ATRC's, so that messages need a common scale."""
         return any(name not in NATIVE for name in self.exchanges.values())
 
     def region_tasks(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Exchange(nn.Module):
         caller gives their weights).
     channels: C of every task's features.
     normalize: end every message in BatchNorm (not affine in a search) and ReLU. By default so if blocks other than
-        ATRC's take part. A network to be compared with a supernet takes its space's rule (`SearchSpace.is_mixed`).
+        ATRC's take part. A network to be compared with a supernet takes its space's rule.
     affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
     recompute: blocks that compute their activations again in the backward pass instead of keeping them.
@@ -59,7 +59,7 @@ class Exchange(nn.Module):
         self.tasks = plan.tasks
         self.pairs = plan.pairs
         self.channels = channels
-        self.normalize = plan.is_mixed if normalize is None else normalize
+        self.normalize = plan.normalize_messages if normalize is None else normalize
         self.affine = not searching if affine is None else affine
         aggregator = AGGREGATORS[plan.aggregator]
         self.message_channels = aggregator.message_channels(channels)

@@ -73,7 +73,7 @@ class SearchSpace:
         return tuple(name for name in self.blocks if legal_on(name, pair))
 
     @property
-    def is_mixed(self) -> bool:
+    def normalize_messages(self) -> bool:
         """Whether candidates of different output scale compete, so that each must end in the same norm."""
         if self.normalize is not None:
             return self.normalize

@@ -15,10 +15,10 @@ from experiment.config import Config
 from experiment.errors import InputError, unknown
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
-from multitask.data import Source, open_source
+from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.evaluation import describe, evaluate_prior, score, table
-from multitask.training.trainer import Hardware, Training, check_training, loss_weights
+from multitask.training.trainer import Hardware, Trainer, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget, Costs
@@ -42,7 +42,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     None if only loss weights were wanted.
     """
     _check_settings(config)
-    source = open_source(config.data)
+    source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     weights = loss_weights(source.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
@@ -68,7 +68,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             return None
     strategy = build_strategy(config, supernet, budget)
     settings = strategy.training_settings(config.training)
-    training = Training(
+    training = Trainer(
         network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
         config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
     )  # fmt: skip
@@ -131,7 +131,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     return architecture
 
 
-def _weight_search(config: Config, source: Source, fabric: Fabric, output: str) -> "WeightSearch | None":
+def _weight_search(config: Config, source: DatasetSplits, fabric: Fabric, output: str) -> "WeightSearch | None":
     """The search for loss weights that comes before, if one is wanted."""
     if not config.loss_weights.trials:
         return None
@@ -165,7 +165,7 @@ def _budget(
 
 
 def _explore(
-    config: Config, training: Training, supernet: Supernet, costs: Costs, chosen: Architecture, run: Run
+    config: Config, training: Trainer, supernet: Supernet, costs: Costs, chosen: Architecture, run: Run
 ) -> None:
     """The front of accuracy against cost; training and network are left as they were."""
     from supernet.cost.pareto import FOLDER, Exploration  # needs optuna

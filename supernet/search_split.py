@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from experiment.errors import InputError
-from multitask.data import Dataset, Sample, Source
+from multitask.data import Dataset, DatasetSplits, Sample
 
 STRETCHES = 16  # neighbouring images, such as frames of one video, stay on one side
 
@@ -22,7 +22,7 @@ class Part:
         return self.dataset[self.indices[index]]
 
 
-def hold_out(source: Source, share: float) -> tuple[Source, Part]:
+def hold_out(source: DatasetSplits, share: float) -> tuple[DatasetSplits, Part]:
     """The source with a part of its training images, and the others. Raises InputError if either has none."""
     dataset = source.splits["train"]
     kept, held_out = split(len(dataset), share)

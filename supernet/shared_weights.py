@@ -4,12 +4,12 @@ import torch
 
 from multitask.network import MultiTaskNetwork
 from multitask.training.evaluation import Values
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from search_spaces import Architecture
 from supernet.supernet import Supernet
 
 
-def evaluate_shared(training: Training, supernet: Supernet, architecture: Architecture, batches: int) -> Values:
+def evaluate_shared(training: Trainer, supernet: Supernet, architecture: Architecture, batches: int) -> Values:
     """Its metrics, batch statistics renewed over so many training batches; the supernet is left as it was.
 
     All architectures see the same training batches, since the generator is set back too.

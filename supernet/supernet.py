@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
 from supernet.fair_paths import FairPaths
-from supernet.score_test.uniform_mixture import Mixture
+from supernet.score_test.uniform_mixture import UniformMixture
 from supernet.selection import Selection
 
 SAMPLINGS = ("mixture", "single_path")  # and softmax, a mixture without a draw, which belongs to darts
@@ -32,7 +32,7 @@ class Supernet(nn.Module):
         self.exchange = Exchange(space, channels, recompute=recompute)
         self.sampling = sampling
         self.selection = Selection(space)
-        self.mixture: Mixture | None = None  # instead of the selection
+        self.mixture: UniformMixture | None = None  # instead of the selection
         self.paths: FairPaths | None = None  # instead of the selection, in training
         self.generator = generator
         self.temperature = 1.0

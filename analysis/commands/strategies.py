@@ -3,7 +3,7 @@
 Runs are grouped by search.strategy; otherwise they should differ in the seed alone. Search: seconds of training and
 choosing, mean over the seeds. Memory: the highest peak, of the process on a CPU. Validation: Delta_m of the choice with
 the supernet's weights, against the validation of --baseline, or without one against the training prior (the best
-constant prediction); it compares strategies and is no verdict on architectures. Same block and kappa: over couples of
+constant prediction); it compares strategies and is no posterior on architectures. Same block and kappa: over couples of
 seeds, as in `agreement`. Retrained: Delta_m of those architectures that --retrained holds, against --baseline.
 """
 

@@ -23,17 +23,19 @@ Line = tuple[str, str, str, Cost]
 
 @dataclass(frozen=True)
 class BlockCosts:
-    """base: with `none` on every pair; listening: {target: more, once it hears anyone}; rows: {pair: {block: more}}."""
+    """base: `none` on every pair; per_target_overhead: {target: more, once it has incoming messages}; rows: {pair: {block:
+    more}}.
+    """
 
     base: Cost
-    listening: Mapping[str, Cost]
+    per_target_overhead: Mapping[str, Cost]
     rows: Mapping[Pair, Mapping[str, Cost]]
 
     def parts(self, exchanges: Mapping[Pair, str]) -> list[Cost]:
         """What an architecture's exchange is the sum of. Raises InputError for a block that is not in the file."""
         try:
             lines = [self.rows[pair][block] for pair, block in exchanges.items()]
-            return [self.base, *(self.listening[target] for target in listeners(exchanges)), *lines]
+            return [self.base, *(self.per_target_overhead[target] for target in listeners(exchanges)), *lines]
         except KeyError as error:
             found = f"{FILE} has no line of {error}"
             raise InputError(f"{found}: expected every pair and block of the architecture") from error
@@ -50,10 +52,10 @@ def read_block_costs(path: Path) -> BlockCosts:
         if source:
             rows.setdefault((target, source), {})[block] = cost
     base = [cost for target, _, _, cost in lines if not target]
-    listening = {target: cost for target, source, _, cost in lines if target and not source}
-    if len(base) != 1 or not rows or set(listening) != {target for target, _ in rows}:
+    per_target_overhead = {target: cost for target, source, _, cost in lines if target and not source}
+    if len(base) != 1 or not rows or set(per_target_overhead) != {target for target, _ in rows}:
         raise InputError(f"'{path}' is incomplete: expected a line without target, one per target, and those of pairs")
-    return BlockCosts(base[0], listening, rows)
+    return BlockCosts(base[0], per_target_overhead, rows)
 
 
 def listeners(exchanges: Mapping[Pair, str]) -> list[str]:
@@ -68,7 +70,7 @@ def cells(costs: BlockCosts, exchanges: Mapping[Pair, str]) -> Cells:
     blocks = dict.fromkeys(name for row in costs.rows.values() for name in row if name != "none")
     chosen = list(exchanges.values())
     each = [(name, chosen.count(name), [row[name] for row in costs.rows.values() if name in row]) for name in blocks]
-    each.append(("any, on top for its target", len(listeners(exchanges)), list(costs.listening.values())))
+    each.append(("any, on top for its target", len(listeners(exchanges)), list(costs.per_target_overhead.values())))
     rows = [[name, str(count), *_ranges(values)] for name, count, values in each]
     rows.append(["no exchange at all", "", *_ranges([costs.base])])
     rows.append(["the chosen exchange", "", *_ranges([costs.total(exchanges)])])

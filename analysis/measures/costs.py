@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.measures.settings import Settings
 from experiment.errors import InputError
 from multitask.cost import parameter_count
-from multitask.data import open_source
+from multitask.data import open_dataset
 from retrain.models import Model, build_network
 from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
 from search_spaces.blocks import Pair, regions_needed
@@ -65,7 +65,7 @@ def resources(architecture: Architecture, settings: Settings) -> Resources:
     Raises InputError where the two do not fit.
     """
     data = settings.data
-    tasks = open_source(data).tasks
+    tasks = open_dataset(data).tasks
     if set(tasks) != set(architecture.tasks):
         raise InputError(
             f"the architecture is for the tasks {list(architecture.tasks)}: the configuration has {list(tasks)}"

@@ -1,4 +1,4 @@
-"""The datasets. `DATASETS` lists them; `open_source` makes the one that a configuration names."""
+"""The datasets. `DATASETS` lists them; `open_dataset` makes the one that a configuration names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.data.folder import SPLITS, Folder, check_root, class_count
-from multitask.data.samples import Batch, Dataset, Sample, Source
+from multitask.data.samples import Batch, Dataset, DatasetSplits, Sample
 from multitask.data.scenes import CLASSES, Scenes
 from multitask.tasks import Task, build_tasks
 
 
-def _scenes(data: DataSettings) -> Source:
+def _scenes(data: DataSettings) -> DatasetSplits:
     tasks = build_tasks(data.tasks, data, len(CLASSES))
     counts = {"train": data.train_images, "val": data.validation_images, "test": data.test_images}
     for key, count in counts.items():
@@ -19,7 +19,7 @@ def _scenes(data: DataSettings) -> Source:
             raise InputError(f"{key} split of scenes has {count} images: expected at least 1")
     # the scenes are the same whatever the run's seed, so that runs can be compared
     splits = {key: Scenes(key, count, data.height, data.width, data.tasks, seed=0) for key, count in counts.items()}
-    return Source("scenes", tasks, splits)
+    return DatasetSplits("scenes", tasks, splits)
 
 
 def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
@@ -29,13 +29,13 @@ def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
     return root, build_tasks(data.tasks, data, class_count(root, data.classes) if "semseg" in data.tasks else 0)
 
 
-def _folder(data: DataSettings) -> Source:
+def _folder(data: DataSettings) -> DatasetSplits:
     root, tasks = _folder_tasks(data)
     splits = {split: Folder(root, split, data.height, data.width, tasks) for split in SPLITS}
-    return Source(root.resolve().name, tasks, splits)
+    return DatasetSplits(root.resolve().name, tasks, splits)
 
 
-DATASETS: dict[str, Callable[[DataSettings], Source]] = {"scenes": _scenes, "folder": _folder}
+DATASETS: dict[str, Callable[[DataSettings], DatasetSplits]] = {"scenes": _scenes, "folder": _folder}
 
 
 def check_settings(data: DataSettings) -> None:
@@ -57,7 +57,7 @@ def check_settings(data: DataSettings) -> None:
         raise InputError(f"data.edge_tolerance is {data.edge_tolerance}: expected at least 0")
 
 
-def open_source(data: DataSettings) -> Source:
+def open_dataset(data: DataSettings) -> DatasetSplits:
     """The dataset that the settings name. Raises InputError where they do not fit."""
     check_settings(data)
     return DATASETS[data.name](data)
@@ -78,4 +78,4 @@ def check_data(data: DataSettings) -> list[str]:
     return problems
 
 
-__all__ = ["DATASETS", "Batch", "Dataset", "Sample", "Source", "check_data", "open_source"]
+__all__ = ["DATASETS", "Batch", "Dataset", "DatasetSplits", "Sample", "check_data", "open_dataset"]

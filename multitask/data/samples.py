@@ -23,7 +23,7 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSplits:
     """A dataset of the registry: its tasks and its splits, opened on demand."""
 
     name: str

@@ -18,7 +18,7 @@ from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from experiment.run import Run
 from multitask.cost import peak_memory
-from multitask.data import Batch, Source
+from multitask.data import Batch, DatasetSplits
 from multitask.data.augmentation import Augmentation
 from multitask.data.loader import training_loader
 from multitask.network import Outputs
@@ -35,7 +35,7 @@ class Diverged(InputError):
     """The loss is no longer finite."""
 
 
-class Companion:
+class Callback:
     """What a procedure adds to the training of weights; this base adds nothing."""
 
     def begin(self, run: Run, step: int) -> None:
@@ -49,7 +49,7 @@ class Companion:
         return 0.0
 
     def parameters(self) -> list[nn.Parameter]:
-        """Parameters that the companion updates itself; their gradients are clipped with the weights'."""
+        """Parameters that the callback updates itself; their gradients are clipped with the weights'."""
         return []
 
     def after_step(self, done: int) -> None:
@@ -119,7 +119,7 @@ def check_training(settings: TrainingSettings) -> None:
         raise InputError(f"training.learning_rate is {settings.learning_rate}: expected a positive number")
 
 
-class Training:
+class Trainer:
     """Trains a network on a source, or on some of its tasks, resumably.
 
     Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
@@ -133,14 +133,14 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        source: Source,
+        source: DatasetSplits,
         data: DataSettings,
         settings: TrainingSettings,
         weights: Mapping[str, float],
         run: Run,
         fabric: Fabric,
         seed: int,
-        companion: Companion | None = None,
+        callback: Callback | None = None,
         clip_norm: float | None = None,
         label: str = "",
         tasks: Mapping[str, Task] | None = None,
@@ -151,9 +151,9 @@ class Training:
         self.tasks, self.weights = dict(tasks or source.tasks), dict(weights)
         self.seed, self.label, self.quiet = seed, label, quiet
         self.clip_norm = clip_norm
-        self.companion = companion or Companion()
+        self.callback = callback or Callback()
         self.network = network
-        own = {id(parameter) for parameter in self.companion.parameters()}
+        own = {id(parameter) for parameter in self.callback.parameters()}
         self.parameters = [p for p in network.parameters() if id(p) not in own]
         self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights and len(self.tasks) > 1 else None
         self.optimizer = self._optimizer()
@@ -189,7 +189,7 @@ class Training:
         """
         self._resume()
         s = self.settings
-        self.companion.begin(self.run, self.step)
+        self.callback.begin(self.run, self.step)
         writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
         progress = Progress(s.iterations, self.step, self.label, self.quiet)
         loader = training_loader(
@@ -212,7 +212,7 @@ class Training:
                     sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
                     self.step += 1
                     self.seconds = former_seconds + time.monotonic() - began
-                    self.companion.after_step(self.step)
+                    self.callback.after_step(self.step)
                     progress.advance()
                     last = self.step == s.iterations
                     if self.step % s.log_every == 0 or last:
@@ -230,7 +230,7 @@ class Training:
                     if interruption.requested:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
         finally:
-            self.companion.end()
+            self.callback.end()
             progress.close()
             writer.close()
 
@@ -248,13 +248,13 @@ class Training:
         rate = s.learning_rate * (1 - self.step / s.iterations) ** s.poly_power
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.companion.before_step(self.step)
+        self.callback.before_step(self.step)
         losses = self.losses(self.model(batch.image, batch.valid), batch)
-        total = sum(losses.values(), torch.zeros((), device=self.device)) + self.companion.loss()
+        total = sum(losses.values(), torch.zeros((), device=self.device)) + self.callback.loss()
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_([*self.parameters, *self.companion.parameters()], self.clip_norm)
+            nn.utils.clip_grad_norm_([*self.parameters, *self.callback.parameters()], self.clip_norm)
         self._fabric_optimizer.step()
         return {"loss": total, **losses}
 
@@ -275,7 +275,7 @@ class Training:
         if not math.isfinite(losses["loss"]):
             found = f"the loss is {losses['loss']} at step {self.step}"
             raise Diverged(f"{found}: expected a finite one; try a lower training.learning_rate")
-        figures = {"loss": losses["loss"], **self.companion.figures()}
+        figures = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             figures |= {f"weight_{name}": weight for name, weight in self.task_weights().items()}
         resources = {"images/s": pace, "GB": peak_memory(self.device) / 1e9}
@@ -316,7 +316,7 @@ class Training:
             "best": self.best,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "companion": self.companion.state_dict(),
+            "callback": self.callback.state_dict(),
             "weights": self.weights,
             "uncertainty": None if self.uncertainty is None else self.uncertainty.state_dict(),
             "generator": self.generator.get_state(),
@@ -336,7 +336,7 @@ class Training:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.companion.load_state_dict(state["companion"])
+        self.callback.load_state_dict(state["callback"])
         if self.uncertainty is not None:
             self.uncertainty.load_state_dict(state["uncertainty"])
         self.generator.set_state(state["generator"])

@@ -56,7 +56,7 @@ class ExchangeBlock(nn.Module):
     def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
         """Makes `inputs` compute what blocks share, before a forward pass that will be repeated."""
 
-    def make_plain(self, projection: Tensor) -> bool:
+    def as_probe(self, projection: Tensor) -> bool:
         """Turns an untrained block into its plainest form, as far as it has one: even attention, open gates, and for
         values this projection of the source, (d, C). What the source holds is then read from the messages by a linear
         map, whatever the weights. Returns whether the messages then follow from the source alone, whatever the target.

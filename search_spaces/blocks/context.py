@@ -41,7 +41,7 @@ class ContextBlock(ExchangeBlock):
         self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)
 
-    def make_plain(self, projection: Tensor) -> bool:
+    def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)
         value = self.value.conv.weight
         value.data.copy_(projection[None, :, :, None, None].expand_as(value))

@@ -58,7 +58,7 @@ class PadnetGate(ExchangeBlock):
         maps = self.conv.from_tasks(inputs.features, sources, active) * gate
         return maps if self.project is None else self.project(maps, active)
 
-    def make_plain(self, projection: Tensor) -> bool:
+    def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.gate.weight)
         return True
 

@@ -65,7 +65,7 @@ class CrossTaskAttention(ExchangeBlock):
         itself = gated * gate.sigmoid()
         return self.project(torch.cat([itself, alpha * attended], 2), active)
 
-    def make_plain(self, projection: Tensor) -> bool:
+    def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.conv.weight)
         nn.init.zeros_(self.gate.weight)
         nn.init.ones_(self.alpha)

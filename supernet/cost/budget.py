@@ -15,16 +15,20 @@ LIMIT = 4000  # partial choices that are kept while looking for the best
 @dataclass(frozen=True)
 class Costs:
     """In one unit. An exchange costs `base`, even where nobody speaks, its row for each pair and block (0 for none),
-    and `listening` for each target that hears anyone.
+    and `per_target_overhead` for each target that hears anyone.
     """
 
     rows: Mapping[Pair, Mapping[str, float]]
     base: float = 0.0
-    listening: float = 0.0
+    per_target_overhead: float = 0.0
 
     def total(self, exchanges: Mapping[Pair, str]) -> float:
         heard = {target for (target, _), block in exchanges.items() if block != "none"}
-        return self.base + self.listening * len(heard) + sum(self.rows[pair][exchanges[pair]] for pair in exchanges)
+        return (
+            self.base
+            + self.per_target_overhead * len(heard)
+            + sum(self.rows[pair][exchanges[pair]] for pair in exchanges)
+        )
 
 
 class Budget:
@@ -44,7 +48,7 @@ class Budget:
         tasks = len(self.space.tasks)
         # the probability that nobody speaks to a target, whose pairs stand together
         silent = probabilities[:, self.space.blocks.index("none")].view(tasks, tasks).prod(1)
-        return self.costs.base + (probabilities * self.rows).sum() + self.costs.listening * (1 - silent).sum()
+        return self.costs.base + (probabilities * self.rows).sum() + self.costs.per_target_overhead * (1 - silent).sum()
 
     def choose(self, values: Mapping[Pair, Mapping[str, float]]) -> dict[Pair, str]:
         """The choice of highest total value that keeps the budget; see `choose`."""
@@ -74,7 +78,11 @@ def choose(values: Mapping[Pair, Mapping[str, float]], costs: Costs, budget: flo
             heard = _undominated(
                 [
                     *(one.adding(pair, name, rows[name], worth[name]) for name in worth for one in heard),
-                    *(one.adding(pair, n, rows[n] + costs.listening, worth[n]) for n in speaking for one in silent),
+                    *(
+                        one.adding(pair, n, rows[n] + costs.per_target_overhead, worth[n])
+                        for n in speaking
+                        for one in silent
+                    ),
                 ],
                 budget,
             )

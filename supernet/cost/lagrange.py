@@ -7,7 +7,7 @@ from supernet.cost.budget import Budget
 from supernet.selection import Selection
 
 
-class Price:
+class LagrangeMultiplier:
     """What cost takes off the logits where candidates are drawn, in logits per mean cost of a candidate.
 
     The penalty on the expected cost above the budget moves the price alone, as fast as logits move at most; without a

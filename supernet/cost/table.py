@@ -45,26 +45,26 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostTable:
-    """base: with none on every pair; listening: more for each target that hears anyone; rows: {(pair, block)}, beyond
-    that. Of latency, listening is part of the rows.
+    """base: with none on every pair; per_target_overhead: more for each target with incoming messages; rows: {(pair,
+    block)}, beyond that. The latency of the overhead is part of the rows.
     """
 
     base: Cost
-    listening: Cost
+    per_target_overhead: Cost
     rows: dict[Pair, dict[str, Cost]]
 
     def costs(self, measure: str) -> Costs:
         rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
-        return Costs(rows, getattr(self.base, measure), getattr(self.listening, measure))
+        return Costs(rows, getattr(self.base, measure), getattr(self.per_target_overhead, measure))
 
     def covers(self, space: SearchSpace) -> bool:
         return all(tuple(self.rows.get(pair, ())) == space.legal(pair) for pair in space.pairs)
 
     def write(self, path: Path) -> None:
-        """costs.csv: a line without target and source is the base, one without source what listening adds."""
+        """costs.csv: a line without target and source is the base, one without source what per_target_overhead adds."""
         tasks = dict.fromkeys(target for target, _ in self.rows)
         lines: list[tuple[object, ...]] = [COLUMNS, ("", "", "none", *astuple(self.base))]
-        lines += [(target, "", "any", *astuple(self.listening)) for target in tasks]
+        lines += [(target, "", "any", *astuple(self.per_target_overhead)) for target in tasks]
         lines += [(*pair, name, *astuple(cost)) for pair, row in self.rows.items() for name, cost in row.items()]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
@@ -73,7 +73,7 @@ class CostTable:
     @classmethod
     def read(cls, path: Path) -> "CostTable":
         """Raises InputError for a malformed file."""
-        base, listening, rows = Cost(), Cost(), dict[Pair, dict[str, Cost]]()
+        base, per_target_overhead, rows = Cost(), Cost(), dict[Pair, dict[str, Cost]]()
         try:
             with path.open(newline="") as file:
                 for line in csv.DictReader(file):
@@ -81,12 +81,12 @@ class CostTable:
                     if line["source"]:
                         rows.setdefault((line["target"], line["source"]), {})[line["block"]] = cost
                     elif line["target"]:
-                        listening = cost
+                        per_target_overhead = cost
                     else:
                         base = cost
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)}") from error
-        return cls(base, listening, rows)
+        return cls(base, per_target_overhead, rows)
 
 
 def cost_table(
@@ -102,7 +102,7 @@ def cost_table(
 
     def exchange(pair: Pair | None = None, block: str = "none") -> Exchange:
         plan = Architecture(space.tasks, none if pair is None else {**none, pair: block}, space.aggregator)
-        return Exchange(plan, channels, normalize=space.is_mixed).eval()
+        return Exchange(plan, channels, normalize=space.normalize_messages).eval()
 
     def inputs(module: Exchange, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         features = {task: torch.zeros(1, channels, *size, device=device) for task in module.tasks}
@@ -118,7 +118,7 @@ def cost_table(
         return Cost(_multiply_adds(module.messages, *inputs(module, "meta")), parameters)
 
     kinds = {kind(pair, name): (pair, name) for pair in space.pairs for name in space.legal(pair) if name != "none"}
-    base, listening, message = _aggregator(space, channels, size)
+    base, per_target_overhead, message = _aggregator(space, channels, size)
     found = {key: count(exchange(*where)) for key, where in kinds.items()}
     seconds: dict[Kind | None, float] = {None: 0.0, **dict.fromkeys(kinds, 0.0)}
     if device is not None:
@@ -137,7 +137,7 @@ def cost_table(
         )
 
     rows = {pair: {name: row(pair, name) for name in space.legal(pair)} for pair in space.pairs}
-    return CostTable(Cost(base.multiply_adds, base.parameters, seconds[None]), listening, rows)
+    return CostTable(Cost(base.multiply_adds, base.parameters, seconds[None]), per_target_overhead, rows)
 
 
 def block_costs(space: SearchSpace, channels: int, size: tuple[int, int]) -> dict[str, float]:

@@ -33,12 +33,12 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.interruption import Interrupted
 from experiment.run import Run
-from multitask.data import Source
+from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.network import MultiTaskNetwork
 from multitask.training.evaluation import Values
 from multitask.training.loss_weighting import dump_weights, read_weights
-from multitask.training.trainer import Diverged, Training, loss_weights
+from multitask.training.trainer import Diverged, Trainer, loss_weights
 from supernet.loss_weights import figures as figures
 from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage
 
@@ -51,7 +51,7 @@ LOCAL = {"data": ("root", "workers"), "training": ("log_every", "checkpoint_ever
 class WeightSearch:
     """Finds one weight per task. Raises InputError, before a run is made, for a storage that cannot be used."""
 
-    def __init__(self, config: Config, source: Source, fabric: Fabric, output: str | Path):
+    def __init__(self, config: Config, source: DatasetSplits, fabric: Fabric, output: str | Path):
         self.config, self.source, self.fabric = config, source, fabric
         self.settings = config.loss_weights
         self.tasks = list(source.tasks)
@@ -142,7 +142,7 @@ class WeightSearch:
     def _pruner(self) -> BasePruner:
         return HyperbandPruner(self.every, self.iterations, REDUCTION)
 
-    def _network(self, names: list[str], weights: dict[str, float], run: Run, label: str, validate: bool) -> Training:
+    def _network(self, names: list[str], weights: dict[str, float], run: Run, label: str, validate: bool) -> Trainer:
         """The training of a network without exchange for some tasks, from the same seed for all."""
         config = self.config
         settings = replace(
@@ -153,7 +153,7 @@ class WeightSearch:
         )
         torch.manual_seed(config.seed)
         tasks = {name: self.source.tasks[name] for name in names}
-        return Training(
+        return Trainer(
             MultiTaskNetwork(config.network, tasks), self.source, config.data, settings, weights, run, self.fabric,
             config.seed, clip_norm=settings.clip_norm, label=label, tasks=tasks, quiet=True,
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Does a pair's source know something about its target's errors? Measured on held-out images of a trained mixture.
 
-The pair's messages are replaced by their mean over images, so that nothing of this image's source is heard but
+The pair's messages are replaced by their mean over images, so that nothing of this image's source is wanted but
 nothing else changes either. The gradient of each image's loss with respect to the target's refined features, with its
 sign turned, then says what the target lacks; how it goes together with the messages is what the pair could tell. Only
 these moments are kept, summed over groups of images, for each candidate:
@@ -86,7 +86,7 @@ class Evidence:
         return [part.gains() for part in self.parts]
 
 
-def together(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
+def pool(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
     """What several supernets say, each of images of its own."""
     first = found[0]
     return {
@@ -94,47 +94,49 @@ def together(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
     }
 
 
-class PlainExchange:
+class ProbeExchange:
     """Untrained blocks that hand on what they hear as plainly as they can."""
 
     def __init__(self, space: SearchSpace, projection: Tensor):
         self.exchange = Exchange(space, projection.shape[1], normalize=False, affine=False)
         self.exchange.requires_grad_(False).train()  # norms without statistics of their own
         # the blocks that ask nothing of the target
-        self.alike = {name for name in self.exchange.served if self.exchange.block(name).make_plain(projection)}
+        self.source_only = {name for name in self.exchange.served if self.exchange.block(name).as_probe(projection)}
 
     def messages(self, batch: HeldOut, active: Mapping[str, list[int]]) -> Messages:
-        """As those of an exchange. What follows from the source alone is said once for all that hear it."""
+        """As those of an exchange. What follows from the source alone is sums_by_pair once for all that hear it."""
         served = self.exchange.served
-        heard = {name: [i for i in on if i in served.get(name, ())] for name, on in active.items()}
-        speakers = {name: {self._voice(name, i): i for i in on} for name, on in heard.items()}
-        asked = {name: list(of_voice.values()) for name, of_voice in speakers.items()}
+        wanted = {name: [i for i in on if i in served.get(name, ())] for name, on in active.items()}
+        representatives = {name: {self._message_key(name, i): i for i in on} for name, on in wanted.items()}
+        computed = {name: list(of_voice.values()) for name, of_voice in representatives.items()}
         messages: Messages = {}
-        for name, (on, said) in self.exchange.messages(batch.features, batch.regions, batch.valid, asked).items():
-            rows = [on.index(speakers[name][self._voice(name, i)]) for i in heard[name]]
-            messages[name] = (heard[name], said[:, rows])
+        for name, (on, sums_by_pair) in self.exchange.messages(
+            batch.features, batch.regions, batch.valid, computed
+        ).items():
+            rows = [on.index(representatives[name][self._message_key(name, i)]) for i in wanted[name]]
+            messages[name] = (wanted[name], sums_by_pair[:, rows])
         return messages
 
-    def _voice(self, name: str, pair: int) -> Pair | str:
-        """Pairs with the same one are told the same."""
-        return self.exchange.pairs[pair][1] if name in self.alike else self.exchange.pairs[pair]
+    def _message_key(self, name: str, pair: int) -> Pair | str:
+        """Pairs with the same one are messages the same."""
+        return self.exchange.pairs[pair][1] if name in self.source_only else self.exchange.pairs[pair]
 
 
-def plain_exchanges(space: SearchSpace, channels: int) -> list[PlainExchange]:
+def probe_exchanges(space: SearchSpace, channels: int) -> list[ProbeExchange]:
     """As many as it takes for the messages to hold all channels of the source, which they share out."""
     width = AGGREGATORS[space.aggregator].message_channels(channels)
     rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
     # the last ones may have to say again what the first ones say
     rows = torch.arange(-(-channels // width) * width) % channels
-    return [PlainExchange(space, rotation[part]) for part in rows.split(width)]
+    return [ProbeExchange(space, rotation[part]) for part in rows.split(width)]
 
 
 def collect(
-    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, plain: Sequence[PlainExchange] = ()
+    exchange: Exchange, batches: Iterable[HeldOut], open: Tensor, probes: Sequence[ProbeExchange] = ()
 ) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool, the candidates of the mixture, none aside; plain: over the same space, only judged.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside; probes: over the same space, only judged.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
@@ -148,18 +150,21 @@ def collect(
         seen += size
         with torch.no_grad():
             trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
-            told = _centred([trained, *(one.messages(batch, active) for one in plain)])
-            said = exchange.combine(trained, weights.to(batch.features[exchange.tasks[0]].device))
+            messages = _centred([trained, *(one.messages(batch, active) for one in probes)])
+            sums_by_pair = exchange.combine(trained, weights.to(batch.features[exchange.tasks[0]].device))
         for pairs in _passes(exchange.pairs, open):
-            silenced = {**said, **{i: said[i].mean(0, keepdim=True).expand_as(said[i]) for i in pairs}}
-            lacking, refined = _lacking(exchange, batch, silenced, pairs)
+            replaced = {
+                **sums_by_pair,
+                **{i: sums_by_pair[i].mean(0, keepdim=True).expand_as(sums_by_pair[i]) for i in pairs},
+            }
+            negative_gradient, refined = _negative_gradient(exchange, batch, replaced, pairs)
             for i in pairs:
-                names[i] = tuple(name for name, (on, _) in told.items() if i in on)
-                known = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
-                known = torch.cat([known, torch.ones_like(known[:, :1])], 1)
-                maps = torch.stack([told[name][1][:, told[name][0].index(i)] for name in names[i]], 1).float()
-                sums.setdefault(i, _Sums()).add(group, lacking[i], maps, known)
-    return {exchange.pairs[i]: Evidence(names[i], (sums[i].beyond(seen),)) for i in sorted(names)}
+                names[i] = tuple(name for name, (on, _) in messages.items() if i in on)
+                covariates = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
+                covariates = torch.cat([covariates, torch.ones_like(covariates[:, :1])], 1)
+                maps = torch.stack([messages[name][1][:, messages[name][0].index(i)] for name in names[i]], 1).float()
+                sums.setdefault(i, _Sums()).add(group, negative_gradient[i], maps, covariates)
+    return {exchange.pairs[i]: Evidence(names[i], (sums[i].residualize(seen),)) for i in sorted(names)}
 
 
 class _Sums:
@@ -168,38 +173,42 @@ class _Sums:
     def __init__(self) -> None:
         self.parts: dict[str, Tensor] = {}
 
-    def add(self, group: Tensor, lacking: Tensor, told: Tensor, known: Tensor) -> None:
-        """lacking: (B, C, H, W); told: (B, K, d, H, W); known: (B, r, H, W); group: (B,)."""
-        flat = told.permute(1, 2, 0, 3, 4).flatten(2)
-        rows = known.transpose(0, 1).flatten(1)
+    def add(self, group: Tensor, negative_gradient: Tensor, messages: Tensor, covariates: Tensor) -> None:
+        """negative_gradient: (B, C, H, W); messages: (B, K, d, H, W); covariates: (B, r, H, W); group: (B,)."""
+        flat = messages.permute(1, 2, 0, 3, 4).flatten(2)
+        rows = covariates.transpose(0, 1).flatten(1)
         by_group = {
-            "cross": torch.einsum("bchw,bkdhw->bckd", lacking, told),
-            "known_cross": torch.einsum("bchw,brhw->bcr", lacking, known),
+            "cross": torch.einsum("bchw,bkdhw->bckd", negative_gradient, messages),
+            "covariate_cross": torch.einsum("bchw,brhw->bcr", negative_gradient, covariates),
         }
         for name, each in by_group.items():
             former = self.parts.get(name, each.new_zeros(GROUPS, *each.shape[1:]))
             self.parts[name] = former.index_add(0, group.to(each.device), each)
-        products = {"square": flat @ flat.transpose(1, 2), "both": flat @ rows.T, "known": rows @ rows.T}
+        products = {"square": flat @ flat.transpose(1, 2), "both": flat @ rows.T, "covariates": rows @ rows.T}
         for name, each in products.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each
 
-    def beyond(self, images: int) -> Moments:
-        """The moments of what the messages hold beyond what is known.
+    def residualize(self, images: int) -> Moments:
+        """The moments of what the messages hold beyond what is covariates.
 
         A linear map of the refined features is a change of the head, which needs no exchange: it is taken out of the
         messages (Frisch and Waugh), which asks nothing of the errors.
         """
         used = min(images, GROUPS)
         parts = {name: each.double().cpu() for name, each in self.parts.items()}
-        known = parts["known"]
-        ridge = 1e-6 * known.diagonal().mean().clamp_min(1e-30) * torch.eye(len(known), dtype=known.dtype)
-        by_known = torch.linalg.solve(known + ridge, parts["both"].transpose(1, 2)).transpose(1, 2)  # (K, d, r)
-        cross = parts["cross"][:used] - torch.einsum("gcr,kdr->gckd", parts["known_cross"][:used], by_known)
-        square = parts["square"] - by_known @ parts["both"].transpose(1, 2)
+        covariates = parts["covariates"]
+        ridge = (
+            1e-6 * covariates.diagonal().mean().clamp_min(1e-30) * torch.eye(len(covariates), dtype=covariates.dtype)
+        )
+        by_covariates = torch.linalg.solve(covariates + ridge, parts["both"].transpose(1, 2)).transpose(
+            1, 2
+        )  # (K, d, r)
+        cross = parts["cross"][:used] - torch.einsum("gcr,kdr->gckd", parts["covariate_cross"][:used], by_covariates)
+        square = parts["square"] - by_covariates @ parts["both"].transpose(1, 2)
         # of a channel that holds nothing more, only rounding errors are left
-        silent = square.diagonal(dim1=1, dim2=2) <= 1e-5 * parts["square"].diagonal(dim1=1, dim2=2)  # (K, d)
-        cross = cross.masked_fill(silent, 0)
-        square = square.masked_fill(silent[:, :, None] | silent[:, None], 0)
+        empty = square.diagonal(dim1=1, dim2=2) <= 1e-5 * parts["square"].diagonal(dim1=1, dim2=2)  # (K, d)
+        cross = cross.masked_fill(empty, 0)
+        square = square.masked_fill(empty[:, :, None] | empty[:, None], 0)
         return Moments(cross.float(), square.float(), images)
 
 
@@ -213,7 +222,7 @@ def _centred(all_messages: Sequence[Messages]) -> Messages:
 
 
 def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
-    """Pairs (their indices) that can be silenced together, since they have different targets."""
+    """Pairs (their indices) that can be replaced together, since they have different targets."""
     waiting: dict[str, list[int]] = {}
     for i, (target, _) in enumerate(pairs):
         if open[i].any():
@@ -222,20 +231,20 @@ def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
     return [[queue[place] for queue in waiting.values() if place < len(queue)] for place in range(longest)]
 
 
-def _lacking(
-    exchange: Exchange, batch: HeldOut, said: Mapping[int, Tensor], pairs: Sequence[int]
+def _negative_gradient(
+    exchange: Exchange, batch: HeldOut, sums_by_pair: Mapping[int, Tensor], pairs: Sequence[int]
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Of each pair's target, {pair: (B, C, H, W)}: its falling loss as a direction in refined features, and these."""
     with torch.no_grad():
-        refined = exchange.aggregate(batch.features, said)
+        refined = exchange.aggregate(batch.features, sums_by_pair)
     refined = {task: maps.detach().requires_grad_() for task, maps in refined.items()}
     targets = [exchange.pairs[i][0] for i in pairs]
     with torch.enable_grad():
         losses = batch.losses(refined)
         total = torch.stack([losses[target].sum() for target in targets]).sum()
     gradients = torch.autograd.grad(total, [refined[target] for target in targets])
-    lacking = {i: -gradient.float() for i, gradient in zip(pairs, gradients, strict=True)}
-    return lacking, {i: refined[target].detach().float() for i, target in zip(pairs, targets, strict=True)}
+    negative_gradient = {i: -gradient.float() for i, gradient in zip(pairs, gradients, strict=True)}
+    return negative_gradient, {i: refined[target].detach().float() for i, target in zip(pairs, targets, strict=True)}
 
 
 def _scaled(cross: Tensor, square: Tensor) -> tuple[Tensor, Tensor, Tensor]:

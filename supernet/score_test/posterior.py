@@ -34,27 +34,27 @@ ROUNDS = 200  # of learning the shares
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """choice: a candidate or none; sureness: the probability that it is right; decided: whether that is enough;
-    z: the largest of all candidates; something: the probability that the pair tells anything; log_odds: the same, for
-    comparing pairs that surely do; good: for each candidate, the probability that it is the best, if the pair tells
+class PairPosterior:
+    """choice: a candidate or none; p_correct: the probability that it is right; decided: whether that is enough;
+    z: the largest of all candidates; p_exchange: the probability that the pair tells anything; log_odds: the same, for
+    comparing pairs that surely do; p_best: for each candidate, the probability that it is the best, if the pair tells
     anything; margin: how much more the best tells than the next, as a part of what it tells.
     """
 
     choice: str
-    sureness: float
+    p_correct: float
     decided: bool
     z: float
-    something: float
+    p_exchange: float
     log_odds: float
-    good: dict[str, float]
+    p_best: dict[str, float]
     margin: float
 
 
-def judge(
+def infer_posterior(
     evidence: Mapping[Pair, Evidence], cost: Mapping[str, float] | None = None, confidence: float = 0.8
-) -> dict[Pair, Verdict]:
-    """A verdict per pair.
+) -> dict[Pair, PairPosterior]:
+    """A posterior per pair.
 
     A pair that tells something with less than the probability `confidence` gets none, which is then the cheapest that
     is not known to be worse. Another gets the candidate that is likeliest to be the best, if that is right with the
@@ -64,21 +64,21 @@ def judge(
     names = list(dict.fromkeys(name for one in evidence.values() for name in one.candidates))
     z = torch.full((len(evidence), len(names)), -torch.inf, dtype=torch.double)
     for i, one in enumerate(evidence.values()):
-        z[i, [names.index(name) for name in one.candidates]] = sign_z(one.agreement())
+        z[i, [names.index(name) for name in one.candidates]] = sign_flip_z(one.agreement())
     images = max(sum(part.images for part in one.parts) for one in evidence.values())
-    odds = telling_odds(z, images)
+    odds = posterior_log_odds(z, images)
     gains = {pair: one.gains() for pair, one in evidence.items()}
     training = training_variance(list(gains.values()))
     best = torch.zeros_like(z)
     for i, (pair, one) in enumerate(evidence.items()):
-        best[i, [names.index(name) for name in one.candidates]] = chances_of_being_best(gains[pair], training)
-    best = learn_from_each_other(best, odds.sigmoid())
-    verdicts = {}
+        best[i, [names.index(name) for name in one.candidates]] = probabilities_of_being_best(gains[pair], training)
+    best = empirical_bayes_update(best, odds.sigmoid())
+    posteriors = {}
     for i, (pair, one) in enumerate(evidence.items()):
         chances = {name: float(best[i, names.index(name)]) for name in one.candidates}
         margin = _margin(average(gains[pair])[0])
-        verdicts[pair] = _verdict(chances, margin, float(z[i].max()), float(odds[i]), cost or {}, confidence)
-    return verdicts
+        posteriors[pair] = _posterior(chances, margin, float(z[i].max()), float(odds[i]), cost or {}, confidence)
+    return posteriors
 
 
 def _margin(gains: Tensor) -> float:
@@ -86,22 +86,22 @@ def _margin(gains: Tensor) -> float:
     return (means[0] - means[1]) / means[0] if len(means) > 1 and means[0] > 0 else 1.0
 
 
-def _verdict(
-    good: dict[str, float], margin: float, z: float, log_odds: float, cost: Mapping[str, float], confidence: float
-) -> Verdict:
-    something = 1 / (1 + math.exp(-log_odds))
-    if something < confidence:
-        choice, sureness = "none", 1 - something
+def _posterior(
+    p_best: dict[str, float], margin: float, z: float, log_odds: float, cost: Mapping[str, float], confidence: float
+) -> PairPosterior:
+    p_exchange = 1 / (1 + math.exp(-log_odds))
+    if p_exchange < confidence:
+        choice, p_correct = "none", 1 - p_exchange
     else:
-        choice = max(good, key=lambda name: good[name])
-        if something * good[choice] < confidence:
-            likely = [name for name, chance in good.items() if chance >= good[choice] / 2]
-            choice = min(likely, key=lambda name: (cost.get(name, 0.0), -good[name]))
-        sureness = something * good[choice]
-    return Verdict(choice, sureness, sureness >= confidence, z, something, log_odds, good, margin)
+        choice = max(p_best, key=lambda name: p_best[name])
+        if p_exchange * p_best[choice] < confidence:
+            likely = [name for name, chance in p_best.items() if chance >= p_best[choice] / 2]
+            choice = min(likely, key=lambda name: (cost.get(name, 0.0), -p_best[name]))
+        p_correct = p_exchange * p_best[choice]
+    return PairPosterior(choice, p_correct, p_correct >= confidence, z, p_exchange, log_odds, p_best, margin)
 
 
-def sign_z(agreement: Tensor) -> Tensor:
+def sign_flip_z(agreement: Tensor) -> Tensor:
     """A normal score for the sum of each candidate's agreement (K, groups, groups) -> (K,).
 
     Under random signs of the groups the sum has the cumulants below; the quantile is that of a gamma distribution
@@ -114,7 +114,7 @@ def sign_z(agreement: Tensor) -> Tensor:
     return (root - 1 + skew**2 / 36) * 6 / skew
 
 
-def telling_odds(z: Tensor, images: int = IMAGES) -> Tensor:
+def posterior_log_odds(z: Tensor, images: int = IMAGES) -> Tensor:
     """From the z of all pairs and candidates (pairs, K), minus infinity where a block is no candidate: the log odds of
     each pair telling something, (pairs,).
 
@@ -135,8 +135,8 @@ def telling_odds(z: Tensor, images: int = IMAGES) -> Tensor:
     for _ in range(ROUNDS):
         belongs = (ratio + shares.log()).softmax(1)
         shares = (belongs.sum(0) + before) / (len(z) + before.sum())
-    telling = ratio + shares.log()
-    return telling[:, 1:].logsumexp(1) - telling[:, 0]
+    log_joint = ratio + shares.log()
+    return log_joint[:, 1:].logsumexp(1) - log_joint[:, 0]
 
 
 def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -173,7 +173,7 @@ def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
     return max(0.0, beyond / expected - 1) if expected else TRAINING**2
 
 
-def chances_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
+def probabilities_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
     """Of each candidate of a pair, (K,), if each is as likely beforehand.
 
     gains: by each supernet, (K, groups); training: the variance between trainings over the candidates' own.
@@ -187,7 +187,7 @@ def chances_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
     return torch.bincount(which, minlength=len(mean)).double() / DRAWS
 
 
-def learn_from_each_other(best: Tensor, weight: Tensor) -> Tensor:
+def empirical_bayes_update(best: Tensor, weight: Tensor) -> Tensor:
     """The same chances once it is learned from all pairs how often each block is the best, (pairs, K) -> (pairs, K).
 
     best: zero where a block is no candidate; weight: (pairs,), the probability that a pair tells anything.

@@ -10,23 +10,23 @@ from search_spaces import SearchSpace
 
 @dataclass(frozen=True)
 class Draw:
-    """weights: (pairs, blocks), a pair's kept candidates count alike and add up to 1, or it is silent; active: {block:
-    the pairs on which it must be computed}.
+    """weights: (pairs, blocks), a pair's kept candidates count alike and add up to 1, or the pair is dropped; active:
+    {block: the pairs on which it must be computed}.
     """
 
     weights: Tensor
     active: dict[str, list[int]]
 
 
-class Mixture:
+class UniformMixture:
     """The candidates that may still speak on each pair.
 
     open: (pairs, blocks) bool, False at `none` (leaving all others out) and wherever a candidate is out of the race.
-    silent: how often a pair is left out altogether; keep: how often each of its candidates is kept otherwise.
+    pair_dropout: how often a pair is left out altogether; keep: how often each of its candidates is kept otherwise.
     """
 
-    def __init__(self, space: SearchSpace, open: Tensor, silent: float = 0.2, keep: float = 1.0):
-        self.space, self.open, self.silent, self.keep = space, open, silent, keep
+    def __init__(self, space: SearchSpace, open: Tensor, pair_dropout: float = 0.2, keep: float = 1.0):
+        self.space, self.open, self.pair_dropout, self.keep = space, open, pair_dropout, keep
 
     @staticmethod
     def everything(space: SearchSpace) -> Tensor:
@@ -44,7 +44,7 @@ class Mixture:
         kept = self.open & (chance < self.keep)
         luckiest = torch.zeros_like(kept).scatter(1, chance.masked_fill(~self.open, 2.0).argmin(1, keepdim=True), True)
         kept = torch.where(kept.any(1, keepdim=True), kept, luckiest & self.open)  # nobody is silenced by losing all
-        speaks = torch.rand(len(kept), 1, generator=generator) >= self.silent
+        speaks = torch.rand(len(kept), 1, generator=generator) >= self.pair_dropout
         return self._draw(kept & speaks)
 
     def _draw(self, kept: Tensor) -> Draw:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiment.config import TrainingSettings
-from multitask.data import Source
-from multitask.training.trainer import Companion, Training
+from multitask.data import DatasetSplits
+from multitask.training.trainer import Callback, Trainer
 from search_spaces.blocks import Pair
 from search_spaces.files import write_atomic
 
@@ -25,7 +25,7 @@ class Choice:
     decided: bool
 
 
-class Strategy(Companion):
+class Strategy(Callback):
     training_seconds = 0.0  # of training beside the one that it goes along with
     choice_seconds = 0.0  # of what prepares the choice beside `choose`
 
@@ -33,14 +33,14 @@ class Strategy(Companion):
         """The settings of the training that this strategy goes along with; it may need steps for another."""
         return settings
 
-    def training_images(self, source: Source) -> Source:
+    def training_images(self, source: DatasetSplits) -> DatasetSplits:
         """The source on which weights are trained; a strategy may hold images out."""
         return source
 
-    def attach(self, training: Training) -> None:
+    def attach(self, training: Trainer) -> None:
         """Called once, before the training begins that this strategy goes along with."""
 
-    def choose(self, training: Training) -> dict[Pair, Choice]:
+    def choose(self, training: Trainer) -> dict[Pair, Choice]:
         """A choice per pair, after the last step."""
         raise NotImplementedError(f"{type(self).__name__} does not choose")
 

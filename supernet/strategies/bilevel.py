@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import SearchSettings, SelectionSettings
-from multitask.data import Sample, Source
+from multitask.data import DatasetSplits, Sample
 from multitask.data.loader import training_loader
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
 from supernet.search_split import Part, hold_out
@@ -46,14 +46,14 @@ class BilevelSearch(GumbelSearch):
         self.entropy_weight = 0.0
         supernet.sampling = SAMPLINGS[name]
         self.part: Part | None = None
-        self.training: Training | None = None
+        self.training: Trainer | None = None
         self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
 
-    def training_images(self, source: Source) -> Source:
+    def training_images(self, source: DatasetSplits) -> DatasetSplits:
         source, self.part = hold_out(source, self.held_out)
         return source
 
-    def attach(self, training: Training) -> None:
+    def attach(self, training: Trainer) -> None:
         self.training = training
 
     def loss(self) -> Tensor:
@@ -82,7 +82,7 @@ class BilevelSearch(GumbelSearch):
     def end(self) -> None:
         self.samples = None
 
-    def choose(self, training: Training) -> dict[Pair, Choice]:
+    def choose(self, training: Trainer) -> dict[Pair, Choice]:
         """The likeliest blocks, all decided, since nothing here says how sure they are."""
         return {pair: replace(choice, decided=True) for pair, choice in super().choose(training).items()}
 
@@ -94,7 +94,7 @@ class BilevelSearch(GumbelSearch):
     def _schedule(self, step: int) -> None:
         self.supernet.temperature = linear_schedule(*TEMPERATURES[self.name], step, self.iterations)
 
-    def _held_out_samples(self, training: Training, step: int) -> Iterator[Sample]:
+    def _held_out_samples(self, training: Trainer, step: int) -> Iterator[Sample]:
         assert self.part is not None
         s, pin = training.settings, training.device.type == "cuda"
         return iter(
@@ -102,7 +102,7 @@ class BilevelSearch(GumbelSearch):
         )
 
     @contextmanager
-    def _logits_learn(self, training: Training) -> Iterator[None]:
+    def _logits_learn(self, training: Trainer) -> Iterator[None]:
         """While open, gradients reach the logits and no weights, so that little needs to be kept for them, and the
         images leave no trace in batch statistics.
         """

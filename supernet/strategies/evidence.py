@@ -2,7 +2,7 @@
 
 Two supernets share the training images and the steps: each learns from one part and is asked about the other, so that
 every image is evidence and nothing rests on one training alone. On the held-out images `evidence` measures what each
-pair's messages hold, and `judge` says what to choose and how sure that is.
+pair's messages hold, and `infer_posterior` says what to choose and how sure that is.
 """
 
 import time
@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from experiment.config import SearchSettings, TrainingSettings
 from experiment.progress import Progress
 from experiment.run import Run
-from multitask.data import Batch, Source
+from multitask.data import Batch, DatasetSplits
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, enlarge
 from multitask.tasks import Task
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from search_spaces import Exchange
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
 from supernet.cost.table import block_costs
 from supernet.records.selection_history import SelectionRecord
-from supernet.score_test.evidence import Evidence, HeldOut, collect, plain_exchanges, together
-from supernet.score_test.posterior import Verdict, judge
-from supernet.score_test.uniform_mixture import Mixture
+from supernet.score_test.evidence import Evidence, HeldOut, collect, pool, probe_exchanges
+from supernet.score_test.posterior import PairPosterior, infer_posterior
+from supernet.score_test.uniform_mixture import UniformMixture
 from supernet.search_split import Part, hold_out
 from supernet.strategies.base import Choice, Strategy
 from supernet.supernet import Supernet
@@ -72,7 +72,7 @@ class EvidenceSearch(_MixtureTraining):
         self.budget, self.settings = budget, search
         self.steps = halved(iterations)
         self.space = supernet.selection.space
-        self.mixture = Mixture(self.space, Mixture.everything(self.space), search.silent)
+        self.mixture = UniformMixture(self.space, UniformMixture.everything(self.space), search.silent)
         supernet.mixture = self.mixture
         self.record: SelectionRecord | None = None
         self.parts: tuple[Part, Part] | None = None  # of the training images
@@ -81,14 +81,14 @@ class EvidenceSearch(_MixtureTraining):
     def training_settings(self, settings: TrainingSettings) -> TrainingSettings:
         return replace(settings, iterations=self.steps)
 
-    def training_images(self, source: Source) -> Source:
+    def training_images(self, source: DatasetSplits) -> DatasetSplits:
         source, part = hold_out(source, self.settings.held_out)
         kept = source.splits["train"]
         assert isinstance(kept, Part)
         self.parts = (part, kept)
         return source
 
-    def attach(self, training: Training) -> None:
+    def attach(self, training: Trainer) -> None:
         """Trains the first supernet, which starts from the same backbone and from an exchange of its own."""
         assert self.parts is not None
         own, others = self.parts
@@ -102,7 +102,7 @@ class EvidenceSearch(_MixtureTraining):
         supernet.mixture = self.mixture
         source = replace(training.source, splits={**training.source.splits, "train": own})
         run = Run(training.run.path(FIRST), {"iterations": self.steps, "seed": seed}, resume=True)
-        first = Training(
+        first = Trainer(
             network, source, training.data, training.settings, training.weights, run, training.fabric, seed,
             _MixtureTraining(supernet), training.clip_norm, "first supernet",
             learn_weights=training.uncertainty is not None,
@@ -119,37 +119,37 @@ class EvidenceSearch(_MixtureTraining):
         if step == 0:
             self.record.add_even()
 
-    def choose(self, training: Training) -> dict[Pair, Choice]:
+    def choose(self, training: Trainer) -> dict[Pair, Choice]:
         assert self.parts is not None
         self.found.append(self._ask(training, self.supernet, self.parts[0]))
         size = (-(-training.data.height // 4), -(-training.data.width // 4))
         costs = block_costs(self.space, self.supernet.exchange.channels, size)
-        verdicts = judge(together(self.found), costs, self.settings.confidence)
+        posteriors = infer_posterior(pool(self.found), costs, self.settings.confidence)
         if self.record is not None:
-            self.record.add(self.steps, [self._probabilities(verdicts.get(pair)) for pair in self.space.pairs])
+            self.record.add(self.steps, [self._probabilities(posteriors.get(pair)) for pair in self.space.pairs])
         choices = {}
         for pair in self.space.pairs:
-            found = verdicts.get(pair)
+            found = posteriors.get(pair)
             if found is None:  # nothing but none is legal
                 choices[pair] = Choice("none", 1.0, 1.0, True)
             else:
-                choices[pair] = Choice(found.choice, found.margin, found.sureness, found.decided)
-        return choices if self.budget is None else self._within(self.budget, choices, verdicts)
+                choices[pair] = Choice(found.choice, found.margin, found.p_correct, found.decided)
+        return choices if self.budget is None else self._within(self.budget, choices, posteriors)
 
-    def _ask(self, training: Training, supernet: Supernet, images: Part) -> dict[Pair, Evidence]:
+    def _ask(self, training: Trainer, supernet: Supernet, images: Part) -> dict[Pair, Evidence]:
         """What a trained supernet knows about images that it has not seen."""
         network = training.network
         assert isinstance(network, MultiTaskNetwork)
         network.eval()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            plain = plain_exchanges(self.space, supernet.exchange.channels)
-        for one in plain:
+            probes = probe_exchanges(self.space, supernet.exchange.channels)
+        for one in probes:
             one.exchange.to(training.device)
-        return collect(supernet.exchange, self._batches(network, training, images), self.mixture.open, plain)
+        return collect(supernet.exchange, self._batches(network, training, images), self.mixture.open, probes)
 
     def _within(
-        self, budget: Budget, choices: dict[Pair, Choice], verdicts: Mapping[Pair, Verdict]
+        self, budget: Budget, choices: dict[Pair, Choice], posteriors: Mapping[Pair, PairPosterior]
     ) -> dict[Pair, Choice]:
         """As chosen, if that keeps the budget. Else the pairs that speak are given the blocks, or none, whose
         probabilities of being the best add up to most; one that this changes counts as undecided.
@@ -158,18 +158,18 @@ class EvidenceSearch(_MixtureTraining):
         for pair, choice in choices.items():
             worth[pair] = {"none": 0.0}
             if choice.block != "none":
-                found = verdicts[pair]
-                worth[pair] |= {name: found.something * chance for name, chance in found.good.items()}
+                found = posteriors[pair]
+                worth[pair] |= {name: found.p_exchange * chance for name, chance in found.p_best.items()}
         if budget.keeps({pair: choice.block for pair, choice in choices.items()}):
             return choices
         changed = {}
         for pair, block in budget.choose(worth).items():
             former = choices[pair]
-            sureness = worth[pair][block] if block != "none" else 1 - verdicts[pair].something
+            sureness = worth[pair][block] if block != "none" else 1 - posteriors[pair].p_exchange
             changed[pair] = former if block == former.block else Choice(block, former.margin, sureness, False)
         return changed
 
-    def _batches(self, network: MultiTaskNetwork, training: Training, images: Part) -> Iterator[HeldOut]:
+    def _batches(self, network: MultiTaskNetwork, training: Trainer, images: Part) -> Iterator[HeldOut]:
         # of the noise null: a random sign per image leaves nothing that messages and errors could have in common
         signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
         batch_size = max(BATCH, training.settings.batch_size)
@@ -190,13 +190,13 @@ class EvidenceSearch(_MixtureTraining):
                 progress.log(step, {})
         progress.close()
 
-    def _probabilities(self, verdict: Verdict | None) -> list[float]:
+    def _probabilities(self, posterior: PairPosterior | None) -> list[float]:
         """As selection.csv holds them: none has what is missing to something, candidates share that by their worth."""
-        if verdict is None:
+        if posterior is None:
             return [float(name == "none") for name in self.space.blocks]
-        total = sum(verdict.good.values()) or 1.0
-        shares = {name: verdict.something * chance / total for name, chance in verdict.good.items()}
-        return [shares.get(name, 0.0) if name != "none" else 1 - verdict.something for name in self.space.blocks]
+        total = sum(posterior.p_best.values()) or 1.0
+        shares = {name: posterior.p_exchange * chance / total for name, chance in posterior.p_best.items()}
+        return [shares.get(name, 0.0) if name != "none" else 1 - posterior.p_exchange for name in self.space.blocks]
 
 
 def image_losses(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from experiment.config import SearchSettings, SelectionSettings
 from experiment.run import Run
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
-from supernet.cost.lagrange import Price
+from supernet.cost.lagrange import LagrangeMultiplier
 from supernet.records.selection_history import SelectionRecord
 from supernet.selection import OPEN, linear_schedule
 from supernet.strategies.base import Choice, Strategy
@@ -37,7 +37,7 @@ class GumbelSearch(Strategy):
         self.entropy_weight = selection.entropy_start
         self.record: SelectionRecord | None = None
         self.budget = budget
-        self.price = None if budget is None else Price(budget, self.selection, selection.learning_rate)
+        self.price = None if budget is None else LagrangeMultiplier(budget, self.selection, selection.learning_rate)
         if search.noise_null:
             self.selection.noise = torch.Generator().manual_seed(supernet.generator.initial_seed())
 
@@ -75,7 +75,7 @@ class GumbelSearch(Strategy):
         if done % self.every == 0 or done == self.iterations:
             self._add_record(done)
 
-    def choose(self, training: Training) -> dict[Pair, Choice]:
+    def choose(self, training: Trainer) -> dict[Pair, Choice]:
         """The likeliest blocks, all together within the budget; how sure they are, this procedure cannot say."""
         selection = self.selection
         probabilities = selection.probabilities().detach().cpu()

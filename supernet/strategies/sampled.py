@@ -20,7 +20,7 @@ from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from experiment.run import Run
 from multitask.metrics.delta_m import delta_m
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from search_spaces.files import write_atomic
@@ -66,7 +66,7 @@ class SampledSearch(Strategy):
     def figures(self) -> dict[str, float]:
         return {"samples": len(self.scores), "best_score": max(self.scores)} if self.scores else {}
 
-    def choose(self, training: Training) -> dict[Pair, Choice]:
+    def choose(self, training: Trainer) -> dict[Pair, Choice]:
         """The blocks of the best sample; the first of equals. samples.csv keeps all, and none is scored twice."""
         from supernet.strategies.nni_samplers import explore
 
@@ -116,7 +116,7 @@ class SampledSearch(Strategy):
             for i in range(len(self.space.pairs))
         ]
 
-    def _evaluate(self, training: Training, blocks: Blocks) -> dict[str, float]:
+    def _evaluate(self, training: Trainer, blocks: Blocks) -> dict[str, float]:
         """Each task's primary metric on validation, with the supernet's weights."""
         exchanges = dict(zip(self.space.pairs, blocks, strict=True))
         architecture = Architecture(self.space.tasks, exchanges, self.space.aggregator)
@@ -129,7 +129,7 @@ class Samples:
     first is the reference, none everywhere. What the file holds already is read back.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, training: Training):
+    def __init__(self, path: Path, space: SearchSpace, training: Trainer):
         self.path, self.space, self.tasks = path, space, training.tasks
         self.values: dict[Blocks, dict[str, float]] = {}
         if path.is_file():

@@ -16,7 +16,7 @@ from experiment.command import exit_code
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings
 from experiment.errors import InputError
 from multitask.cost import multiply_adds, parameter_count
-from multitask.data import open_source
+from multitask.data import open_dataset
 from retrain.models import Model, build_network
 from search_spaces import Architecture, SearchSpace
 from tests.analysis.test_compare import metrics, write_run
@@ -53,7 +53,7 @@ def test_parts_add_up_to_the_network(aggregator):
     assert found.exchange + sum(found.auxiliary.values(), found.host) == found.network
     assert sum((cost for _, cost in found.blocks().values()), found.aggregator) == found.exchange
 
-    tasks = open_source(SETTINGS.data).tasks
+    tasks = open_dataset(SETTINGS.data).tasks
     space = SearchSpace.from_settings(SETTINGS.space, TASKS)
     network = build_network(Model("", plan), SETTINGS.network, space, tasks)
     assert found.network == Cost(parameter_count(network), multiply_adds(network, 32, 32))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiment.config import DataSettings
 from experiment.errors import InputError
-from multitask.data import check_data, open_source
+from multitask.data import check_data, open_dataset
 
 APARTMENT = Path(__file__).parents[3] / "shared" / "data" / "replica_apartment"
 TASKS = ["semseg", "depth", "normals", "edge", "human_parts", "saliency"]
@@ -50,7 +50,7 @@ def settings(folder, **changes):
 
 
 def test_labels_are_read_as_the_layout_says(root):
-    sample = open_source(settings(root)).splits["train"][1]
+    sample = open_dataset(settings(root)).splits["train"][1]
 
     def raw(task):
         return np.array(Image.open(root / task / "train_1.png"))
@@ -71,8 +71,8 @@ def test_labels_are_read_as_the_layout_says(root):
 
 
 def test_resizing_takes_nearest_labels(root):
-    full = open_source(settings(root)).splits["val"][0]
-    half = open_source(settings(root, height=32, width=W)).splits["val"][0]
+    full = open_dataset(settings(root)).splits["val"][0]
+    half = open_dataset(settings(root, height=32, width=W)).splits["val"][0]
     rows = [int((i + 0.5) * H / 32) for i in range(32)]
     for task in TASKS:
         assert torch.equal(half["labels"][task], full["labels"][task][:, rows])
@@ -115,7 +115,7 @@ def test_check_data_lists_every_problem(root):
 )
 def test_bad_settings_are_one_clear_line(root, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        open_source(settings(root, **changes))
+        open_dataset(settings(root, **changes))
     assert "\n" not in str(caught.value)
 
 
@@ -133,15 +133,15 @@ def test_ids_may_hold_spaces_and_check_data_goes_on_after_a_missing_list(root):
 def test_missing_split_and_missing_class_list(root):
     (root / "splits" / "val.txt").unlink()
     with pytest.raises(InputError, match=r"val\.txt: no such file"):
-        open_source(settings(root))
+        open_dataset(settings(root))
     (root / "meta.json").unlink()
     with pytest.raises(InputError, match=r"data\.classes"):
-        open_source(settings(root))
+        open_dataset(settings(root))
 
 
 @pytest.mark.skipif(not APARTMENT.is_dir(), reason="the apartment's data is not beside the project")
 def test_the_real_apartment():
-    source = open_source(settings(APARTMENT, tasks=TASKS[:4], height=96, width=128))
+    source = open_dataset(settings(APARTMENT, tasks=TASKS[:4], height=96, width=128))
     assert [len(source.splits[s]) for s in ("train", "val", "test")] == [249, 55, 90]
     sample = source.splits["val"][10]
     assert sample["image"].shape == (3, 96, 128)

@@ -13,12 +13,12 @@ from experiment.progress import Progress
 from experiment.run import Run
 from multitask.backbones import build_backbone
 from multitask.cost import multiply_adds, parameter_count
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.data.loader import StepOrder, training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
 from multitask.training.evaluation import evaluate, evaluate_prior
-from multitask.training.trainer import Training, check_training, loss_weights
+from multitask.training.trainer import Trainer, check_training, loss_weights
 from search_spaces import Architecture, Exchange
 
 SMALL = NetworkSettings(backbone="resnet10", width=4, channels=8)
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def training(tmp_path, name="run", resume=False, only=None, **changes):
     torch.manual_seed(0)
-    source = open_source(DATA)
+    source = open_dataset(DATA)
     network = MultiTaskNetwork(SMALL, source.tasks)
     settings = TrainingSettings(
         **{"iterations": 6, "batch_size": 2, "optimizer": "adamw", "checkpoint_every": 3, **changes}
@@ -36,7 +36,7 @@ def training(tmp_path, name="run", resume=False, only=None, **changes):
     run = Run(tmp_path / name, {"seed": 0}, resume)
     weights = loss_weights(source.tasks, LossWeightSettings())
     only = None if only is None else {name: source.tasks[name] for name in only}
-    return Training(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0, tasks=only)
+    return Trainer(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0, tasks=only)
 
 
 def test_network_shapes_and_heads():
@@ -114,7 +114,7 @@ def test_order_covers_each_epoch_and_restarts_anywhere():
 
 
 def test_workers_hand_out_the_same_images_and_leave_the_global_generator_alone():
-    dataset = open_source(DATA).splits["train"]
+    dataset = open_dataset(DATA).splits["train"]
     before = torch.get_rng_state()
     for none, one in zip(
         training_loader(dataset, 2, 0, 1, 4, 0, False), training_loader(dataset, 2, 0, 1, 4, 1, False)
@@ -131,7 +131,7 @@ def test_a_very_large_seed_orders_too():
 def test_learning_rate_follows_the_poly_rule(tmp_path):
     run = training(tmp_path, learning_rate=0.01)
     rates = []
-    run.companion.before_step = lambda step: rates.append(run.optimizer.param_groups[0]["lr"])
+    run.callback.before_step = lambda step: rates.append(run.optimizer.param_groups[0]["lr"])
     run.fit()
     assert rates == pytest.approx([0.01 * (1 - step / 6) ** 0.9 for step in range(6)])
 
@@ -150,9 +150,7 @@ def test_resuming_equals_never_having_stopped(tmp_path):
     whole.fit()
     half = training(tmp_path, "half")
     steps = []
-    half.companion.after_step = lambda done: (
-        steps.append(done) if done < 4 else (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    half.callback.after_step = lambda done: steps.append(done) if done < 4 else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         half.fit()
     torch.manual_seed(123)
@@ -212,7 +210,7 @@ def test_bad_training_settings(changes, message):
 
 
 def test_prior_is_scored_as_any_other_prediction():
-    source = open_source(DATA)
+    source = open_dataset(DATA)
     prior = evaluate_prior(source.splits["train"], source.splits["val"], source.tasks)
     depths = torch.stack([source.splits["train"][i]["labels"]["depth"] for i in range(6)]).mean(0)
     errors = [(depths - source.splits["val"][i]["labels"]["depth"]) ** 2 for i in range(3)]
@@ -220,7 +218,7 @@ def test_prior_is_scored_as_any_other_prediction():
 
 
 def test_evaluation_leaves_the_mode_and_does_not_depend_on_the_batch():
-    source = open_source(DATA)
+    source = open_dataset(DATA)
     network = MultiTaskNetwork(SMALL, source.tasks).train()
     one = evaluate(network, source.splits["val"], source.tasks, 1, 0, CPU)
     all_at_once = evaluate(network, source.splits["val"], source.tasks, 3, 0, CPU)

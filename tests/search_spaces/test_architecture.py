@@ -335,15 +335,15 @@ def test_size():
 
 def test_is_mixed():
     """Blocks of different scale compete as soon as one lies outside ATRC's, unless the settings say otherwise."""
-    mixed = {name: SearchSpace(TASKS, blocks).is_mixed for name, blocks in SPACES.items()}
+    mixed = {name: SearchSpace(TASKS, blocks).normalize_messages for name, blocks in SPACES.items()}
     assert mixed == {"full": True, "atrc": False, "densemtl": True, "padnet": True, "extended": True}
-    assert SearchSpace(TASKS, ("global",)).is_mixed is False
-    assert SearchSpace(TASKS, ("global",), normalize=True).is_mixed is True
-    assert SearchSpace(TASKS, SPACES["full"], normalize=False).is_mixed is False
+    assert SearchSpace(TASKS, ("global",)).normalize_messages is False
+    assert SearchSpace(TASKS, ("global",), normalize=True).normalize_messages is True
+    assert SearchSpace(TASKS, SPACES["full"], normalize=False).normalize_messages is False
     settings = SpaceSettings(name="atrc", normalize=True)
-    assert SearchSpace.from_settings(settings, TASKS).is_mixed is True
+    assert SearchSpace.from_settings(settings, TASKS).normalize_messages is True
     for name in BLOCKS:
-        assert Architecture.uniform(TASKS, name).is_mixed == (name not in SPACES["atrc"])
+        assert Architecture.uniform(TASKS, name).normalize_messages == (name not in SPACES["atrc"])
 
 
 def test_settings():
@@ -404,7 +404,7 @@ def test_own_block_by_import_path(own, monkeypatch, tmp_path, found_by):
     space = SearchSpace.from_settings(SpaceSettings(blocks=["none", "global", name]), TASKS)
     assert space.legal(("depth", "semseg")) == ("none", "global", name)
     assert space.legal(("depth", "depth")) == ("none", "global")
-    assert space.is_mixed
+    assert space.normalize_messages
     found = Architecture.uniform(TASKS, name)
     found.save(tmp_path / "a.yaml")
     assert Architecture.load(tmp_path / "a.yaml") == found

@@ -11,9 +11,9 @@ import torch
 from analysis.measures.costs import resources
 from search_spaces import BLOCKS, Architecture, SearchSpace
 from supernet.cost.budget import Budget, Costs, choose
-from supernet.cost.lagrange import Price
+from supernet.cost.lagrange import LagrangeMultiplier
 from supernet.cost.table import MEASURES, CostTable, cost_table
-from supernet.score_test.posterior import Verdict
+from supernet.score_test.posterior import PairPosterior
 from supernet.selection import OPEN, Selection
 from supernet.strategies.gumbel import GumbelSearch
 from tests.analysis.test_resources import MIXED, REGIONS, SETTINGS, TASKS, C, D, architecture
@@ -48,7 +48,7 @@ def test_rows_follow_the_published_formulas(table):
     assert row["padnet_linear"].parameters == C * D + 2 * D + fuse  # with the norm behind it
     assert row["global"].parameters == 3 * C * D + 2 * D * D + 12 * D + fuse
     assert table.base.multiply_adds == len(TASKS) * PIXELS * C * C  # 1x1 convolutions over nobody's messages
-    assert table.listening.multiply_adds == PIXELS * C * C
+    assert table.per_target_overhead.multiply_adds == PIXELS * C * C
     assert set(table.rows["depth", "depth"]) == set(space().legal(("depth", "depth")))
 
 
@@ -137,7 +137,7 @@ def test_the_price_brings_the_expected_cost_to_the_budget_and_falls_when_it_may(
     small = space(blocks=("none", "global", "padnet_gate"))
     selection, costs = Selection(small), table.costs("multiply_adds")
     even = Budget(small, costs, 1.0).expected(selection.probabilities()).item()
-    price = Price(Budget(small, costs, 0.6 * even), selection, 0.05)
+    price = LagrangeMultiplier(Budget(small, costs, 0.6 * even), selection, 0.05)
 
     def step():
         price.begin_step()
@@ -163,7 +163,7 @@ def test_pairs_are_fixed_only_while_the_budget_can_be_kept(table):
     with torch.no_grad():
         selection.logits[:, gate] = 5
         selection.logits[3] = torch.tensor([5.0, 0.0, 0.0])
-    one = costs.base + costs.listening + costs.rows["semseg", "depth"]["padnet_gate"]
+    one = costs.base + costs.per_target_overhead + costs.rows["semseg", "depth"]["padnet_gate"]
     selection.fix_affordable(0.3, Budget(small, costs, 1.2 * one).keeps)
     fixed = selection.fixed.tolist()
     assert fixed.count(gate) == 1 and fixed[3] == 0 and fixed.count(OPEN) == 9 - 2
@@ -207,11 +207,13 @@ def test_a_search_by_evidence_keeps_it_too(free, tmp_path, monkeypatch):
 
     def certain(evidence, *_):
         good = {pair: dict.fromkeys(found.candidates, 0.1) | {"global": 0.9} for pair, found in evidence.items()}
-        return {pair: Verdict("global", 0.81, True, 3.0, 0.9, 2.2, chances, 0.5) for pair, chances in good.items()}
+        return {
+            pair: PairPosterior("global", 0.81, True, 3.0, 0.9, 2.2, chances, 0.5) for pair, chances in good.items()
+        }
 
-    monkeypatch.setattr("supernet.strategies.evidence.judge", certain)
+    monkeypatch.setattr("supernet.strategies.evidence.infer_posterior", certain)
     costs = CostTable.read(free / "costs.csv").costs("multiply_adds")
-    two = costs.base + 2 * costs.listening + 2 * costs.rows["semseg", "depth"]["global"]
+    two = costs.base + 2 * costs.per_target_overhead + 2 * costs.rows["semseg", "depth"]["global"]
     run = tmp_path / "run"
     done = search("--output", run, "--search.strategy=evidence", f"--search.budget={two}", "--training.iterations=2")
     assert done.returncode == 0, done.stderr
@@ -268,5 +270,5 @@ def test_stopped_and_resumed_keeps_the_price_and_the_costs(tmp_path, monkeypatch
     for name in ("architecture.yaml", "selection.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     assert (tmp_path / "parts/costs.csv").read_bytes() == costs  # latency was not measured again
-    found = [torch.load(tmp_path / run / "checkpoints/last.pt")["companion"]["price"] for run in ("parts", "once")]
+    found = [torch.load(tmp_path / run / "checkpoints/last.pt")["callback"]["price"] for run in ("parts", "once")]
     assert found[0] == found[1] > 0.1

@@ -1,20 +1,20 @@
-"""What the supernet's evidence measures, and how the judge reads it."""
+"""What the supernet's evidence measures, and how the infer_posterior reads it."""
 
 import pytest
 import torch
 
 from search_spaces import Exchange, SearchSpace
-from supernet.score_test.evidence import Evidence, HeldOut, Moments, collect, plain_exchanges, together
+from supernet.score_test.evidence import Evidence, HeldOut, Moments, collect, probe_exchanges
 from supernet.score_test.posterior import (
     average,
-    chances_of_being_best,
-    judge,
-    learn_from_each_other,
-    sign_z,
-    telling_odds,
+    empirical_bayes_update,
+    infer_posterior,
+    posterior_log_odds,
+    probabilities_of_being_best,
+    sign_flip_z,
     training_variance,
 )
-from supernet.score_test.uniform_mixture import Mixture
+from supernet.score_test.uniform_mixture import UniformMixture
 
 TASKS = ("a", "b", "c")
 CHANNELS, SIZE, COUNT = 8, 6, 6
@@ -40,7 +40,7 @@ def batch():
 
 def test_evidence_follows_its_definition(exchange, batch):
     """One pair, one group: a hand-written pass with this pair's messages replaced by their mean over images."""
-    open = Mixture.everything(exchange.plan)
+    open = UniformMixture.everything(exchange.plan)
     pair = ("a", "b")
     i, name = exchange.pairs.index(pair), "global"
     found = collect(exchange, [batch], open)[pair]
@@ -69,7 +69,7 @@ def test_evidence_follows_its_definition(exchange, batch):
 
 
 def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
-    open = Mixture.everything(exchange.plan)
+    open = UniformMixture.everything(exchange.plan)
     open[exchange.pairs.index(("a", "c"))] = False
     found = collect(exchange, [batch, batch], open)
     assert list(found) == [pair for pair in exchange.pairs if pair != ("a", "c")]
@@ -79,8 +79,8 @@ def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
 
 
 def test_plain_exchanges_speak_beside_the_trained_one(exchange, batch):
-    open = Mixture.everything(exchange.plan)
-    plain = plain_exchanges(exchange.plan, CHANNELS)
+    open = UniformMixture.everything(exchange.plan)
+    plain = probe_exchanges(exchange.plan, CHANNELS)
     alone, beside = (collect(exchange, [batch], open, more)["a", "b"].parts[0] for more in ((), plain))
     width = CHANNELS // 2
     assert beside.cross.shape[3] == 3 * width  # two more, which hold all channels of the source
@@ -91,7 +91,7 @@ def test_plain_exchanges_speak_beside_the_trained_one(exchange, batch):
 def test_a_plain_context_hands_on_even_sums_of_the_source(batch, block):
     """Its messages are linear in sums of source features with positive weights, so all channels can be read back."""
     torch.manual_seed(0)
-    plain = plain_exchanges(SearchSpace(("a", "b"), ("none", block)), CHANNELS)
+    plain = probe_exchanges(SearchSpace(("a", "b"), ("none", block)), CHANNELS)
     features = {t: batch.features[t] for t in ("a", "b")}
     regions = {t: batch.regions[t] for t in ("a", "b")}
     open = {block: [0, 1, 2, 3]}
@@ -120,7 +120,7 @@ def test_what_follows_from_the_source_alone_is_said_once(exchange, batch):
     """Whoever hears a source, hears the same; and what the regions of the target are asked for is not alike."""
     torch.manual_seed(0)
     space = SearchSpace(TASKS, ("none", "t_label", "local", "xtam", "padnet_gate"))
-    (first, _) = plain_exchanges(space, CHANNELS)
+    (first, _) = probe_exchanges(space, CHANNELS)
     active = {name: list(range(len(space.pairs))) for name in space.blocks if name != "none"}
     said = first.messages(batch, active)
     assert first.alike == {"local", "xtam", "padnet_gate"}
@@ -149,25 +149,25 @@ def evidence(told, seed):
 def test_the_judge_tells_clear_doubtful_and_empty_pairs():
     empty = {("empty", str(i)): evidence((0.0, 0.0), 2 + i) for i in range(12)}
     pairs = {("a", "clear"): evidence((0.0, 0.3), 0), ("a", "alike"): evidence((0.3, 0.3), 1), **empty}
-    verdicts = judge(pairs, {"cheap": 1.0, "dear": 2.0})
-    clear, alike = verdicts["a", "clear"], verdicts["a", "alike"]
+    posteriors = infer_posterior(pairs, {"cheap": 1.0, "dear": 2.0})
+    clear, alike = posteriors["a", "clear"], posteriors["a", "alike"]
     assert clear.choice == "dear" and clear.decided and clear.margin > 0.5
-    assert alike.something > 0.99 and not alike.decided  # which of the two is best cannot be told
-    assert sum(verdicts[pair].choice != "none" for pair in empty) <= 1
-    assert all(0 <= one.sureness <= 1 for one in verdicts.values())
+    assert alike.p_exchange > 0.99 and not alike.decided  # which of the two is best cannot be told
+    assert sum(posteriors[pair].choice != "none" for pair in empty) <= 1
+    assert all(0 <= one.p_correct <= 1 for one in posteriors.values())
 
 
 def test_nothing_told_has_a_standard_normal_z():
-    z = torch.cat([sign_z(moments((0.0,), seed).agreement()) for seed in range(300)])
+    z = torch.cat([sign_flip_z(moments((0.0,), seed).agreement()) for seed in range(300)])
     assert abs(float(z.mean())) < 0.2 and 0.85 < float(z.std()) < 1.15
 
 
 def test_two_supernets_know_more_than_one():
     told = (0.05, 0.0)
     parts = [{("a", "b"): evidence(told, seed)} for seed in (0, 1)]
-    joined = together(parts)["a", "b"]
-    one, other = (sign_z(part["a", "b"].agreement())[0] for part in parts)
-    assert sign_z(joined.agreement())[0] > max(one, other) > 1
+    joined = pool(parts)["a", "b"]
+    one, other = (sign_flip_z(part["a", "b"].agreement())[0] for part in parts)
+    assert sign_flip_z(joined.agreement())[0] > max(one, other) > 1
 
 
 def test_two_supernets_show_how_much_a_training_matters():
@@ -192,12 +192,12 @@ def test_the_average_over_supernets_has_half_the_variance():
 
 def test_few_images_can_neither_show_nor_rule_out():
     z = torch.full((16, 3), -1.0)
-    many, few = (telling_odds(z, images).sigmoid() for images in (4096, 64))
+    many, few = (posterior_log_odds(z, images).sigmoid() for images in (4096, 64))
     assert many.max() < 0.2 < few.min()
 
 
 def test_random_parts_of_the_mixture(exchange):
-    mixture = Mixture(exchange.plan, Mixture.everything(exchange.plan), silent=0.2, keep=0.5)
+    mixture = UniformMixture(exchange.plan, UniformMixture.everything(exchange.plan), pair_dropout=0.2, keep=0.5)
     draw = torch.Generator().manual_seed(0)
     weights = torch.stack([mixture.draw(draw).weights for _ in range(2000)])
     total = weights.sum(2)
@@ -212,20 +212,20 @@ def test_random_parts_of_the_mixture(exchange):
 
 def test_many_telling_pairs_make_a_weak_one_likelier():
     weak = 1.8
-    among_empty = telling_odds(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)])[:, None])
-    among_telling = telling_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
+    among_empty = posterior_log_odds(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)])[:, None])
+    among_telling = posterior_log_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
     assert among_empty[0] < 0 < among_telling[0]
-    odds = telling_odds(torch.linspace(-2, 6, 20)[:, None])
+    odds = posterior_log_odds(torch.linspace(-2, 6, 20)[:, None])
     assert (odds.diff() > 0).all()
 
 
 def test_a_block_that_others_need_is_likelier():
     best = torch.tensor([[0.1, 0.9]] * 5 + [[0.5, 0.5], [0.5, 0.5]]).double()
-    learned = learn_from_each_other(best, torch.tensor([1.0] * 6 + [0.0]).double())
+    learned = empirical_bayes_update(best, torch.tensor([1.0] * 6 + [0.0]).double())
     assert (learned[:5, 1] > 0.95).all() and learned[5, 1] > 0.75
     torch.testing.assert_close(learned.sum(1), torch.ones(7).double())
     # five pairs that tell nothing teach nothing
-    torch.testing.assert_close(learn_from_each_other(best, torch.zeros(7).double()), best)
+    torch.testing.assert_close(empirical_bayes_update(best, torch.zeros(7).double()), best)
 
 
 def test_chances_of_being_best_follow_the_normal_distribution():
@@ -239,9 +239,11 @@ def test_chances_of_being_best_follow_the_normal_distribution():
     for training in (0.0, 3.0):
         error = (2 * (1 + training) * 2 / 64) ** 0.5  # two candidates, each group counted TWICE
         expected = float(torch.special.ndtr(torch.tensor(0.3 / error)))
-        assert float(chances_of_being_best(gains, training)[0]) == pytest.approx(expected, abs=0.03)
+        assert float(probabilities_of_being_best(gains, training)[0]) == pytest.approx(expected, abs=0.03)
 
 
 def test_a_single_image_decides_nothing():
-    found = judge({("a", str(i)): Evidence(("cheap", "dear"), (moments((0.3, 0.0), i, groups=1),)) for i in range(4)})
+    found = infer_posterior(
+        {("a", str(i)): Evidence(("cheap", "dear"), (moments((0.3, 0.0), i, groups=1),)) for i in range(4)}
+    )
     assert not any(one.decided for one in found.values())

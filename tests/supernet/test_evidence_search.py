@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiment.config import DataSettings, NetworkSettings, SearchSettings, SelectionSettings
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from search_spaces import Architecture, SearchSpace
 from supernet.cost.table import block_costs
@@ -93,7 +93,7 @@ def test_images_are_split_into_stretches(count, held_out):
 
 
 def test_losses_of_images_are_those_of_batches_of_one():
-    source = open_source(DataSettings(height=32, width=48, train_images=3, workers=0))
+    source = open_dataset(DataSettings(height=32, width=48, train_images=3, workers=0))
     space = SearchSpace(tuple(source.tasks), ("none", "global"))
     supernet = Supernet(space, 8, torch.Generator().manual_seed(0))
     network = MultiTaskNetwork(NetworkSettings(width=4, channels=8), source.tasks, supernet, space.tasks).eval()

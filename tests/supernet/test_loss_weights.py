@@ -24,10 +24,10 @@ import supernet.loss_weights.search
 from analysis.__main__ import main as report_main
 from experiment.config import TrainingSettings
 from experiment.run import Run
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from multitask.training.loss_weighting import UncertaintyWeighting, dump_weights
-from multitask.training.trainer import Training
+from multitask.training.trainer import Trainer
 from supernet.loss_weights import shared_study
 from supernet.loss_weights.figures import TrialRecord, history, importances, parallel_coordinates
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
@@ -309,13 +309,13 @@ def test_uncertainty_weighting_in_closed_form():
 def test_learned_weights_move_without_decay_and_resume_as_if_never_stopped(tmp_path):
     def training(name, resume=False, iterations=6, tasks=None):
         torch.manual_seed(0)
-        source = open_source(DATA)
+        source = open_dataset(DATA)
         settings = TrainingSettings(iterations, 2, "sgd", 0.1, checkpoint_every=3, weight_decay=0.1)
         only = {task: source.tasks[task] for task in tasks or source.tasks}
         weights, fabric = dict.fromkeys(source.tasks, 1.0), Fabric(accelerator="cpu", devices=1)
         run = Run(tmp_path / name, {}, resume)
         network = MultiTaskNetwork(SMALL, only)
-        return Training(
+        return Trainer(
             network, source, DATA, settings, weights, run, fabric, 0, clip_norm=1.0, tasks=only, learn_weights=True
         )
 

@@ -15,11 +15,11 @@ from experiment.config import Config, DataSettings, NetworkSettings, SearchSetti
 from experiment.interruption import Interrupted
 from experiment.run import Run
 from multitask.cost import step_memory
-from multitask.data import open_source
+from multitask.data import open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
-from multitask.training.trainer import Hardware, Training, loss_weights
+from multitask.training.trainer import Hardware, Trainer, loss_weights
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
 from supernet.cost.memory import search_memory
 from supernet.fair_paths import FairPaths
@@ -37,14 +37,14 @@ def prepare(folder, *arguments, resume=False):
     """As the command does: (training, strategy, supernet), nothing being trained yet."""
     parser = config_parser(Config, "search.py", "")
     config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
-    source = open_source(config.data)
+    source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed + 1)
     supernet = Supernet(space, feature_channels(config.network), generator)
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     strategy = build_strategy(config, supernet)
-    training = Training(
+    training = Trainer(
         network, strategy.training_images(source), config.data, config.training,
         loss_weights(source.tasks, config.loss_weights), Run(folder, config.to_dict(), resume),
         Hardware("cpu").fabric(), config.seed, strategy, None,
@@ -142,7 +142,9 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
         needs[name] = search_memory(network, supernet, 4, 64, 96)
     singles = []
     for block in space.blocks:
-        exchange = Exchange(Architecture.uniform(space.tasks, block, space.aggregator), 16, normalize=space.is_mixed)
+        exchange = Exchange(
+            Architecture.uniform(space.tasks, block, space.aggregator), 16, normalize=space.normalize_messages
+        )
         network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())
         singles.append(step_memory(network, 4, 64, 96))
     assert needs["gdas"] < 0.8 * needs["darts"]

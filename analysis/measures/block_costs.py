@@ -23,8 +23,8 @@ Line = tuple[str, str, str, Cost]
 
 @dataclass(frozen=True)
 class BlockCosts:
-    """base: `none` on every pair; per_target_overhead: {target: more, once it has incoming messages}; rows: {pair: {block:
-    more}}.
+    """base: with `none` on every pair; per_target_overhead: {target: more, once it has incoming messages}; rows:
+    {pair: {block: more}}.
     """
 
     base: Cost

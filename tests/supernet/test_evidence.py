@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search_spaces import Exchange, SearchSpace
-from supernet.score_test.evidence import Evidence, HeldOut, Moments, collect, probe_exchanges
+from supernet.score_test.evidence import Evidence, HeldOut, Moments, collect, pool, probe_exchanges
 from supernet.score_test.posterior import (
     average,
     empirical_bayes_update,
@@ -123,7 +123,7 @@ def test_what_follows_from_the_source_alone_is_said_once(exchange, batch):
     (first, _) = probe_exchanges(space, CHANNELS)
     active = {name: list(range(len(space.pairs))) for name in space.blocks if name != "none"}
     said = first.messages(batch, active)
-    assert first.alike == {"local", "xtam", "padnet_gate"}
+    assert first.source_only == {"local", "xtam", "padnet_gate"}
     for name, (on, message) in said.items():
         assert on == first.exchange.served[name]
         of_c = [message[:, on.index(space.pairs.index((target, "c")))] for target in ("a", "b")]

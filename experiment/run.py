@@ -1,9 +1,7 @@
 """A run: a folder that a command wrote, complete enough to be read, resumed and compared."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 import yaml
 
 from experiment.errors import InputError
+from experiment.files import replacing, write_atomic
 
 
 class Run:
@@ -45,8 +44,7 @@ class Run:
         return self.folder / name
 
     def write_text(self, name: str, text: str) -> None:
-        with _replacing(self.path(name)) as temporary:
-            temporary.write_text(text)
+        write_atomic(self.path(name), text)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self.write_text(name, json.dumps(content, indent=1) + "\n")
@@ -56,25 +54,13 @@ class Run:
         return self.path("metrics.json").is_file()
 
     def save_checkpoint(self, state: Mapping[str, Any], name: str = "last") -> None:
-        with _replacing(self.path(f"checkpoints/{name}.pt")) as temporary:
+        with replacing(self.path(f"checkpoints/{name}.pt")) as temporary:
             torch.save(dict(state), temporary)
 
     def load_checkpoint(self, name: str = "last") -> dict[str, Any] | None:
         """The checkpoint's content on the CPU, or None if there is none."""
         path = self.path(f"checkpoints/{name}.pt")
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place once it is written, or vanishes if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

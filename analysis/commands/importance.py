@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(FORMATS[arguments.format](found))
     if folder is not None:
         from analysis.report.figures import heat_map  # loads matplotlib
-        from search_spaces.files import write_atomic  # loads torch
+        from experiment.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "importance.csv", as_csv(found) + "\n")

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(FORMATS[arguments.format](searches, shares))
     if folder is not None:
         from analysis.report.figures import stacked_bars  # loads matplotlib
-        from search_spaces.files import write_atomic  # loads torch
+        from experiment.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "proportions.csv", as_csv(searches, shares) + "\n")

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     if folder is None:
         return
     from analysis.report.figures import scatter  # loads matplotlib
-    from search_spaces.files import write_atomic  # loads torch
+    from experiment.files import write_atomic  # loads torch
 
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "ranking.csv", as_csv(found) + "\n")

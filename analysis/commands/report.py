@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not (folder / "config.yaml").is_file():
         raise InputError(f"'{folder}' is no run: expected a config.yaml in it")
     page = _page(folder, arguments)
-    from search_spaces.files import write_atomic
+    from experiment.files import write_atomic
 
     # plain ASCII, which no editor and no server can misread
     write_atomic(output, page.encode("ascii", "xmlcharrefreplace").decode())

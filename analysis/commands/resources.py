@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         sections += _candidates(architectures, DRAWN[arguments.format])
     print("\n\n".join(sections))
     if folder is not None:
-        from search_spaces.files import write_atomic  # loads torch
+        from experiment.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "resources.csv", as_csv(found) + "\n")

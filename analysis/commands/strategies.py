@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     found = tabulate(runs, arguments.baseline, arguments.retrained)
     print(FORMATS[arguments.format](found))
     if folder is not None:
-        from search_spaces.files import write_atomic  # loads torch
+        from experiment.files import write_atomic  # loads torch
 
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "strategies.csv", as_csv(found) + "\n")

@@ -18,10 +18,10 @@ from matplotlib.ticker import EngFormatter
 from optuna.samplers import NSGAIISampler
 
 from experiment.errors import InputError
+from experiment.files import write_atomic
 from experiment.interruption import Interrupted, Interruption
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from search_spaces.files import write_atomic
 from supernet.cost.budget import Costs, choose
 
 FOLDER, SAMPLES = "pareto", "samples.csv"

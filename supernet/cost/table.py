@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiment.errors import InputError
+from experiment.files import write_atomic
 from multitask.cost import parameter_count
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, regions_needed
-from search_spaces.files import write_atomic
 from supernet.cost.budget import Costs
 
 MEASURES = ("multiply_adds", "parameters", "latency")

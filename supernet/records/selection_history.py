@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
+from experiment.files import write_atomic
 from search_spaces import SearchSpace
-from search_spaces.files import write_atomic
 
 COLUMNS = ("step", "target", "source", "block", "probability")
 

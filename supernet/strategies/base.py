@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiment.config import TrainingSettings
+from experiment.files import write_atomic
 from multitask.data import DatasetSplits
 from multitask.training.trainer import Callback, Trainer
 from search_spaces.blocks import Pair
-from search_spaces.files import write_atomic
 
 
 @dataclass(frozen=True)

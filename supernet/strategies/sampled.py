@@ -16,6 +16,7 @@ from torch import nn
 
 from experiment.config import SearchSettings
 from experiment.errors import InputError
+from experiment.files import write_atomic
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from experiment.run import Run
@@ -23,7 +24,6 @@ from multitask.metrics.delta_m import delta_m
 from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from search_spaces.files import write_atomic
 from supernet.fair_paths import FairPaths
 from supernet.records.selection_history import SelectionRecord
 from supernet.shared_weights import evaluate_shared

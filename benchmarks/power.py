@@ -2,7 +2,7 @@
 
 python -m benchmarks.power --first 100 --seeds 10 --rules gumbel gumbel_open null evidence --output runs/benchmarks
 python -m benchmarks.power --first 100 --seeds 3 --rules strength --output runs/benchmarks
-python -m benchmarks.power --figures docs/power.json --output docs
+python -m benchmarks.power --figures docs/log/power.json --output docs/log
 
 `strength` retrains networks with the right blocks, with and without a pair, and says how much its target gains. Every
 search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there; power.json

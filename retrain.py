@@ -37,12 +37,12 @@ def run(arguments: Sequence[str]) -> None:
     recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
     if options.architecture is not None:
         model = found(options.architecture, tuple(source.tasks))
-        retrain(lambda seed: model, source, space, recipe, seeds, options.output, options.resume)
+        retrain(lambda seed: model, source, recipe, seeds, options.output, options.resume)
     else:
         baseline(options.baseline, space, 0)  # a wrong name ends here, before anything is written
         retrain(
             lambda seed: baseline(options.baseline, space, seed),
-            source, space, recipe, seeds, options.output, options.resume,
+            source, recipe, seeds, options.output, options.resume,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class NaiveExchange(nn.Module):
         self.candidates = [
             {name: CANDIDATES[name](pair, channels, width) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]
-        self.normalize = space.normalize_messages
+        self.normalize_messages = space.normalize_messages
         self.norms = [
             {name: nn.BatchNorm2d(width, affine=False) for name in space.legal(pair)[1:]} for pair in space.pairs
         ]
@@ -43,7 +43,7 @@ class NaiveExchange(nn.Module):
             mixed: Tensor | None = None
             for name, block in self.candidates[i].items():
                 message = block(features, regions)
-                if self.normalize:
+                if self.normalize_messages:
                     message = F.relu(self.norms[i][name](message))
                 message = weights[i, self.space.blocks.index(name)] * message
                 mixed = message if mixed is None else mixed + message

@@ -193,7 +193,7 @@ class PlantedNetwork(nn.Module):
 
 
 def planted_space(blocks: tuple[str, ...], aggregator: str = "atrc") -> SearchSpace:
-    return SearchSpace(TASKS, blocks, aggregator=aggregator, normalize=True)
+    return SearchSpace(TASKS, blocks, aggregator=aggregator, normalize_messages=True)
 
 
 def planted_network(space: SearchSpace) -> PlantedNetwork:

@@ -67,7 +67,7 @@ def strength(seed: int) -> list[Row]:
 
     def errors(exchanges: dict[Pair, str]) -> dict[str, float]:
         torch.manual_seed(seed)
-        exchange = Exchange(Architecture(TASKS, exchanges), CHANNELS, normalize=True, dropout=0.0)
+        exchange = Exchange(Architecture(TASKS, exchanges, normalize_messages=True), CHANNELS, dropout=0.0)
         network = PlantedNetwork(exchange)
         fit(network, images, RETRAIN_STEPS, seed, lambda _, batch: network(batch).backward())
         network.eval()

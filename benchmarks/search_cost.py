@@ -65,7 +65,7 @@ def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: s
 
 
 def retraining(config: Config, source: DatasetSplits, space: SearchSpace, name: str) -> Steps:
-    return Steps(build_network(baseline(name, space, 0), config.network, space, source.tasks), None, config, source)
+    return Steps(build_network(baseline(name, space, 0), config.network, source.tasks), None, config, source)
 
 
 def main() -> None:

@@ -53,8 +53,7 @@ class Bench:
         """Block wherever it is legal, else another from a task to itself, as retraining would build it."""
         uniform = Architecture.uniform(space.tasks, block)
         exchanges = {pair: itself if name == "none" else name for pair, name in uniform.exchanges.items()}
-        architecture = Architecture(space.tasks, exchanges, space.aggregator)
-        return Exchange(architecture, self.channels, normalize=space.normalize_messages)
+        return Exchange(Architecture.from_space(space, exchanges), self.channels)
 
     @contextmanager
     def cast(self) -> Iterator[None]:

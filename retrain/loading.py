@@ -8,12 +8,12 @@ import torch
 import yaml
 from torch import nn
 
-from experiment.config import DataSettings, NetworkSettings, SpaceSettings, TrainingSettings
+from experiment.config import DataSettings, NetworkSettings, TrainingSettings
 from experiment.errors import InputError
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, Outputs
 from retrain.models import Model, build_network
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture
 
 
 class SeparateNetworks(nn.Module):
@@ -53,16 +53,15 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     data = data_settings(config, data_root)
     source = open_dataset(data)
     network = NetworkSettings(**{**config["network"], "backbone_weights": None})  # the checkpoint has the weights
-    space = SearchSpace.from_settings(SpaceSettings(**config["space"]), tuple(source.tasks))
     path = folder / "architecture.yaml"
     architecture = Architecture.load(path) if path.is_file() else None
     if (folder / "checkpoints").is_dir():
-        whole = build_network(Model("", architecture), network, space, source.tasks)
+        whole = build_network(Model("", architecture), network, source.tasks)
         _load_best(whole, folder)
     else:  # single_task: a run per task
         parts = {}
         for name, task in source.tasks.items():
-            parts[name] = build_network(Model(""), network, space, {name: task})
+            parts[name] = build_network(Model(""), network, {name: task})
             _load_best(parts[name], folder / name)
         whole = SeparateNetworks(parts)  # type: ignore[arg-type]
     return Trained(whole.eval(), architecture, source, data, TrainingSettings(**config["training"]))

@@ -41,7 +41,7 @@ def baseline(name: str, space: SearchSpace, seed: int) -> Model:
     kind, _, block = name.partition(":")
     if kind != "uniform" or not block:
         raise unknown("baseline", name, (*BASELINES, *(f"uniform:{known}" for known in space.blocks)))
-    return Model(name, Architecture.uniform(space.tasks, block, space.aggregator))
+    return Model(name, Architecture.uniform(space.tasks, block, space.aggregator, space.normalize_messages))
 
 
 def found(path: str, tasks: Sequence[str]) -> Model:
@@ -54,10 +54,9 @@ def found(path: str, tasks: Sequence[str]) -> Model:
     return Model(name, architecture)
 
 
-def build_network(model: Model, settings: NetworkSettings, space: SearchSpace, tasks: dict[str, Task]) -> nn.Module:
+def build_network(model: Model, settings: NetworkSettings, tasks: dict[str, Task]) -> nn.Module:
     """The model's network for these tasks, with the auxiliary predictions that its blocks read and no others."""
     if model.architecture is None:
         return MultiTaskNetwork(settings, tasks)
-    # the space says whether messages are normalised, so that all its architectures differ in their blocks only
-    exchange = Exchange(model.architecture, feature_channels(settings), normalize=space.normalize_messages)
+    exchange = Exchange(model.architecture, feature_channels(settings))
     return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())

@@ -17,7 +17,6 @@ from multitask.data import DatasetSplits
 from multitask.training.evaluation import describe, score, table
 from multitask.training.trainer import Trainer, loss_weights
 from retrain.models import Model, build_network
-from search_spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Recipe:
 
 
 def retrain(
-    model_of: Callable[[int], Model], source: DatasetSplits, space: SearchSpace, recipe: Recipe, seeds: Sequence[int],
+    model_of: Callable[[int], Model], source: DatasetSplits, recipe: Recipe, seeds: Sequence[int],
     output: str, resume: bool,
 ) -> None:  # fmt: skip
     """Trains `model_of(seed)` for each seed into output/seed_K; with `resume`, finished seeds are skipped.
@@ -56,9 +55,9 @@ def retrain(
             f"loss_weights.trials is {recipe.loss_weights.trials}, which only search.py trains: expected "
             "--loss_weights.file with the loss_weights.yaml that it wrote"
         )
-    build_network(model_of(seeds[0]), recipe.network, space, source.tasks)
+    build_network(model_of(seeds[0]), recipe.network, source.tasks)
     for seed, folder in folders.items():
-        _retrain_seed(model_of(seed), source, space, recipe, seed, folder, resume)
+        _retrain_seed(model_of(seed), source, recipe, seed, folder, resume)
 
 
 def _identity(model: Model) -> dict[str, Any]:
@@ -83,9 +82,7 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
             raise InputError(f"--output '{output}' holds another architecture: expected another folder for this one")
 
 
-def _retrain_seed(
-    model: Model, source: DatasetSplits, space: SearchSpace, recipe: Recipe, seed: int, folder: Path, resume: bool
-) -> None:
+def _retrain_seed(model: Model, source: DatasetSplits, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
     run = Run(folder, {**recipe.content, "seed": seed}, resume)
     if run.finished:
         print(f"{folder} is finished")
@@ -97,7 +94,7 @@ def _retrain_seed(
     parts = []
     for names in groups:
         inner = Run(folder / names[0], {**recipe.content, "seed": seed}, resume) if model.separate else run
-        parts.append(_train(model, names, source, space, recipe, seed, inner, f"{folder.parent.name}/{folder.name}"))
+        parts.append(_train(model, names, source, recipe, seed, inner, f"{folder.parent.name}/{folder.name}"))
     total = _merge(parts)
     tasks = source.tasks
     run.write_json(
@@ -127,7 +124,6 @@ def _train(
     model: Model,
     names: list[str],
     source: DatasetSplits,
-    space: SearchSpace,
     recipe: Recipe,
     seed: int,
     run: Run,
@@ -140,7 +136,7 @@ def _train(
     torch.manual_seed(seed)
     reset_peak_memory(recipe.fabric.device)
     tasks = {name: source.tasks[name] for name in names}
-    network = build_network(model, recipe.network, space, tasks)
+    network = build_network(model, recipe.network, tasks)
     training = Trainer(
         network,
         source,

@@ -1,50 +1,44 @@
 """An architecture: one block name per ordered task pair, and an aggregator, as a small readable file."""
 
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from search_spaces.aggregators import AGGREGATORS
-from search_spaces.blocks import NATIVE, Pair, block_class, legal_on, regions_needed
+from search_spaces.blocks import Pair, block_class, legal_on, regions_needed, scales_differ
 from search_spaces.errors import SpaceError, unknown_name
-from search_spaces.files import write_atomic
+from search_spaces.space import SPACES, SearchSpace, check_tasks, pairs_of
 
-if TYPE_CHECKING:
-    from search_spaces.space import SearchSpace
-
-VERSION = 1
+VERSION = 2
+KEYS = ("version", "tasks", "aggregator", "normalize_messages", "exchanges", "provenance")
 # the integers of the architecture files that ATRC released, and its spelling of one task
 ATRC_BLOCKS = ("none", "global", "local", "t_label", "s_label")
 ATRC_TASKS = {"sal": "saliency"}
 
 
-def pairs_of(tasks: Sequence[str]) -> tuple[Pair, ...]:
-    """All ordered (target, source) pairs, target by target."""
-    return tuple((target, source) for target in tasks for source in tasks)
-
-
-def check_tasks(tasks: Sequence[str]) -> None:
-    """Raises SpaceError unless these are one or more different names."""
-    if not tasks or not all(isinstance(name, str) for name in tasks) or len(set(tasks)) != len(tasks):
-        raise SpaceError(f"tasks {list(tasks)}: expected one or more different names")
-
-
 @dataclass(frozen=True)
 class Architecture:
-    """tasks, in order; exchanges: {(target, source): block name} for every pair; aggregator: atrc, mteb or pad.
+    """Determines the exchange module of a network, given the width of its features.
 
-    `provenance` says where it came from and takes no part in equality. Raises SpaceError for an unknown or illegal
-    block, an unknown aggregator, or a pair that is missing or superfluous.
+    tasks: their names, in order.
+    exchanges: {(target, source): block name} for every ordered pair.
+    aggregator: how a target joins its messages: atrc, mteb or pad.
+    normalize_messages: whether every message ends in BatchNorm and ReLU. By default it does if some block lies outside
+        ATRC's; an architecture of a search space has the rule of its space (`from_space`).
+    provenance: where the architecture comes from; it takes no part in equality.
+    Raises SpaceError for an unknown or illegal block, an unknown aggregator, a missing or a superfluous pair.
     """
 
     tasks: tuple[str, ...]
     exchanges: dict[Pair, str]
     aggregator: str = "atrc"
+    normalize_messages: bool | None = None
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -66,15 +60,12 @@ class Architecture:
             target, source = superfluous[0]
             strange = next(name for name in (target, source) if name not in self.tasks)
             raise unknown_name(f"task in exchange {target} <- {source}", strange, self.tasks)
+        if self.normalize_messages is None:
+            object.__setattr__(self, "normalize_messages", scales_differ(self.exchanges.values()))
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
         return pairs_of(self.tasks)
-
-    @property
-    def normalize_messages(self) -> bool:
-        """Whether some block lies outside ATRC's, so that messages need a common scale."""
-        return any(name not in NATIVE for name in self.exchanges.values())
 
     def region_tasks(self) -> tuple[str, ...]:
         """The tasks that need an auxiliary prediction, because some label block reads their regions."""
@@ -82,21 +73,36 @@ class Architecture:
         return tuple(task for task in self.tasks if task in needed)
 
     @classmethod
-    def uniform(cls, tasks: Sequence[str], block: str, aggregator: str = "atrc") -> "Architecture":
-        """The same block on every pair; `none` on the self-pairs where that block is not legal."""
-        exchanges = {pair: block if legal_on(block, pair) else "none" for pair in pairs_of(tasks)}
-        return cls(tuple(tasks), exchanges, aggregator, {"source": f"uniform:{block}"})
+    def from_space(
+        cls, space: SearchSpace, exchanges: Mapping[Pair, str], provenance: Mapping[str, Any] | None = None
+    ) -> "Architecture":
+        """An architecture with the tasks, the aggregator and the normalisation of a space, so that all architectures
+        of a space differ in their blocks only.
+        """
+        return cls(space.tasks, dict(exchanges), space.aggregator, space.normalize_messages, dict(provenance or {}))
 
     @classmethod
-    def random(cls, space: "SearchSpace", seed: int) -> "Architecture":
+    def uniform(
+        cls, tasks: Sequence[str], block: str, aggregator: str = "atrc", normalize_messages: bool | None = None
+    ) -> "Architecture":
+        """The same block on every pair; `none` on the self-pairs where that block is not legal."""
+        exchanges = {pair: block if legal_on(block, pair) else "none" for pair in pairs_of(tasks)}
+        return cls(tuple(tasks), exchanges, aggregator, normalize_messages, {"source": f"uniform:{block}"})
+
+    @classmethod
+    def random(cls, space: SearchSpace, seed: int) -> "Architecture":
         """Each pair's block drawn uniformly from its legal ones."""
         draw = random.Random(seed)
         exchanges = {pair: draw.choice(space.legal(pair)) for pair in space.pairs}
-        return cls(space.tasks, exchanges, space.aggregator, {"source": "random", "space": space.name, "seed": seed})
+        return cls.from_space(space, exchanges, {"source": "random", "space": space.name, "seed": seed})
 
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
-        """Reads architecture.yaml, or a .json genotype as released with ATRC ({target: {source: integer}})."""
+        """Reads architecture.yaml, or a .json genotype as released with ATRC ({target: {source: integer}}).
+
+        Version 1 of the file has no `normalize_messages`: there the space named in its provenance decides, and the
+        blocks where it names none. Raises SpaceError for a file that cannot be used.
+        """
         path = Path(path)
         if not path.is_file():
             raise SpaceError(f"no architecture file at '{path}'")
@@ -108,11 +114,12 @@ class Architecture:
             raise SpaceError(f"'{path}' holds {type(content).__name__}: expected a mapping with tasks and exchanges")
         if "exchanges" not in content:
             content = _from_genotype(content, path)
-        unknown = [key for key in content if key not in ("version", "tasks", "aggregator", "exchanges", "provenance")]
+        unknown = [key for key in content if key not in KEYS]
         if unknown:
-            raise unknown_name(f"key in '{path}'", unknown[0], ("version", "tasks", "aggregator", "exchanges"))
-        if content.get("version") != VERSION:
-            raise SpaceError(f"'{path}' has version {content.get('version')}: expected {VERSION}")
+            raise unknown_name(f"key in '{path}'", unknown[0], KEYS)
+        version = content.get("version")
+        if version not in (1, VERSION):
+            raise SpaceError(f"'{path}' has version {version}: expected {VERSION} (or 1)")
         rows = content["exchanges"]
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
@@ -124,19 +131,32 @@ class Architecture:
                 raise SpaceError(f"'{path}': {key} is {value!r}, expected a {kind.__name__}")
         if not isinstance(aggregator, str):
             raise unknown_name("aggregator", aggregator, AGGREGATORS)
-        return cls(tuple(tasks), exchanges, aggregator, provenance)
+        normalize = content.get("normalize_messages", _rule_of_version_1(provenance) if version == 1 else None)
+        if not (normalize is None or isinstance(normalize, bool)):
+            raise SpaceError(f"'{path}': normalize_messages is {normalize!r}, expected true or false")
+        return cls(tuple(tasks), exchanges, aggregator, normalize, provenance)
 
     def save(self, path: str | Path) -> None:
         """Writes architecture.yaml, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(self.to_yaml())
+        temporary.replace(path)
+
+    def to_yaml(self) -> str:
+        """The text of architecture.yaml."""
         rows = {t: {s: self.exchanges[t, s] for s in self.tasks} for t in self.tasks}
         content = {
             "version": VERSION,
             "tasks": list(self.tasks),
             "aggregator": self.aggregator,
+            "normalize_messages": self.normalize_messages,
             "exchanges": rows,
             "provenance": self.provenance,
         }
-        write_atomic(path, yaml.dump(content, sort_keys=False, default_flow_style=None, width=120))
+        text: str = yaml.dump(content, sort_keys=False, default_flow_style=None, width=120)
+        return text
 
     def table(self, mark: Mapping[Pair, str] | None = None) -> str:
         """Target x source, for people; `mark` adds a note behind a block."""
@@ -149,6 +169,12 @@ class Architecture:
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
+
+
+def _rule_of_version_1(provenance: Mapping[str, Any]) -> bool | None:
+    """Whether the named space of a version 1 file normalises its messages; None if the file names none."""
+    blocks = SPACES.get(str(provenance.get("space")))
+    return None if blocks is None else scales_differ(blocks)
 
 
 def _from_genotype(genotype: dict, path: Path) -> dict:

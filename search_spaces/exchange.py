@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +26,7 @@ class Exchange(nn.Module):
     plan: an Architecture (each pair has its one block), or a SearchSpace (each pair has all its legal blocks and the
         caller gives their weights).
     channels: C of every task's features.
-    normalize: end every message in BatchNorm (not affine in a search) and ReLU. By default so if blocks other than
-        ATRC's take part. A network to be compared with a supernet takes its space's rule.
+        If its `normalize_messages` is true, every message ends in BatchNorm (not affine in a search) and ReLU.
     affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
     recompute: blocks that compute their activations again in the backward pass instead of keeping them.
@@ -37,7 +37,6 @@ class Exchange(nn.Module):
         plan: Architecture | SearchSpace,
         channels: int,
         *,
-        normalize: bool | None = None,
         affine: bool | None = None,
         dropout: float | None = None,
         recompute: Sequence[str] = (),
@@ -59,7 +58,7 @@ class Exchange(nn.Module):
         self.tasks = plan.tasks
         self.pairs = plan.pairs
         self.channels = channels
-        self.normalize = plan.normalize_messages if normalize is None else normalize
+        self.normalize_messages = bool(plan.normalize_messages)
         self.affine = not searching if affine is None else affine
         aggregator = AGGREGATORS[plan.aggregator]
         self.message_channels = aggregator.message_channels(channels)
@@ -74,7 +73,7 @@ class Exchange(nn.Module):
             self.served[name] = served
             pairs = [self.pairs[i] for i in served]
             self.blocks[_key(name)] = build_block(name, pairs, channels, self.message_channels, self.affine)
-            if self.normalize:
+            if self.normalize_messages:
                 self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)
 
         needed = {
@@ -164,7 +163,7 @@ class Exchange(nn.Module):
         if name not in self.recompute or not torch.is_grad_enabled():
             return self._weighted_message(name, inputs, rows, weight)
         self.block(name).prepare(inputs, rows)  # shared with other blocks, whose backward passes need it too
-        modules = [self.block(name), *([self.norms[_key(name)]] if self.normalize else [])]
+        modules = [self.block(name), *([self.norms[_key(name)]] if self.normalize_messages else [])]
         message = checkpoint(
             self._weighted_message, name, inputs, rows, weight, use_reentrant=False,
             context_fn=lambda: (nullcontext(), frozen_statistics(*modules)),  # statistics are counted once
@@ -177,7 +176,7 @@ class Exchange(nn.Module):
     ) -> Tensor:
         message: Tensor = self.blocks[_key(name)](inputs, rows)
         self._check_message(name, message, inputs.features, len(rows))
-        if self.normalize:
+        if self.normalize_messages:
             # weights are not negative, so that weighing before the ReLU is the same and needs no pass of its own
             return F.relu(self.norms[_key(name)](message, rows, weight))
         return message if weight is None else message * weight.to(message.dtype).view(1, -1, 1, 1, 1)
@@ -218,13 +217,15 @@ class Exchange(nn.Module):
         return collected
 
     def extract(self, architecture: Architecture) -> "Exchange":
-        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode.
+        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode, and messages
+        normalised as in the supernet.
 
         Raises SpaceError for an architecture that this exchange does not hold.
         """
         if set(architecture.tasks) != set(self.tasks):
             raise SpaceError(f"the architecture has tasks {list(architecture.tasks)}: expected {list(self.tasks)}")
-        single = Exchange(architecture, self.channels, normalize=self.normalize, affine=self.affine, dropout=0.0)
+        plan = replace(architecture, normalize_messages=self.normalize_messages)
+        single = Exchange(plan, self.channels, affine=self.affine, dropout=0.0)
         like = next(self.parameters(), None)
         if like is not None:
             single = single.to(like.device, like.dtype)
@@ -236,7 +237,7 @@ class Exchange(nn.Module):
                     theirs = self.block(name).pair_state(row)
                     for own, value in zip(block.pair_state(own_row).values(), theirs.values(), strict=True):
                         own.copy_(value)
-                if self.normalize:
+                if self.normalize_messages:
                     norm = self.norms[_key(name)].state_dict()
                     single.norms[_key(name)].load_state_dict({key: value[rows] for key, value in norm.items()})
             single.aggregator.load_sources(self.aggregator)

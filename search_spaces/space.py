@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from search_spaces.aggregators import AGGREGATORS
-from search_spaces.architecture import check_tasks, pairs_of
-from search_spaces.blocks import BLOCKS, NATIVE, Pair, block_class, legal_on
+from search_spaces.blocks import BLOCKS, NATIVE, Pair, block_class, legal_on, scales_differ
 from search_spaces.errors import SpaceError, unknown_name
 
 SPACES: dict[str, tuple[str, ...]] = {
@@ -31,15 +30,31 @@ class Settings(Protocol):
     def normalize(self) -> bool | None: ...
 
 
+def pairs_of(tasks: Sequence[str]) -> tuple[Pair, ...]:
+    """All ordered (target, source) pairs, target by target."""
+    return tuple((target, source) for target in tasks for source in tasks)
+
+
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Raises SpaceError unless these are one or more different names."""
+    if not tasks or not all(isinstance(name, str) for name in tasks) or len(set(tasks)) != len(tasks):
+        raise SpaceError(f"tasks {list(tasks)}: expected one or more different names")
+
+
 @dataclass(frozen=True)
 class SearchSpace:
-    """tasks x tasks x legal block names. Raises SpaceError for bad tasks, an unknown block or aggregator."""
+    """tasks x tasks x legal block names.
+
+    normalize_messages: whether every message ends in BatchNorm and ReLU. By default it does if some block lies outside
+        ATRC's: candidates of different output scale compete only if their messages share one scale.
+    Raises SpaceError for bad tasks, an unknown block or an unknown aggregator.
+    """
 
     tasks: tuple[str, ...]
     blocks: tuple[str, ...]
     aggregator: str = "atrc"
     name: str = "custom"
-    normalize: bool | None = None
+    normalize_messages: bool | None = None
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
@@ -49,6 +64,8 @@ class SearchSpace:
         for name in names:
             block_class(name)
         object.__setattr__(self, "blocks", names)
+        if self.normalize_messages is None:
+            object.__setattr__(self, "normalize_messages", scales_differ(names))
 
     @classmethod
     def from_settings(cls, settings: Settings, tasks: Sequence[str]) -> "SearchSpace":
@@ -71,13 +88,6 @@ class SearchSpace:
         if pair not in self.pairs:
             raise unknown_name("task", next(name for name in pair if name not in self.tasks), self.tasks)
         return tuple(name for name in self.blocks if legal_on(name, pair))
-
-    @property
-    def normalize_messages(self) -> bool:
-        """Whether candidates of different output scale compete, so that each must end in the same norm."""
-        if self.normalize is not None:
-            return self.normalize
-        return any(name not in NATIVE for name in self.blocks)
 
     def size(self) -> int:
         """How many architectures the space holds."""

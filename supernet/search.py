@@ -85,10 +85,9 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     seconds = strategy.training_seconds + training.seconds
     write_choices(run.path("choices.csv"), choices)
     digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
-    architecture = Architecture(
-        space.tasks,
+    architecture = Architecture.from_space(
+        space,
         {pair: choice.block for pair, choice in choices.items()},
-        space.aggregator,
         {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"},
     )
     architecture.save(run.path("architecture.yaml"))

@@ -158,7 +158,7 @@ class Selection(nn.Module):
         """The current choices as an architecture."""
         names = [self.space.blocks[i] for i in self.choices().tolist()]
         exchanges = dict(zip(self.space.pairs, names, strict=True))
-        return Architecture(self.space.tasks, exchanges, self.space.aggregator, dict(provenance or {}))
+        return Architecture.from_space(self.space, exchanges, provenance)
 
     def _one_hot(self, index: Tensor) -> Tensor:
         columns = torch.arange(self.logits.shape[1], device=index.device)

@@ -71,9 +71,9 @@ def resources(architecture: Architecture, settings: Settings) -> Resources:
             f"the architecture is for the tasks {list(architecture.tasks)}: the configuration has {list(tasks)}"
         )
     try:
-        space = SearchSpace.from_settings(settings.space, tuple(tasks))
+        SearchSpace.from_settings(settings.space, tuple(tasks))
         sizes = replace(settings.network, backbone_weights=None)  # weights cost nothing
-        network = build_network(Model("", architecture), sizes, space, tasks).to("meta").eval()
+        network = build_network(Model("", architecture), sizes, tasks).to("meta").eval()
     except SpaceError as error:
         raise InputError(str(error)) from error
     exchange = network.exchange

@@ -19,8 +19,8 @@ from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, enlarge
 from multitask.tasks import Task
 from search_spaces import Architecture, Exchange
-from search_spaces.architecture import pairs_of
 from search_spaces.blocks import Pair
+from search_spaces.space import pairs_of
 
 LIMIT = 2_000_000_000  # bytes of features and labels that are remembered
 OTHER = "another image's source"  # stands for a task
@@ -106,8 +106,8 @@ class Message:
         # the pair by itself, with a source of another name: that way a task's own features may differ from it too
         tasks = (self.target, OTHER)
         exchanges = dict.fromkeys(pairs_of(tasks), "none") | {tasks: self.name}
-        alone = Architecture(tasks, exchanges, exchange.plan.aggregator)
-        self.alone = Exchange(alone, exchange.channels, normalize=False, affine=exchange.affine)
+        alone = Architecture(tasks, exchanges, exchange.plan.aggregator, normalize_messages=False)
+        self.alone = Exchange(alone, exchange.channels, affine=exchange.affine)
         self.alone.block(self.name).load_state_dict(self.block.pair_state(self.row))
         self.alone.to(device).eval()
         self.alone.block(self.name).register_forward_hook(self._catch)

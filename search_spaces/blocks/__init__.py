@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import nn
@@ -27,7 +28,7 @@ BLOCKS: dict[str, type[ExchangeBlock]] = {
     "padnet_linear": PadnetLinear,
 }
 
-# their messages share one scale (averages of normalised, rectified values), so a space of these alone needs no norm
+# ATRC's blocks: their messages share one scale (averages of normalised, rectified values)
 NATIVE = ("none", "global", "local", "t_label", "s_label")
 
 
@@ -62,6 +63,11 @@ def legal_on(name: str, pair: Pair) -> bool:
     return pair[0] != pair[1] or getattr(block_class(name), "legal_on_self", True)
 
 
+def scales_differ(names: Iterable[str]) -> bool:
+    """Whether some block lies outside ATRC's, so that messages need a norm to share one scale."""
+    return any(name not in NATIVE for name in names)
+
+
 def regions_needed(name: str, pair: Pair) -> tuple[str, ...]:
     """The tasks whose label regions a block reads on a pair."""
     ends = getattr(block_class(name), "regions", ())
@@ -88,4 +94,5 @@ __all__ = [
     "build_block",
     "legal_on",
     "regions_needed",
+    "scales_differ",
 ]

@@ -110,7 +110,7 @@ class Exploration:
 
     def _architecture(self, number: int, blocks: Blocks) -> Architecture:
         provenance = {**self.provenance, "source": f"pareto_{number:03d}"}
-        return Architecture(self.space.tasks, self._exchanges(blocks), self.space.aggregator, provenance)
+        return Architecture.from_space(self.space, self._exchanges(blocks), provenance)
 
     def _sample(self, number: int, blocks: Blocks) -> Sample:
         architecture = self._architecture(number, blocks)

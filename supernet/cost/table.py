@@ -101,8 +101,8 @@ def cost_table(
     none = {pair: "none" for pair in space.pairs}
 
     def exchange(pair: Pair | None = None, block: str = "none") -> Exchange:
-        plan = Architecture(space.tasks, none if pair is None else {**none, pair: block}, space.aggregator)
-        return Exchange(plan, channels, normalize=space.normalize_messages).eval()
+        exchanges = none if pair is None else {**none, pair: block}
+        return Exchange(Architecture.from_space(space, exchanges), channels).eval()
 
     def inputs(module: Exchange, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         features = {task: torch.zeros(1, channels, *size, device=device) for task in module.tasks}

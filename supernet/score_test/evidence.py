@@ -16,7 +16,7 @@ beside the trained one.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -98,7 +98,7 @@ class ProbeExchange:
     """Untrained blocks that hand on what they hear as plainly as they can."""
 
     def __init__(self, space: SearchSpace, projection: Tensor):
-        self.exchange = Exchange(space, projection.shape[1], normalize=False, affine=False)
+        self.exchange = Exchange(replace(space, normalize_messages=False), projection.shape[1], affine=False)
         self.exchange.requires_grad_(False).train()  # norms without statistics of their own
         # the blocks that ask nothing of the target
         self.source_only = {name for name in self.exchange.served if self.exchange.block(name).as_probe(projection)}

@@ -119,7 +119,7 @@ class SampledSearch(Strategy):
     def _evaluate(self, training: Trainer, blocks: Blocks) -> dict[str, float]:
         """Each task's primary metric on validation, with the supernet's weights."""
         exchanges = dict(zip(self.space.pairs, blocks, strict=True))
-        architecture = Architecture(self.space.tasks, exchanges, self.space.aggregator)
+        architecture = Architecture.from_space(self.space, exchanges)
         values = evaluate_shared(training, self.supernet, architecture, self.settings.recalibration_batches)
         return {name: values[name][task.primary] for name, task in training.tasks.items()}
 

@@ -18,7 +18,7 @@ from experiment.errors import InputError
 from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
 from retrain.models import Model, build_network
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture
 from tests.analysis.test_compare import metrics, write_run
 
 TASKS = ("semseg", "depth", "edge")
@@ -54,11 +54,10 @@ def test_parts_add_up_to_the_network(aggregator):
     assert sum((cost for _, cost in found.blocks().values()), found.aggregator) == found.exchange
 
     tasks = open_dataset(SETTINGS.data).tasks
-    space = SearchSpace.from_settings(SETTINGS.space, TASKS)
-    network = build_network(Model("", plan), SETTINGS.network, space, tasks)
+    network = build_network(Model("", plan), SETTINGS.network, tasks)
     assert found.network == Cost(parameter_count(network), multiply_adds(network, 32, 32))
     assert found.exchange.parameters == parameter_count(network.exchange)
-    host = build_network(Model(""), SETTINGS.network, space, tasks)
+    host = build_network(Model(""), SETTINGS.network, tasks)
     assert found.host == Cost(parameter_count(host), multiply_adds(host, 32, 32))
     assert set(found.auxiliary) == {"depth", "edge"}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiment.config import DataSettings, NetworkSettings, SpaceSettings
+from experiment.config import DataSettings, NetworkSettings
 from experiment.errors import InputError
 from multitask.backbones import BACKBONES, build_backbone
 from multitask.backbones.hrnet import HRNet
@@ -14,7 +14,7 @@ from multitask.cost import multiply_adds, parameter_count
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
 from retrain.models import Model, build_network
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture
 
 NYUD = ("semseg", "depth", "normals", "edge")
 
@@ -182,9 +182,8 @@ def test_width_is_the_resnets_to_choose():
 
 def test_hrnet_carries_an_exchange_on_an_odd_size():
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
-    space = SearchSpace.from_settings(SpaceSettings(name="atrc"), tuple(tasks))
     model = Model("", Architecture.uniform(tuple(tasks), "s_label"))
-    network = build_network(model, NetworkSettings(backbone="hrnet18", channels=8), space, tasks)
+    network = build_network(model, NetworkSettings(backbone="hrnet18", channels=8), tasks)
     outputs = network(torch.randn(2, 3, 45, 67))
     assert {name: tuple(m.shape) for name, m in outputs.predictions.items()} == {
         "semseg": (2, 5, 45, 67),

@@ -13,11 +13,12 @@ import torch
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings
 from experiment.errors import InputError
 from experiment.run import Run
+from multitask.network import feature_channels
 from multitask.tasks import build_tasks
 from multitask.training.evaluation import evaluate, score
-from retrain.loading import load_trained
+from retrain.loading import load_trained, read_config
 from retrain.models import Model, baseline, build_network
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, Exchange, SearchSpace
 from tests.multitask.test_learner import training
 from tests.supernet.test_search import SHORT
 
@@ -114,12 +115,8 @@ def test_single_task_trains_one_network_per_task(tmp_path):
     assert found["model"] == "single_task" and set(found["tasks"]) == set(TASKS)
     assert all((folder / task / "checkpoints/best.pt").is_file() for task in TASKS)
     tasks = build_tasks(TASKS, DataSettings(), 15)
-    space = SearchSpace.from_settings(SpaceSettings(), TASKS)
     sizes = [
-        sum(
-            p.numel()
-            for p in build_network(Model("one"), NetworkSettings(width=4, channels=8), space, {n: t}).parameters()
-        )
+        sum(p.numel() for p in build_network(Model("one"), NetworkSettings(width=4, channels=8), {n: t}).parameters())
         for n, t in tasks.items()
     ]
     assert found["parameters"] == sum(sizes)
@@ -142,16 +139,43 @@ def test_uniform_and_random_architectures():
     assert len(drawn) > 4
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_architecture_file_determines_the_module(version, tmp_path):
+    """In `full` messages are normalised, also those of an architecture of local contexts alone."""
+    space = SearchSpace.from_settings(SpaceSettings(name="full"), TASKS)
+    file = tmp_path / "a.yaml"
+    local = Architecture.from_space(space, dict.fromkeys(space.pairs, "local"), {"space": "full", "source": "search"})
+    local.save(file)
+    if version == 1:
+        lines = [line for line in file.read_text().splitlines(True) if not line.startswith("normalize_messages")]
+        file.write_text("".join(lines).replace("version: 2", "version: 1"))
+    assert retrain("--architecture", file, "--output", tmp_path / "run")[0] == 0
+    folder = tmp_path / "run/seed_0"
+    network = torch.load(folder / "checkpoints/best.pt", weights_only=True)["network"]
+    weights = {k.removeprefix("exchange."): v for k, v in network.items() if k.startswith("exchange.")}
+    assert any(key.startswith("norms.local.") for key in weights)
+    channels = feature_channels(NetworkSettings(**read_config(folder)["network"]))
+    for written in (file, folder / "architecture.yaml"):
+        Exchange(Architecture.load(written), channels).load_state_dict(weights)
+
+
+def test_architectures_of_a_space_differ_in_blocks_only():
+    """Whatever the blocks of a baseline, its messages are normalised as the space says."""
+    for name, rule in (("full", True), ("atrc", False)):
+        space = SearchSpace.from_settings(SpaceSettings(name=name), TASKS)
+        for kind in ("uniform:local", "uniform:xtam", "uniform:none", "random"):
+            assert baseline(kind, space, 0).architecture.normalize_messages is rule
+
+
 def test_the_retrained_network_has_no_trace_of_the_supernet(architecture):
     tasks = build_tasks(TASKS, DataSettings(), 5)
-    space = SearchSpace.from_settings(SpaceSettings(), TASKS)
-    network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, space, tasks)
+    network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, tasks)
     assert set(network.exchange.blocks) == {"xtam", "s_label", "global"}
     assert set(network.auxiliary) == {"semseg"}  # depth <- semseg reads semseg's regions, nothing else is read
     assert network.exchange.block("global").value.norm.weight is not None
     assert network.exchange.aggregator.dropout.p == 0.05
     assert not any("logits" in name for name, _ in network.exchange.named_parameters())
-    assert build_network(Model("multi_task"), SETTINGS, space, tasks).exchange is None
+    assert build_network(Model("multi_task"), SETTINGS, tasks).exchange is None
 
 
 def test_score_is_delta_m_to_first_order():

@@ -15,9 +15,10 @@ from search_spaces.blocks import legal_on
 TASKS = ("semseg", "depth", "normals")
 
 FILE = """\
-version: 1
+version: 2
 tasks: [semseg, depth]
 aggregator: mteb
+normalize_messages: true
 exchanges:
   semseg: {semseg: t_label, depth: xtam}
   depth: {semseg: none, depth: global}
@@ -64,6 +65,7 @@ def test_load(file):
 def test_save_is_stable(file, tmp_path):
     """Loading and saving changes no byte, and the layout is the documented one."""
     Architecture.load(file).save(tmp_path / "deeper" / "again.yaml")
+    assert Architecture.load(file).to_yaml() == FILE
     written = (tmp_path / "deeper" / "again.yaml").read_bytes()
     assert written.decode() == FILE
     Architecture.load(tmp_path / "deeper" / "again.yaml").save(tmp_path / "thrice.yaml")
@@ -84,8 +86,9 @@ def test_names_that_yaml_reads_as_something_else(tmp_path):
 
 def test_equality_ignores_provenance(file):
     found = Architecture.load(file)
-    assert found == Architecture(found.tasks, dict(reversed(found.exchanges.items())), "mteb", {"seed": 99})
+    assert found == Architecture(found.tasks, dict(reversed(found.exchanges.items())), "mteb", True, {"seed": 99})
     assert found != Architecture(found.tasks, found.exchanges, "atrc")
+    assert found != Architecture(found.tasks, found.exchanges, "mteb", False)
     assert found != Architecture(found.tasks, found.exchanges | {("depth", "depth"): "local"}, "mteb")
 
 
@@ -95,6 +98,37 @@ def test_defaults(tmp_path):
     path.write_text("version: 1\nexchanges:\n  b: {b: none, a: local}\n  a: {a: none, b: none}\n")
     found = Architecture.load(path)
     assert (found.tasks, found.aggregator, found.provenance) == (("b", "a"), "atrc", {})
+
+
+LOCAL = """\
+version: 1
+tasks: [a, b]
+exchanges:
+  a: {a: local, b: local}
+  b: {a: local, b: BLOCK}
+"""
+
+
+@pytest.mark.parametrize(
+    ("provenance", "block", "normalized"),
+    [
+        *[(f"{{space: {name}}}", "local", name != "atrc") for name in SPACES],
+        ("{space: atrc}", "padnet_linear", False),  # its space decides, not its blocks
+        *[(provenance, "local", False) for provenance in ("{space: custom}", "{space: [full]}", "{seed: 1}", "{}")],
+        *[(provenance, "padnet_linear", True) for provenance in ("{space: custom}", "{seed: 1}", "{}")],
+    ],
+)
+def test_version_1_files_have_the_rule_of_their_space(tmp_path, provenance, block, normalized):
+    """They hold no normalize_messages: the named space decides, and the blocks where it is custom or missing."""
+    path = tmp_path / "a.yaml"
+    path.write_text(LOCAL.replace("BLOCK", block) + f"provenance: {provenance}\n")
+    architecture = Architecture.load(path)
+    assert architecture.normalize_messages is normalized
+    architecture.save(tmp_path / "b.yaml")
+    assert "version: 2\n" in (tmp_path / "b.yaml").read_text()
+    assert Architecture.load(tmp_path / "b.yaml") == architecture
+    path.write_text(path.read_text().replace("version: 1", "version: 2"))
+    assert Architecture.load(path).normalize_messages is (block != "local")  # a file without the key: its blocks
 
 
 @pytest.mark.parametrize("moment", ["while writing", "before the rename"])
@@ -133,7 +167,7 @@ def test_released_genotype(tmp_path):
     path.write_text(json.dumps(genotype))
     found = Architecture.load(path)
     assert found.tasks == ("semseg", "saliency", "depth")
-    assert found.aggregator == "atrc"
+    assert found.aggregator == "atrc" and found.normalize_messages is False
     names = ("none", "global", "local", "t_label", "s_label")
     ours = {"semseg": "semseg", "sal": "saliency", "depth": "depth"}
     for target, row in genotype.items():
@@ -180,14 +214,14 @@ def test_bad_genotypes(tmp_path, genotype, expected):
         ("tasks: [semseg, depth]", "tasks: [semseg, depth, edge]", ("semseg <- edge",)),
         ("aggregator: mteb", "aggregator: mtep", ("'mtep'", "nearest: 'mteb'", "atrc, mteb, pad")),
         ("aggregator: mteb", "aggregator:", ("aggregator", "atrc, mteb, pad")),
-        ("version: 1", "version: 2", ("version 2", "expected 1")),
-        ("version: 1\n", "", ("version None", "expected 1")),
-        ("version: 1", "version: 1\nexchange: {}", ("'exchange'", "nearest: 'exchanges'")),
-        ("version: 1", "version: 1\naggregater: pad", ("'aggregater'", "nearest: 'aggregator'")),
+        ("version: 2", "version: 3", ("version 3", "expected 2")),
+        ("version: 2\n", "", ("version None", "expected 2")),
+        ("version: 2", "version: 2\nexchange: {}", ("'exchange'", "nearest: 'exchanges'")),
+        ("version: 2", "version: 2\naggregater: pad", ("'aggregater'", "nearest: 'aggregator'")),
         ("exchanges:\n", "exchanges: none\nprovenance:\n", ("exchanges", "{target: {source: block}}")),
         ("{semseg: none, depth: global}", "global", ("exchanges", "{target: {source: block}}")),
-        ("version: 1", "version: [1", ("parsed",)),
-        ("version: 1", "version: 1\n\tbad: tab", ("parsed",)),
+        ("version: 2", "version: [2", ("parsed",)),
+        ("version: 2", "version: 2\n\tbad: tab", ("parsed",)),
     ],
     ids=lambda part: str(part).strip().replace("\n", " / ")[:30],
 )
@@ -203,6 +237,8 @@ def test_bad_files(file, old, new, expected):
         ("tasks: [semseg, depth]", "tasks: 5"),
         ("tasks: [semseg, depth]", "tasks: [[semseg], depth]"),
         ("aggregator: mteb", "aggregator: [mteb]"),
+        ("messages: true", "messages: 1"),
+        ("messages: true", "messages: [true]"),
     ],
 )
 def test_files_with_values_of_another_kind(file, old, new):
@@ -236,6 +272,17 @@ def test_table(file):
 
 
 # ---- what others make of it
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_architectures_of_a_space_have_its_rule(rule):
+    """So that they differ in their blocks only."""
+    space = SearchSpace(TASKS, SPACES["atrc"], "pad", normalize_messages=rule)
+    exchanges = Architecture.uniform(TASKS, "xtam").exchanges
+    for architecture in (Architecture.random(space, 0), Architecture.from_space(space, exchanges, {"seed": 1})):
+        assert (architecture.tasks, architecture.aggregator) == (TASKS, "pad")
+        assert architecture.normalize_messages is rule
+    assert Architecture.uniform(TASKS, "xtam", "pad", rule).normalize_messages is rule
 
 
 def test_uniform():
@@ -338,8 +385,8 @@ def test_is_mixed():
     mixed = {name: SearchSpace(TASKS, blocks).normalize_messages for name, blocks in SPACES.items()}
     assert mixed == {"full": True, "atrc": False, "densemtl": True, "padnet": True, "extended": True}
     assert SearchSpace(TASKS, ("global",)).normalize_messages is False
-    assert SearchSpace(TASKS, ("global",), normalize=True).normalize_messages is True
-    assert SearchSpace(TASKS, SPACES["full"], normalize=False).normalize_messages is False
+    assert SearchSpace(TASKS, ("global",), normalize_messages=True).normalize_messages is True
+    assert SearchSpace(TASKS, SPACES["full"], normalize_messages=False).normalize_messages is False
     settings = SpaceSettings(name="atrc", normalize=True)
     assert SearchSpace.from_settings(settings, TASKS).normalize_messages is True
     for name in BLOCKS:

@@ -371,7 +371,7 @@ def test_own_block_with_regions():
     space = SearchSpace(TASKS, (name,))
     assert space.legal(("a", "a")) == ("none",) and space.legal(("a", "b")) == ("none", name)
 
-    exchange = Exchange(Architecture.uniform(TASKS, name, "pad"), 6, normalize=False)
+    exchange = Exchange(Architecture.uniform(TASKS, name, "pad", normalize_messages=False), 6)
     assert exchange.region_tasks() == TASKS
     maps = draw(6, (4, 3)).features
     logits = {t: torch.randn(2, REGIONS[t], 4, 3) for t in TASKS}

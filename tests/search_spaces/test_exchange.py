@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def plain_message(exchange: Exchange, name: str, pair: tuple[str, str], features
         regions[source],
         exchange.message_channels,
     )
-    if exchange.normalize:
+    if exchange.normalize_messages:
         state = exchange.norms[name].state_dict()
         message = naive.rescale(message, {key: value[row] for key, value in state.items()})
     return message
@@ -257,7 +258,7 @@ def transfer(old: Exchange, new: Exchange) -> None:
                 state = old.block(name).pair_state(row)
                 for key, value in new.block(name).pair_state(to).items():
                     value.copy_(state[key])
-                if old.normalize:
+                if old.normalize_messages:
                     for key, value in new.norms[name].state_dict().items():
                         value[to] = old.norms[name].state_dict()[key][row]
         state = old.aggregator.state_dict()
@@ -509,7 +510,8 @@ def test_residual_aggregators(aggregator):
     """mteb: F_t + ReLU BN conv1x1[messages] in training mode; pad: F_t + their sum."""
     features, _, _ = draw()
     architecture = Architecture.uniform(TASKS, "padnet_linear", aggregator)
-    exchange = naive.randomise(Exchange(architecture, CHANNELS, normalize=False))
+    architecture = replace(architecture, normalize_messages=False)
+    exchange = naive.randomise(Exchange(architecture, CHANNELS))
     found = exchange(features)
     block, state = exchange.block("padnet_linear"), exchange.aggregator.state_dict()
     for target in TASKS:
@@ -529,9 +531,9 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def built(plan: Architecture | SearchSpace, channels: int = 67, normalize: bool | None = None) -> Exchange:
+def built(plan: Architecture | SearchSpace, channels: int = 67) -> Exchange:
     with torch.device("meta"):
-        return Exchange(plan, channels, normalize=normalize)
+        return Exchange(plan, channels)
 
 
 def test_parameters_of_aggregators():
@@ -570,7 +572,7 @@ def published(tasks: tuple[str, ...]) -> dict[str, tuple[float, Callable[[], int
     s_label = Architecture(tasks, Architecture.uniform(tasks, "s_label").exchanges | on_self)
 
     def pad(name: str) -> int:  # as published, without the norm by which we compare blocks of different scale
-        return count(built(Architecture.uniform(tasks, f"padnet_{name}", "pad"), normalize=False))
+        return count(built(Architecture.uniform(tasks, f"padnet_{name}", "pad", normalize_messages=False)))
 
     return {
         "global": (4.73, lambda: count(built(Architecture.uniform(tasks, "global")))),
@@ -673,8 +675,8 @@ def test_scales_are_made_equal_where_blocks_differ():
     alone = Exchange(Architecture.uniform(TASKS, "xtam"), CHANNELS)
     assert count(alone.norms) == 6 * 2 * (CHANNELS // 2)
     assert not list(mixed.extract(Architecture.uniform(TASKS, "local")).norms.parameters())
-    assert Exchange(SearchSpace(TASKS, NATIVE, normalize=True), CHANNELS).norms
-    assert not Exchange(Architecture.uniform(TASKS, "xtam"), CHANNELS, normalize=False).norms
+    assert Exchange(SearchSpace(TASKS, NATIVE, normalize_messages=True), CHANNELS).norms
+    assert not Exchange(Architecture.uniform(TASKS, "xtam", normalize_messages=False), CHANNELS).norms
 
 
 def test_last_norms_rescale_outside_search_only():

@@ -23,7 +23,7 @@ CHANNELS, SIZE, COUNT = 8, 6, 6
 @pytest.fixture
 def exchange():
     torch.manual_seed(0)
-    space = SearchSpace(TASKS, ("none", "global", "s_label", "padnet_gate"), normalize=True)
+    space = SearchSpace(TASKS, ("none", "global", "s_label", "padnet_gate"), normalize_messages=True)
     exchange = Exchange(space, CHANNELS).eval()
     for fuse in exchange.aggregator.fuse.values():
         torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training

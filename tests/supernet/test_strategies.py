@@ -142,9 +142,8 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
         needs[name] = search_memory(network, supernet, 4, 64, 96)
     singles = []
     for block in space.blocks:
-        exchange = Exchange(
-            Architecture.uniform(space.tasks, block, space.aggregator), 16, normalize=space.normalize_messages
-        )
+        uniform = Architecture.uniform(space.tasks, block, space.aggregator, space.normalize_messages)
+        exchange = Exchange(uniform, 16)
         network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())
         singles.append(step_memory(network, 4, 64, 96))
     assert needs["gdas"] < 0.8 * needs["darts"]

@@ -46,7 +46,7 @@ def winner(problem, seed: int, steps: int = 300) -> str:  # type: ignore[no-unty
     """The block that a search picks for target <- source; all other pairs are fixed to none."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    space = SearchSpace(TASKS, BLOCKS, aggregator="pad", normalize=True)
+    space = SearchSpace(TASKS, BLOCKS, aggregator="pad", normalize_messages=True)
     supernet = Supernet(space, CHANNELS, generator)
     selection = supernet.selection
     open_pair = space.pairs.index(("target", "source"))

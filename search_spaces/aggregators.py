@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from search_spaces.seeds import initial_weights
+
 Sources = Mapping[str, Sequence[str]]  # {target: sources with a message}
 
 
@@ -27,7 +29,7 @@ class Aggregator(nn.Module):
     def message_channels(channels: int) -> int:
         return channels
 
-    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0):
+    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0, seed: int | None = None):
         super().__init__()
         self.sources = {target: tuple(names) for target, names in sources.items()}
 
@@ -57,16 +59,18 @@ class AtrcAggregator(Aggregator):
     def message_channels(channels: int) -> int:
         return channels // 2
 
-    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0):
-        super().__init__(sources, channels, dropout)
+    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0, seed: int | None = None):
+        super().__init__(sources, channels, dropout, seed)
         self.fuse = nn.ModuleDict()
         self.out = nn.ModuleDict()
         for target, names in self.sources.items():
             if names:
-                fuse = conv_norm(len(names) * self.message_channels(channels), channels, relu=False)
+                with initial_weights(seed, "aggregator", "fuse", target):
+                    fuse = conv_norm(len(names) * self.message_channels(channels), channels, relu=False)
                 nn.init.zeros_(fuse[1].weight)  # type: ignore[arg-type]
                 self.fuse[target] = fuse
-            self.out[target] = conv_norm(channels * (2 if names else 1), channels, relu=True)
+            with initial_weights(seed, "aggregator", "out", target):
+                self.out[target] = conv_norm(channels * (2 if names else 1), channels, relu=True)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
@@ -85,11 +89,13 @@ class AtrcAggregator(Aggregator):
 class MtebAggregator(Aggregator):
     """F_t + ReLU BN conv1x1[messages] (DenseMTL's multi-task exchange block, the released 'add')."""
 
-    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0):
-        super().__init__(sources, channels, dropout)
-        self.fuse = nn.ModuleDict(
-            {t: conv_norm(len(names) * channels, channels, relu=True) for t, names in self.sources.items() if names}
-        )
+    def __init__(self, sources: Sources, channels: int, dropout: float = 0.0, seed: int | None = None):
+        super().__init__(sources, channels, dropout, seed)
+        self.fuse = nn.ModuleDict()
+        for target, names in self.sources.items():
+            if names:
+                with initial_weights(seed, "aggregator", "fuse", target):
+                    self.fuse[target] = conv_norm(len(names) * channels, channels, relu=True)
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         return {

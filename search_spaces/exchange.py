@@ -14,6 +14,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, regions_needed
 from search_spaces.blocks.layers import PairBatchNorm, frozen_statistics, pick
 from search_spaces.errors import SpaceError, unknown_name
+from search_spaces.seeds import initial_weights
 from search_spaces.space import SearchSpace
 
 # {block name: (indices of the pairs it was computed on, their messages (B, pairs, d, H, W))}
@@ -27,6 +28,9 @@ class Exchange(nn.Module):
         caller gives their weights).
     channels: C of every task's features.
         If its `normalize_messages` is true, every message ends in BatchNorm (not affine in a search) and ReLU.
+    seed: with one, the initial weights of each (block, pair) and of each part of the aggregator follow from the seed
+        and from their names. So exchanges of different architectures, and of their space, start with the same weights
+        wherever they have the same block on the same pair. Without one, weights come from the global generator.
     affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
     recompute: blocks that compute their activations again in the backward pass instead of keeping them.
@@ -37,6 +41,7 @@ class Exchange(nn.Module):
         plan: Architecture | SearchSpace,
         channels: int,
         *,
+        seed: int | None = None,
         affine: bool | None = None,
         dropout: float | None = None,
         recompute: Sequence[str] = (),
@@ -72,7 +77,7 @@ class Exchange(nn.Module):
                 continue
             self.served[name] = served
             pairs = [self.pairs[i] for i in served]
-            self.blocks[_key(name)] = build_block(name, pairs, channels, self.message_channels, self.affine)
+            self.blocks[_key(name)] = self._initial_block(name, pairs, seed)
             if self.normalize_messages:
                 self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)
 
@@ -87,7 +92,18 @@ class Exchange(nn.Module):
             for target in self.tasks
         }
         rate = (0.0 if searching else 0.05) if dropout is None else dropout
-        self.aggregator = aggregator(self.sources, channels, rate)
+        self.aggregator = aggregator(self.sources, channels, rate, seed)
+
+    def _initial_block(self, name: str, pairs: list[Pair], seed: int | None) -> ExchangeBlock:
+        """A block for all its pairs; with a seed, each pair's weights are those of a block for that pair alone."""
+        shape = (self.channels, self.message_channels, self.affine)
+        with initial_weights(seed, name):
+            block = build_block(name, pairs, *shape)
+        if seed is not None:
+            for row, pair in enumerate(pairs):
+                with initial_weights(seed, name, *pair):
+                    block.load_pair(row, build_block(name, [pair], *shape).pair_state(0))
+        return block
 
     def region_tasks(self) -> tuple[str, ...]:
         """The tasks whose label regions some block reads; `forward` needs their regions."""
@@ -232,11 +248,8 @@ class Exchange(nn.Module):
         with torch.no_grad():
             for name, served in single.served.items():
                 rows = [self._row(name, single.pairs[i]) for i in served]
-                block = single.block(name)
                 for own_row, row in enumerate(rows):
-                    theirs = self.block(name).pair_state(row)
-                    for own, value in zip(block.pair_state(own_row).values(), theirs.values(), strict=True):
-                        own.copy_(value)
+                    single.block(name).load_pair(own_row, self.block(name).pair_state(row))
                 if self.normalize_messages:
                     norm = self.norms[_key(name)].state_dict()
                     single.norms[_key(name)].load_state_dict({key: value[rows] for key, value in norm.items()})

@@ -67,6 +67,12 @@ class ExchangeBlock(nn.Module):
         """The weights of one pair, as a state dict for this block built for that pair alone."""
         return {name: value[index : index + 1] for name, value in self.state_dict().items()}
 
+    def load_pair(self, index: int, state: Mapping[str, Tensor]) -> None:
+        """Copies the weights of one pair from the `pair_state` of a block of the same kind and shape."""
+        with torch.no_grad():
+            for own, value in zip(self.pair_state(index).values(), state.values(), strict=True):
+                own.copy_(value)
+
     def targets(self, active: Sequence[int]) -> list[str]:
         return [self.pairs[i][0] for i in active]
 

@@ -5,7 +5,6 @@ python -m analysis ranking --search runs/scores --models runs/sample_*
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.evaluation import score
 from multitask.training.trainer import Hardware, Trainer, loss_weights
 from search_spaces import Architecture, SearchSpace
-from supernet.cost.table import CostTable
+from supernet.records.costs import COSTS, CostTable
+from supernet.records.samples import PARETO, SAMPLES, Sample, write_samples
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy
 from supernet.supernet import Supernet
@@ -37,19 +37,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     training, supernet = trained(config, options.search)
     batches = config.search.recalibration_batches if options.recalibration is None else options.recalibration
-    costs = CostTable.read(options.search / "costs.csv").costs(config.search.cost)
-    pairs = supernet.selection.space.pairs
-    (options.output / "pareto").mkdir(parents=True)
-    with (options.output / "pareto" / "samples.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["number", "score", "cost", *(f"{target} <- {source}" for target, source in pairs)])
-        for number, path in enumerate(options.architectures):
-            plan = Architecture.load(path)
-            found = score(evaluate_shared(training, supernet, plan, batches), training.tasks)
-            writer.writerow(
-                [number, found, float(costs.total(plan.exchanges)), *(plan.exchanges[pair] for pair in pairs)]
-            )
-            print(f"{number:03d}  {found:+.4f}  {path}", flush=True)
+    costs = CostTable.read(options.search / COSTS).costs(config.search.cost)
+    samples: list[Sample] = []
+    for number, path in enumerate(options.architectures):
+        plan = Architecture.load(path)
+        value = score(evaluate_shared(training, supernet, plan, batches), training.tasks)
+        exchanges = {pair: plan.exchanges[pair] for pair in supernet.selection.space.pairs}
+        samples.append(Sample(number, value, exchanges, {"cost": costs.total(exchanges)}))
+        write_samples(options.output / PARETO / SAMPLES, samples)
+        print(f"{number:03d}  {value:+.4f}  {path}", flush=True)
 
 
 def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:

@@ -21,19 +21,19 @@ from multitask.training.evaluation import describe, evaluate_prior, score, table
 from multitask.training.trainer import Hardware, Trainer, check_training, loss_weights
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.cost.budget import Budget, Costs
+from supernet.cost.budget import Budget
 from supernet.cost.memory import describe as describe_memory
 from supernet.cost.memory import search_memory
-from supernet.cost.table import MEASURES, CostTable, cost_table
+from supernet.cost.table import cost_table
+from supernet.records.choices import CHOICES, Choice, write_choices
+from supernet.records.costs import COSTS, MEASURES, Costs, CostTable
+from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy, check_strategy
-from supernet.strategies.base import Choice, write_choices
 from supernet.supernet import SAMPLINGS, Supernet
 
 if TYPE_CHECKING:
     from supernet.loss_weights.search import WeightSearch
-
-COSTS = "costs.csv"
 
 
 def search(config: Config, output: str, resume: bool) -> Architecture | None:
@@ -83,7 +83,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     choices = strategy.choose(training)
     choosing = strategy.choice_seconds + time.monotonic() - began
     seconds = strategy.training_seconds + training.seconds
-    write_choices(run.path("choices.csv"), choices)
+    write_choices(run.path(CHOICES), choices)
     digest = hashlib.sha256(yaml.safe_dump(content).encode()).hexdigest()
     architecture = Architecture.from_space(
         space,
@@ -167,7 +167,7 @@ def _explore(
     config: Config, training: Trainer, supernet: Supernet, costs: Costs, chosen: Architecture, run: Run
 ) -> None:
     """The front of accuracy against cost; training and network are left as they were."""
-    from supernet.cost.pareto import FOLDER, Exploration  # needs optuna
+    from supernet.cost.pareto import Exploration  # needs optuna
 
     search, space = config.search, supernet.selection.space
 
@@ -177,19 +177,20 @@ def _explore(
 
     print(f"exploring {search.pareto} architectures with the shared weights")
     exploration = Exploration(
-        space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(FOLDER), chosen.provenance
+        space, costs, search.cost, evaluate, search.pareto, config.seed, run.path(PARETO), chosen.provenance
     )
     exploration.run(chosen, search.budget)
 
 
 def _print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighed: bool) -> None:
     print(f"\n{architecture.table()}\n")
-    stated = {pair: choice.sureness for pair, choice in choices.items() if choice.sureness is not None}
-    if stated:
-        print("how sure, in %, and ? where that does not suffice (the cheapest block that is not known to be worse)")
+    if any(choice.probability is not None for choice in choices.values()):
+        print(
+            "posterior probability in %; ? marks pairs below search.confidence, which get the cheapest near-best block"
+        )
         for target in architecture.tasks:
             cells = [choices[target, source] for source in architecture.tasks]
-            marks = [f"{100 * (c.sureness or 0):.0f}{'' if c.decided else '?'}" for c in cells]
+            marks = [f"{100 * (c.probability or 0):.0f}{'' if c.decided else '?'}" for c in cells]
             print(f"  {target:<12} " + " ".join(f"{mark:>12}" for mark in marks))
     warning = collapse_warning(architecture)
     if warning:

@@ -26,8 +26,8 @@ from analysis.measures.searches import Search, marked, read_searches
 from analysis.measures.variance import Variance, variance_split
 from analysis.report.tables import Cells, aligned, comma_separated
 from experiment.errors import InputError
+from supernet.records.pairs import Pair
 
-Pair = tuple[str, str]  # target, source
 Choice = Mapping[Pair, str]  # one search: {pair: block}
 
 

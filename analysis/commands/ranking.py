@@ -9,7 +9,6 @@ expected to exceed by much.
 """
 
 import argparse
-import csv
 import itertools
 import json
 import math
@@ -26,11 +25,10 @@ from analysis.measures.runs import load_architecture, read_seed, seed_folders
 from analysis.report.tables import aligned, comma_separated, markdown
 from experiment.errors import InputError
 from multitask.metrics.delta_m import log_score
+from supernet.records.samples import PARETO, SAMPLES, Sample, read_samples
 
 FEWEST = 3  # architectures
 LEVEL, DRAWS = 0.95, 2000  # of the bootstrap
-
-Blocks = frozenset[tuple[str, str]]  # of an architecture: ("target <- source", block)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def common(search: str | Path, models: Sequence[str | Path]) -> list[Point]:
 
     Raises InputError for fewer than three, and for files that cannot be used. Others are named on stderr.
     """
-    samples = read_samples(Path(search))
+    samples = _samples(Path(search))
     points: dict[int, Point] = {}
     for model in map(Path, models):
         seeds = [folder for folder in seed_folders(model) if (folder / "metrics.json").is_file()]
@@ -106,33 +104,24 @@ def common(search: str | Path, models: Sequence[str | Path]) -> list[Point]:
         if not (seeds[0] / "architecture.yaml").is_file():
             raise InputError(f"'{model}' has no architecture: expected a retrained sample of '{search}'")
         exchanges = load_architecture(seeds[0] / "architecture.yaml").exchanges
-        blocks = frozenset((f"{target} <- {source}", block) for (target, source), block in exchanges.items())
-        if blocks not in samples:
+        sample = next((one for one in samples if one.exchanges == exchanges), None)
+        if sample is None:
             print(f"warning: '{model}' is left out: it is no sample of '{search}'", file=sys.stderr)
             continue
-        number, shared = samples[blocks]
+        number = sample.number
         if number in points:
             raise InputError(f"'{model}' holds architecture {number} once more: expected different architectures")
-        points[number] = Point(number, shared, {folder.name: _score(folder) for folder in seeds})
+        points[number] = Point(number, sample.score, {folder.name: _score(folder) for folder in seeds})
     if len(points) < FEWEST:
         raise InputError(f"{len(points)} architectures are in common: expected at least {FEWEST}, for a ranking")
     return [points[number] for number in sorted(points)]
 
 
-def read_samples(search: Path) -> dict[Blocks, tuple[int, float]]:
-    """{blocks: (number, score)}. Raises InputError if the search explored nothing."""
-    path = search / "pareto" / "samples.csv"
+def _samples(search: Path) -> list[Sample]:
+    path = search / PARETO / SAMPLES
     if not path.is_file():
-        raise InputError(f"'{search}' has no pareto/samples.csv: expected a search with --search.pareto N")
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        pairs = [name for name in (rows[0] if rows else {}) if " <- " in name]
-        return {
-            frozenset((name, row[name]) for name in pairs): (int(row["number"]), float(row["score"])) for row in rows
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"'{path}' is malformed: expected the columns number, score, cost and the pairs") from error
+        raise InputError(f"'{search}' has no {PARETO}/{SAMPLES}: expected a search with --search.pareto N")
+    return read_samples(path, ("cost",))
 
 
 def _score(folder: Path) -> float:

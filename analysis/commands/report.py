@@ -6,7 +6,6 @@ each exchange matters. A section without input is left out.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +16,17 @@ import yaml
 
 from analysis.commands import compare as compare_command
 from analysis.measures.comparison import Comparison, ModelResult, check_finished, compare, remarks
-from analysis.measures.history import History, read_history
 from analysis.measures.runs import ModelRun, load_architecture, load_network, read_mapping, read_model
-from analysis.measures.searches import Chosen, Pair, is_noise_null, marked, read_choices, read_searches
+from analysis.measures.searches import choices_of, is_noise_null, marked, read_searches
 from analysis.report.charts import bars, chart
 from experiment.config import backbone_width
 from experiment.errors import InputError
+from supernet.records.choices import CHOICES, Choice
+from supernet.records.costs import COSTS, CostTable
+from supernet.records.pairs import Pair
+from supernet.records.samples import FRONT, PARETO, read_samples
+from supernet.records.selection_history import SELECTION, History, read_history
+from supernet.records.trials import TRIALS, WEIGHTS, read_trials
 
 if TYPE_CHECKING:
     from search_spaces import Architecture
@@ -66,8 +70,8 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
     config = read_mapping(folder / "config.yaml", yaml.safe_load)
     metrics = _if_there(folder / "metrics.json", lambda path: read_mapping(path, yaml.safe_load))
     architecture = _if_there(folder / "architecture.yaml", load_architecture)
-    choices = _if_there(folder / "choices.csv", lambda path: architecture and read_choices(path, architecture)) or {}
-    history = _if_there(folder / "selection.csv", lambda path: read_history(path).thinned(STEPS))
+    choices = _if_there(folder / CHOICES, lambda path: architecture and choices_of(path, architecture)) or {}
+    history = _if_there(folder / SELECTION, lambda path: read_history(path).thinned(STEPS))
     given = [*([arguments.found] if arguments.found else []), *arguments.models]
     comparison = compare(arguments.baseline, given) if arguments.baseline is not None and given else None
     found = _finished(arguments.found)
@@ -91,7 +95,7 @@ def _page(folder: Path, arguments: argparse.Namespace) -> str:
         comparison=_of(comparison, lambda comparison: _comparison(comparison, arguments.found)),
         resources=_of(architecture, lambda plan: _optional(lambda: _resources(folder, plan, root))),
         costs=_of(architecture, lambda plan: _costs(folder, plan, metrics or {})),
-        front=_front(folder / "pareto"),
+        front=_front(folder / PARETO),
         importance=_of(found if arguments.importance else None, lambda run: _importance(run, arguments.baseline, root)),
         pictures=_optional(lambda: _pictures(found, models, arguments.images, root)),
     )
@@ -155,7 +159,7 @@ def _facts(
     return {name: str(fact) for name, fact in facts.items() if fact not in (None, "")}
 
 
-def _matrix(architecture: "Architecture", choices: Mapping[Pair, Chosen], config: Mapping[str, Any]) -> Section:
+def _matrix(architecture: "Architecture", choices: Mapping[Pair, Choice], config: Mapping[str, Any]) -> Section:
     from search_spaces import BLOCKS
 
     blocks = architecture.exchanges
@@ -166,14 +170,14 @@ def _matrix(architecture: "Architecture", choices: Mapping[Pair, Chosen], config
         "tasks": architecture.tasks,
         "blocks": blocks,
         "legend": [*known, *sorted(chosen - set(known))],
-        "sureness": {pair: _sureness(c.sureness) for pair, c in choices.items() if c.sureness is not None},
+        "probability": {pair: _percent(c.probability) for pair, c in choices.items() if c.probability is not None},
         "undecided": undecided,
         "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
         "gumbel": (config.get("search") or {}).get("strategy", "gumbel") == "gumbel",
     }
 
 
-def _sureness(value: float) -> str:
+def _percent(value: float) -> str:
     """Only what is certain is rounded to 100 %."""
     return "> 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
 
@@ -216,7 +220,7 @@ def _counted(count: Mapping[str, int], order: Sequence[str]) -> list[tuple[str, 
     return sorted(((block, count[block]) for block in order if count[block]), key=lambda found: -found[1])
 
 
-def _selection(history: History, choices: Mapping[Pair, Chosen]) -> Section:
+def _selection(history: History, choices: Mapping[Pair, Choice]) -> Section:
     """A chart per pair, by target."""
     from analysis.report.figures import colour
 
@@ -228,7 +232,7 @@ def _selection(history: History, choices: Mapping[Pair, Chosen]) -> Section:
         drawn = chart(f"{target} <- {source}", history.steps, coloured, 0, 1)
         targets.setdefault(target, []).append((source, drawn, best, lines[best][-1]))
         blocks |= dict.fromkeys(lines)
-    undecided = sum(not chosen.decided for chosen in choices.values()) if choices else history.undecided()[-1]
+    undecided = sum(not choice.decided for choice in choices.values()) if choices else history.undecided()[-1]
     text = f"{undecided} of {len(history.probabilities)} pairs were undecided at the end"
     return {"targets": targets, "legend": list(blocks), "last": history.steps[-1], "undecided": text}
 
@@ -252,12 +256,12 @@ def _schedules(history: History, config: Mapping[str, Any]) -> Section:
 def _loss_weights(folder: Path) -> Section | None:
     """The weights that were found, and figures of the trials."""
     from analysis.report.figures import data_uri
-    from supernet.loss_weights import figures as figures
+    from supernet.loss_weights import figures
 
-    if not (folder / figures.WEIGHTS).is_file() or not (folder / figures.TRIALS).is_file():
+    if not (folder / WEIGHTS).is_file() or not (folder / TRIALS).is_file():
         return None
-    found = read_mapping(folder / figures.WEIGHTS, yaml.safe_load)
-    trials = figures.read_trials(folder / figures.TRIALS)
+    found = read_mapping(folder / WEIGHTS, yaml.safe_load)
+    trials = read_trials(folder / TRIALS)
     drawn = {
         "Delta_m of the trials": figures.history(trials),
         "each trial's weights and its Delta_m": figures.parallel_coordinates(trials),
@@ -329,16 +333,16 @@ def _resources(folder: Path, architecture: "Architecture", data_root: str | None
 
 def _costs(folder: Path, architecture: "Architecture", metrics: Mapping[str, Any]) -> Section | None:
     """What the choice was among, and the budget where there was one."""
-    from analysis.measures.block_costs import FILE, MEASURES, cells, read_block_costs
+    from analysis.measures.block_costs import NAMES, cells
 
-    if not (folder / FILE).is_file():
+    if not (folder / COSTS).is_file():
         return None
     found = metrics.get("exchange_cost") or {}
     budget = None
     if found.get("budget"):
         share = f"{100 * found['value'] / found['budget']:.0f} % of the budget of {_amount(found['budget'])}"
-        budget = f"{_amount(found['value'])} {MEASURES[found['measure']].partition(',')[0]}, {share}"
-    return {"table": cells(read_block_costs(folder / FILE), architecture.exchanges), "budget": budget}
+        budget = f"{_amount(found['value'])} {NAMES[found['measure']].partition(',')[0]}, {share}"
+    return {"table": cells(CostTable.read(folder / COSTS), architecture.exchanges), "budget": budget}
 
 
 def _amount(value: float) -> str:
@@ -350,18 +354,14 @@ def _front(folder: Path) -> Section | None:
     """The figure that --search.pareto drew, and the architectures on it."""
     from analysis.report.figures import png_uri
 
-    path, figure = folder / "front.csv", folder / "front.png"
+    path, figure = folder / FRONT, folder / "front.png"
     if not path.is_file() or not figure.is_file():
         return None
     rows = []
-    try:
-        with path.open(newline="") as file:
-            for i, row in enumerate(csv.DictReader(file)):
-                messages = sum(block != "none" for name, block in row.items() if " <- " in name)
-                cells = [_amount(float(row["cost"])), f"{float(row['score']):+.4f}", str(messages)]
-                rows.append([f"architecture_{i:02d}", *cells])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"'{path}' is malformed: expected the columns number, score, cost and the pairs") from error
+    for i, sample in enumerate(read_samples(path, ("cost",))):
+        messages = sum(block != "none" for block in sample.exchanges.values())
+        cells = [_amount(sample.values["cost"]), f"{sample.score:+.4f}", str(messages)]
+        rows.append([f"architecture_{i:02d}", *cells])
     return {"figure": png_uri(figure.read_bytes()), "rows": rows}
 
 

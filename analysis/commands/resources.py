@@ -10,20 +10,19 @@ show what it could have chosen from: its costs.csv, of every block on one pair.
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.arguments import output_folder
-from analysis.measures.block_costs import FILE, read_block_costs
 from analysis.measures.block_costs import cells as candidates
 from analysis.measures.comparison import Comparison, compare
 from analysis.measures.runs import read_architectures
 from analysis.report.tables import aligned, comma_separated, markdown
 from experiment.errors import InputError
+from supernet.records.costs import COSTS, Cost, CostTable
 
 if TYPE_CHECKING:
-    from analysis.measures.costs import Cost, Resources
+    from analysis.measures.costs import Resources
     from search_spaces import Architecture
 
     Found = Mapping[str, Resources]  # {file: what its architecture costs}
@@ -72,9 +71,9 @@ def _candidates(architectures: "Mapping[str, Architecture]", draw: "Draw") -> li
     """What every block costs, of those that have a costs.csv beside them."""
     sections = []
     for path, architecture in architectures.items():
-        file = Path(path).with_name(FILE)
+        file = Path(path).with_name(COSTS)
         if file.is_file():
-            header, rows = candidates(read_block_costs(file), architecture.exchanges)
+            header, rows = candidates(CostTable.read(file), architecture.exchanges)
             sections += [f"{file}: what every block costs on one pair", draw(header, rows)]
     return sections
 
@@ -101,7 +100,7 @@ def _draw(comparison: Comparison, path: Path) -> None:
     scatter(panels, path, "Delta_m, %", f"against {reference.model}; bars: standard deviation over seeds")
 
 
-def parts(found: "Resources") -> list[tuple[str, "Cost"]]:
+def parts(found: "Resources") -> list[tuple[str, Cost]]:
     """The blocks and everything around them, by name, with their sums."""
     blocks = [(f"{name} ({count} {'pair' if count == 1 else 'pairs'})", cost) for name, (count, cost) in
               found.blocks().items()]  # fmt: skip
@@ -127,8 +126,12 @@ def cells(found: "Resources") -> tuple[Cells, Cells]:
     return pairs, [[name, *_numbers(cost)] for name, cost in parts(found)]
 
 
-def _numbers(cost: "Cost") -> list[str]:
+def _numbers(cost: Cost) -> list[str]:
     return [f"{cost.parameters:,}", f"{cost.multiply_adds:,}"]
+
+
+def counts(cost: Cost) -> dict[str, int]:
+    return {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds}
 
 
 COST_HEADER = ["parameters", "multiply-adds"]
@@ -167,7 +170,7 @@ def as_csv(found: "Found") -> str:
 def as_json(found: "Found") -> str:
     def row(costs: "Resources", target: str) -> dict[str, object]:
         blocks, pairs, sources = costs.architecture.exchanges, costs.pairs, costs.architecture.tasks
-        return {source: {"block": blocks[target, source], **asdict(pairs[target, source])} for source in sources}
+        return {source: {"block": blocks[target, source], **counts(pairs[target, source])} for source in sources}
 
     content = [
         {
@@ -176,9 +179,9 @@ def as_json(found: "Found") -> str:
             "width": costs.width,
             "channels": costs.channels,
             "pairs": {target: row(costs, target) for target in costs.architecture.tasks},
-            "blocks": {block: {"pairs": count, **asdict(cost)} for block, (count, cost) in costs.blocks().items()},
-            "auxiliary": {task: asdict(cost) for task, cost in costs.auxiliary.items()},
-            **{part: asdict(getattr(costs, part)) for part in ("aggregator", "exchange", "host", "network")},
+            "blocks": {block: {"pairs": count, **counts(cost)} for block, (count, cost) in costs.blocks().items()},
+            "auxiliary": {task: counts(cost) for task, cost in costs.auxiliary.items()},
+            **{part: counts(getattr(costs, part)) for part in ("aggregator", "exchange", "host", "network")},
         }
         for path, costs in found.items()
     ]

@@ -16,20 +16,7 @@ from multitask.data import open_dataset
 from retrain.models import Model, build_network
 from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
 from search_spaces.blocks import Pair, regions_needed
-
-
-@dataclass(frozen=True)
-class Cost:
-    """parameters; multiply_adds: of one image, convolutions and matrix products only."""
-
-    parameters: int = 0
-    multiply_adds: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
-
-    def __sub__(self, other: "Cost") -> "Cost":
-        return Cost(self.parameters - other.parameters, self.multiply_adds - other.multiply_adds)
+from supernet.records.costs import Cost
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,7 @@ def resources(architecture: Architecture, settings: Settings) -> Resources:
     counts = _multiply_adds(network, torch.empty(1, 3, data.height, data.width, device="meta"))
 
     def part(module: nn.Module, name: str) -> Cost:
-        return Cost(parameter_count(module), counts.get(name, 0))
+        return Cost(counts.get(name, 0), parameter_count(module))
 
     auxiliary = {task: part(head, f"auxiliary.{task}") for task, head in network.auxiliary.items()}
     whole, refinement = part(network, ""), part(exchange, "exchange")
@@ -144,5 +131,5 @@ def _pairs(exchange: Exchange, inputs: tuple[Any, ...]) -> dict[Pair, Cost]:
             # all pairs of a block have weights of the same shapes, and so have the norms behind all blocks
             parameters = parameter_count(exchange.block(blocks[i])) // len(exchange.served[blocks[i]])
             parameters += parameter_count(exchange.norms) // with_message
-        found[pair] = Cost(parameters, shares[i])
+        found[pair] = Cost(shares[i], parameters)
     return found

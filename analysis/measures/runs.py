@@ -1,13 +1,12 @@
 """Reads run folders: the metrics of trained models, and the architectures that searches found."""
 
-import csv
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from search_spaces import Architecture
 
 VERSION = 1  # of metrics.json
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -145,21 +143,6 @@ def read_mapping(path: Path, parse: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"'{path}' holds {type(content).__name__}: expected a mapping")
     return content
-
-
-def read_rows(path: Path, columns: Sequence[str], read: Callable[..., Row]) -> list[Row]:
-    """What `read` makes of each line's cells; an incomplete line, of a file that is just written, is left out.
-
-    Raises InputError for other columns, and where `read` raises ValueError.
-    """
-    try:
-        with path.open(newline="") as file:
-            header, *lines = csv.reader(file)
-            if tuple(header) != tuple(columns):
-                raise ValueError(f"columns {','.join(header)}, expected {','.join(columns)}")
-            return [read(*line) for line in lines if len(line) == len(columns)]
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read: {error}") from error
 
 
 def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":

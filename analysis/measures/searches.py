@@ -1,6 +1,5 @@
-"""Finished searches: what each chose, how sure it was of every pair, and how its choice moved."""
+"""Finished searches: the chosen blocks, their posterior probabilities, and the history of the selection."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,41 +8,29 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from analysis.measures.history import History, read_history
-from analysis.measures.runs import read_architectures, read_mapping, read_rows
+from analysis.measures.runs import read_architectures, read_mapping
 from experiment.errors import InputError
+from supernet.records.choices import CHOICES, Choice, read_choices
+from supernet.records.pairs import Pair
+from supernet.records.selection_history import SELECTION, History, read_history
 
 if TYPE_CHECKING:
     from search_spaces import Architecture
 
-Pair = tuple[str, str]  # target, source
-COLUMNS = ("target", "source", "block", "margin", "sureness", "decided")
 NULL = "(noise null)"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A line of choices.csv.
-
-    margin: distance to the next best candidate, in the strategy's own measure; sureness: probability that the choice
-    is right, None where the strategy states none; decided: False where the evidence did not suffice.
-    """
-
-    block: str
-    margin: float | None
-    sureness: float | None
-    decided: bool
-
-
-@dataclass(frozen=True)
 class Search:
-    """`choices` is empty for a run without choices.csv: all its pairs count as decided. `noise_null`: the logits heard
-    noise instead of the tasks, so that what such searches have in common is chance and bias.
+    """`choices` is empty for a run without choices.csv: all its pairs count as decided.
+
+    noise_null: the search saw noise instead of a signal from the tasks (`gumbel` trains its logits on noise; `evidence`
+    flips the signs of the losses at random), so that what such searches have in common is chance and bias.
     """
 
     path: str
     architecture: "Architecture"
-    choices: Mapping[Pair, Chosen]
+    choices: Mapping[Pair, Choice]
     noise_null: bool
 
     @property
@@ -53,16 +40,16 @@ class Search:
 
     @cached_property
     def history(self) -> History | None:
-        """How the choice moved, where the run tells."""
-        path = Path(self.path).with_name("selection.csv")
+        """None for a run without selection.csv."""
+        path = Path(self.path).with_name(SELECTION)
         return read_history(path) if _is_run(Path(self.path)) and path.is_file() else None
 
     @property
     def undecided(self) -> list[Pair]:
-        return [pair for pair, chosen in self.choices.items() if not chosen.decided]
+        return [pair for pair, choice in self.choices.items() if not choice.decided]
 
     def decided(self) -> dict[Pair, str]:
-        """{pair: block} of the pairs for which the evidence sufficed."""
+        """{pair: block} of the decided pairs."""
         blocks = self.architecture.exchanges
         return {pair: block for pair, block in blocks.items() if pair not in self.undecided}
 
@@ -79,36 +66,29 @@ def read_searches(runs: Sequence[str | Path]) -> list[Search]:
 def _search(path: Path, architecture: "Architecture") -> Search:
     if not _is_run(path):
         return Search(str(path), architecture, {}, False)
-    told = path.with_name("choices.csv")
-    choices = read_choices(told, architecture) if told.is_file() else {}
+    file = path.with_name(CHOICES)
+    choices = choices_of(file, architecture) if file.is_file() else {}
     return Search(str(path), architecture, choices, is_noise_null(path.parent))
 
 
 def _is_run(path: Path) -> bool:
-    """Whether what lies beside an architecture's file tells of it; a file of another name may lie anywhere."""
+    """Whether the files beside the architecture belong to it; a file of another name may lie anywhere."""
     return path.name == "architecture.yaml"
 
 
 def is_noise_null(folder: Path) -> bool:
-    """Whether the run's config.yaml says search.noise_null: true."""
+    """Whether search.noise_null is true in the run's config.yaml."""
     path = folder / "config.yaml"
     group = read_mapping(path, yaml.safe_load).get("search") if path.is_file() else None
     return isinstance(group, dict) and group.get("noise_null") is True
 
 
-def read_choices(path: Path, architecture: "Architecture") -> dict[Pair, Chosen]:
-    """Reads choices.csv. Raises InputError for a malformed file, or one that tells of another architecture."""
-    found = dict(read_rows(path, COLUMNS, _chosen))
-    if {pair: chosen.block for pair, chosen in found.items()} != dict(architecture.exchanges):
+def choices_of(path: Path, architecture: "Architecture") -> dict[Pair, Choice]:
+    """Of the choices.csv at this path, in the order of the architecture's pairs.
+
+    Raises InputError for a malformed file, or one of another architecture.
+    """
+    choices = read_choices(path)
+    if {pair: choice.block for pair, choice in choices.items()} != dict(architecture.exchanges):
         raise InputError(f"'{path}' and the architecture.yaml beside it differ: expected the same pairs and blocks")
-    return {pair: found[pair] for pair in architecture.pairs}
-
-
-def _chosen(target: str, source: str, block: str, margin: str, sureness: str, decided: str) -> tuple[Pair, Chosen]:
-    sure = float(sureness) if sureness else None
-    if sure is not None and not 0 <= sure <= 1:
-        raise ValueError(f"sureness {sureness} of {target} <- {source}, expected a probability or nothing")
-    if decided not in ("true", "false"):
-        raise ValueError(f"decided is {decided} for {target} <- {source}, expected true or false")
-    distance = float(margin) if margin else math.nan
-    return (target, source), Chosen(block, None if math.isnan(distance) else distance, sure, decided == "true")
+    return {pair: choices[pair] for pair in architecture.pairs}

@@ -8,27 +8,9 @@ from torch import Tensor
 
 from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
+from supernet.records.costs import Costs
 
 LIMIT = 4000  # partial choices that are kept while looking for the best
-
-
-@dataclass(frozen=True)
-class Costs:
-    """In one unit. An exchange costs `base`, even where nobody speaks, its row for each pair and block (0 for none),
-    and `per_target_overhead` for each target that hears anyone.
-    """
-
-    rows: Mapping[Pair, Mapping[str, float]]
-    base: float = 0.0
-    per_target_overhead: float = 0.0
-
-    def total(self, exchanges: Mapping[Pair, str]) -> float:
-        heard = {target for (target, _), block in exchanges.items() if block != "none"}
-        return (
-            self.base
-            + self.per_target_overhead * len(heard)
-            + sum(self.rows[pair][exchanges[pair]] for pair in exchanges)
-        )
 
 
 class Budget:

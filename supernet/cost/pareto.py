@@ -4,11 +4,9 @@ Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II
 draws follows from the seed and the values found, so that a resumed exploration reads its samples and goes on.
 """
 
-import csv
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +15,24 @@ from matplotlib.figure import Figure  # not pyplot: no display and no global sta
 from matplotlib.ticker import EngFormatter
 from optuna.samplers import NSGAIISampler
 
-from experiment.errors import InputError
-from experiment.files import write_atomic
 from experiment.interruption import Interrupted, Interruption
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.cost.budget import Costs, choose
+from supernet.cost.budget import choose
+from supernet.records.costs import Costs
+from supernet.records.pairs import pair_name
+from supernet.records.samples import FRONT, SAMPLES, Sample, read_samples, write_samples
 
-FOLDER, SAMPLES = "pareto", "samples.csv"
 PATIENCE = 20  # proposals per architecture that is evaluated; the others were known already
 PARTS = (0.75, 0.5, 0.25, 0.125)
-COLUMNS = ("number", "score", "cost")  # and one for each pair, with its block
 BLUE, GREY = "#0072B2", "#999999"
 
 Blocks = tuple[str, ...]  # of the space's pairs, in order
 
 
-@dataclass(frozen=True)
-class Sample:
-    """score: see `multitask.metrics.delta_m.log_score`, on validation; cost: of the exchange."""
-
-    number: int
-    blocks: Blocks
-    score: float
-    cost: float
+def cost(sample: Sample) -> float:
+    """Of the exchange."""
+    return sample.values["cost"]
 
 
 class Exploration:
@@ -57,11 +49,11 @@ class Exploration:
         self.space, self.costs, self.measure, self.evaluate = space, costs, measure, evaluate
         self.count, self.seed, self.folder = min(count, space.size()), seed, folder
         self.provenance = dict(provenance)
-        self.names = [f"{target} <- {source}" for target, source in space.pairs]
+        self.names = [pair_name(pair) for pair in space.pairs]
 
     def run(self, chosen: Architecture, budget: float | None = None) -> list[Sample]:
         """The front, from the cheapest to the best. Raises Interrupted, all samples being saved, when stopped."""
-        known = {sample.blocks: sample for sample in self._read()}
+        known = {self._blocks(sample.exchanges): sample for sample in self._read()}
         samples: dict[Blocks, Sample] = {}
         began, before = time.monotonic(), len(known)
         alone = [Architecture.uniform(self.space.tasks, name) for name in self.space.blocks]
@@ -80,11 +72,11 @@ class Exploration:
                 if blocks not in samples:
                     samples[blocks] = known.get(blocks) or self._sample(len(samples), blocks)
                     if blocks not in known:
-                        self._write(SAMPLES, list(samples.values()))
-                        self._tell(len(samples), len(samples) - before, began)
-                study.tell(trial, [samples[blocks].score, samples[blocks].cost])
+                        write_samples(self.folder / SAMPLES, list(samples.values()))
+                        self._print_progress(len(samples), len(samples) - before, began)
+                study.tell(trial, [samples[blocks].score, cost(samples[blocks])])
         found = front(list(samples.values()))
-        self._report(list(samples.values()), found, samples.get(self._blocks(chosen)), budget)
+        self._report(list(samples.values()), found, samples.get(self._blocks(chosen.exchanges)), budget)
         return found
 
     def _study(self, first: Sequence[Architecture]) -> optuna.Study:
@@ -92,7 +84,7 @@ class Exploration:
         sampler = NSGAIISampler(population_size=max(6, min(50, self.count // 10)), seed=self.seed)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         for architecture in first:
-            study.enqueue_trial(dict(zip(self.names, self._blocks(architecture), strict=True)))
+            study.enqueue_trial(dict(zip(self.names, self._blocks(architecture.exchanges), strict=True)))
         return study
 
     def _parts(self, chosen: Architecture) -> list[Architecture]:
@@ -102,64 +94,43 @@ class Exploration:
         budgets = [base + share * (whole - base) for share in PARTS]
         return [replace(chosen, exchanges=choose(values, self.costs, budget)) for budget in budgets]
 
-    def _blocks(self, architecture: Architecture) -> Blocks:
-        return tuple(architecture.exchanges[pair] for pair in self.space.pairs)
+    def _blocks(self, exchanges: Mapping[Pair, str]) -> Blocks:
+        return tuple(exchanges[pair] for pair in self.space.pairs)
 
-    def _exchanges(self, blocks: Blocks) -> dict[Pair, str]:
-        return dict(zip(self.space.pairs, blocks, strict=True))
-
-    def _architecture(self, number: int, blocks: Blocks) -> Architecture:
+    def _architecture(self, number: int, exchanges: Mapping[Pair, str]) -> Architecture:
         provenance = {**self.provenance, "source": f"pareto_{number:03d}"}
-        return Architecture.from_space(self.space, self._exchanges(blocks), provenance)
+        return Architecture.from_space(self.space, exchanges, provenance)
 
     def _sample(self, number: int, blocks: Blocks) -> Sample:
-        architecture = self._architecture(number, blocks)
+        architecture = self._architecture(number, dict(zip(self.space.pairs, blocks, strict=True)))
         architecture.save(self.folder / "samples" / f"architecture_{number:03d}.yaml")
-        cost = self.costs.total(architecture.exchanges)
-        return Sample(number, blocks, float(self.evaluate(architecture)), float(cost))
+        values = {"cost": float(self.costs.total(architecture.exchanges))}
+        return Sample(number, float(self.evaluate(architecture)), architecture.exchanges, values)
 
-    def _tell(self, done: int, new: int, began: float) -> None:
+    def _print_progress(self, done: int, new: int, began: float) -> None:
         if done % 10 == 0 or done == self.count:
             left = (time.monotonic() - began) / max(1, new) * (self.count - done)
             print(f"{done}/{self.count} architectures evaluated, {left:.0f} s left", flush=True)
 
     def _read(self) -> list[Sample]:
         path = self.folder / SAMPLES
-        if not path.is_file():
-            return []
-        try:
-            with path.open(newline="") as file:
-                return [
-                    Sample(
-                        int(row["number"]), tuple(row[n] for n in self.names), float(row["score"]), float(row["cost"])
-                    )
-                    for row in csv.DictReader(file)
-                ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)} and pairs") from error
-
-    def _write(self, name: str, samples: Sequence[Sample]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*COLUMNS, *self.names])
-        writer.writerows([s.number, repr(s.score), repr(s.cost), *s.blocks] for s in samples)
-        write_atomic(self.folder / name, text.getvalue())
+        return read_samples(path, ("cost",), self.space.pairs) if path.is_file() else []
 
     def _report(
         self, samples: Sequence[Sample], found: Sequence[Sample], chosen: Sample | None, budget: float | None
     ) -> None:
-        self._write("front.csv", found)
+        write_samples(self.folder / FRONT, found)
         for i, sample in enumerate(found):
-            self._architecture(sample.number, sample.blocks).save(self.folder / f"architecture_{i:02d}.yaml")
+            self._architecture(sample.number, sample.exchanges).save(self.folder / f"architecture_{i:02d}.yaml")
         draw(samples, found, chosen, budget, self.measure).savefig(self.folder / "front.png", dpi=150)
         print(f"the front of {len(samples)} architectures: {self.measure} of the exchange, validation score")
-        print("\n".join(f"  architecture_{i:02d}  {s.cost:14.6g}  {s.score:+.4f}" for i, s in enumerate(found)))
+        print("\n".join(f"  architecture_{i:02d}  {cost(s):14.6g}  {s.score:+.4f}" for i, s in enumerate(found)))
 
 
 def front(samples: Sequence[Sample]) -> list[Sample]:
     """Those that no other beats, from the cheapest to the best; the first of equals."""
     kept: list[Sample] = []
-    for sample in sorted(samples, key=lambda s: (s.cost, -s.score, s.number)):
+    for sample in sorted(samples, key=lambda s: (cost(s), -s.score, s.number)):
         if not kept or sample.score > kept[-1].score:
             kept.append(sample)
     return kept
@@ -171,10 +142,10 @@ def draw(
     """All architectures in grey, the front in blue, what the search chose as a star."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter([s.cost for s in samples], [s.score for s in samples], s=14, color=GREY, label="evaluated")
-    axes.step([s.cost for s in found], [s.score for s in found], "o-", where="post", color=BLUE, ms=5, label="front")
+    axes.scatter([cost(s) for s in samples], [s.score for s in samples], s=14, color=GREY, label="evaluated")
+    axes.step([cost(s) for s in found], [s.score for s in found], "o-", where="post", color=BLUE, ms=5, label="front")
     if chosen is not None:
-        axes.plot([chosen.cost], [chosen.score], "*", color="#D55E00", ms=12, label="chosen by the search")
+        axes.plot([cost(chosen)], [chosen.score], "*", color="#D55E00", ms=12, label="chosen by the search")
     if budget is not None:
         axes.axvline(budget, color=GREY, linewidth=0.8, linestyle="--", label="budget")
     unit = {"latency": "latency, s"}.get(measure, measure.replace("_", "-"))

@@ -1,92 +1,29 @@
 """What each block costs on each pair: multiply-adds, parameters and measured latency, of one image.
 
-An exchange costs what it costs with `none` everywhere (the aggregator of tasks that listen to nobody), a row for each
-pair that speaks (block, the norm behind it, its part of the aggregator), and what the aggregator adds for each target
-that hears anyone. So the sum is the exchange's cost as `python -m analysis resources` counts it, or a little above:
-prototypes that several pairs share count for each. Auxiliary heads stand apart, as they do there.
+The base is the aggregator with `none` on every pair. A pair's row covers the block, the norm behind it and its part of
+the aggregator. The fixed overhead of a target with incoming messages is the aggregator's. The sum equals the exchange's
+cost as `python -m analysis resources` counts it, or is a little above: prototypes that several pairs share count for
+each. Auxiliary heads are left out, as they are there.
 """
 
-import csv
-import io
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiment.errors import InputError
-from experiment.files import write_atomic
 from multitask.cost import parameter_count
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, regions_needed
-from supernet.cost.budget import Costs
+from supernet.records.costs import Cost, CostTable
 
-MEASURES = ("multiply_adds", "parameters", "latency")
-COLUMNS = ("target", "source", "block", *MEASURES)
 ROUNDS, PATIENCE = 15, 10.0  # of the latency: forward passes of each block, and seconds after which fewer must do
 
 
 Kind = tuple[object, ...]  # what pairs and blocks of the same cost have in common
-
-
-@dataclass(frozen=True)
-class Cost:
-    """multiply_adds: convolutions and matrix products only; latency: seconds of a forward pass, 0 if not measured."""
-
-    multiply_adds: int = 0
-    parameters: int = 0
-    latency: float = 0.0
-
-
-@dataclass(frozen=True)
-class CostTable:
-    """base: with none on every pair; per_target_overhead: more for each target with incoming messages; rows: {(pair,
-    block)}, beyond that. The latency of the overhead is part of the rows.
-    """
-
-    base: Cost
-    per_target_overhead: Cost
-    rows: dict[Pair, dict[str, Cost]]
-
-    def costs(self, measure: str) -> Costs:
-        rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
-        return Costs(rows, getattr(self.base, measure), getattr(self.per_target_overhead, measure))
-
-    def covers(self, space: SearchSpace) -> bool:
-        return all(tuple(self.rows.get(pair, ())) == space.legal(pair) for pair in space.pairs)
-
-    def write(self, path: Path) -> None:
-        """costs.csv: a line without target and source is the base, one without source what per_target_overhead adds."""
-        tasks = dict.fromkeys(target for target, _ in self.rows)
-        lines: list[tuple[object, ...]] = [COLUMNS, ("", "", "none", *astuple(self.base))]
-        lines += [(target, "", "any", *astuple(self.per_target_overhead)) for target in tasks]
-        lines += [(*pair, name, *astuple(cost)) for pair, row in self.rows.items() for name, cost in row.items()]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        write_atomic(path, text.getvalue())
-
-    @classmethod
-    def read(cls, path: Path) -> "CostTable":
-        """Raises InputError for a malformed file."""
-        base, per_target_overhead, rows = Cost(), Cost(), dict[Pair, dict[str, Cost]]()
-        try:
-            with path.open(newline="") as file:
-                for line in csv.DictReader(file):
-                    cost = Cost(int(line["multiply_adds"]), int(line["parameters"]), float(line["latency"]))
-                    if line["source"]:
-                        rows.setdefault((line["target"], line["source"]), {})[line["block"]] = cost
-                    elif line["target"]:
-                        per_target_overhead = cost
-                    else:
-                        base = cost
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)}") from error
-        return cls(base, per_target_overhead, rows)
 
 
 def cost_table(
@@ -157,7 +94,7 @@ def _multiply_adds(call: Callable[..., object], *arguments: object) -> int:
 
 
 def _aggregator(space: SearchSpace, channels: int, size: tuple[int, int]) -> tuple[Cost, Cost, Cost]:
-    """What it costs for targets that hear nobody; more for each that hears anyone; more for each message."""
+    """The cost without messages; the overhead of each target with incoming messages; the cost of each message."""
     kind = AGGREGATORS[space.aggregator]
     message = torch.zeros(1, kind.message_channels(channels), *size, device="meta")
     counts = []

@@ -1,47 +1,15 @@
-"""What a search for loss weights found, as figures for the report and for TensorBoard."""
+"""The trials of a search for loss weights as figures, for the report and for TensorBoard."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure  # not pyplot: no display and no global state needed
 
-from experiment.errors import InputError
+from supernet.records.trials import COMPLETE, PRUNED, TrialRecord
 
-WEIGHTS, TRIALS = "loss_weights.yaml", "loss_weights_trials.csv"  # in a run's folder
-COLUMNS = ("trial", "state", "steps", "delta_m")  # and a column of weights for each task
-COMPLETE, PRUNED = "complete", "pruned"
 BLUE, GREY = "#0072B2", "#999999"
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A finished trial. delta_m: in percent, at its last validation; None if its loss did not stay finite."""
-
-    number: int
-    state: str
-    steps: int
-    delta_m: float | None
-    weights: dict[str, float]
-
-
-def read_trials(path: Path) -> list[TrialRecord]:
-    """Raises InputError for a malformed file."""
-    try:
-        with path.open(newline="") as file:
-            return [_record(row) for row in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"'{path}' is malformed: expected the columns {', '.join(COLUMNS)} and the tasks") from error
-
-
-def _record(row: Mapping[str, str]) -> TrialRecord:
-    delta_m = float(row["delta_m"]) if row["delta_m"] else None
-    weights = {name: float(value) for name, value in row.items() if name not in COLUMNS}
-    return TrialRecord(int(row["trial"]), row["state"], int(row["steps"]), delta_m, weights)
 
 
 def history(trials: Sequence[TrialRecord]) -> Figure:

@@ -5,8 +5,6 @@ are sought on the plain multi-task network and then used by every model. Here: D
 networks of the same budget, multivariate TPE, Hyperband; the trials may be shared (see supernet/shared_study.py).
 """
 
-import csv
-import io
 import itertools
 import json
 import math
@@ -39,8 +37,9 @@ from multitask.network import MultiTaskNetwork
 from multitask.training.evaluation import Values
 from multitask.training.loss_weighting import dump_weights, read_weights
 from multitask.training.trainer import Diverged, Trainer, loss_weights
-from supernet.loss_weights import figures as figures
+from supernet.loss_weights import figures
 from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage
+from supernet.records.trials import COMPLETE, PRUNED, TRIALS, WEIGHTS, TrialRecord, write_trials
 
 DATABASE, FOLDER = "loss_weights.db", "loss_weights"
 GRID = (0.01, 0.02, 0.1, 1.0)  # of a task that loss_weights.grid leaves out
@@ -58,14 +57,14 @@ class WeightSearch:
         self.iterations = self.settings.iterations or config.training.iterations
         self.every = math.ceil(self.iterations / self.settings.validations)
         self.storage: BaseStorage | None = None
-        done = (Path(output) / figures.WEIGHTS).is_file()
+        done = (Path(output) / WEIGHTS).is_file()
         if self.settings.storage is not None and not done:
             self.storage = open_storage(self.settings.storage)
             self._studies(self.storage)
 
     def run(self, run: Run) -> dict[str, float]:
         """Trains references and trials until the study has them all; the best weights, also as loss_weights.yaml."""
-        path = run.path(figures.WEIGHTS)
+        path = run.path(WEIGHTS)
         if path.is_file():
             return read_weights(path, self.tasks)
         storage = self.storage or open_database(run.path(DATABASE))
@@ -231,33 +230,27 @@ class WeightSearch:
             return None
         return found
 
-    def _record(self, study: SharedStudy, number: int) -> figures.TrialRecord:
+    def _record(self, study: SharedStudy, number: int) -> TrialRecord:
         return self._as_record(next(t for t in study.finished() if t.number == number))
 
-    def _as_record(self, trial: FrozenTrial) -> figures.TrialRecord:
-        state = figures.COMPLETE if trial.state == TrialState.COMPLETE else figures.PRUNED
+    def _as_record(self, trial: FrozenTrial) -> TrialRecord:
+        state = COMPLETE if trial.state == TrialState.COMPLETE else PRUNED
         weights = {name: trial.params.get(name, 1.0) for name in self.tasks}
         value = None if trial.user_attrs.get("diverged") else trial.value
-        return figures.TrialRecord(trial.number, state, trial.last_step or 0, value, weights)
+        return TrialRecord(trial.number, state, trial.last_step or 0, value, weights)
 
     def _standing(self, study: SharedStudy, seconds_left: float) -> str:
         best = self._best(study)
         leader = f", best {best.delta_m:+.2f} % in trial {best.number}" if best else ""
         return f"({len(study.finished())}/{study.total}{leader}, ETA {tqdm.format_interval(int(seconds_left))})"
 
-    def _best(self, study: SharedStudy) -> figures.TrialRecord | None:
-        complete = [t for t in map(self._as_record, study.finished()) if t.state == figures.COMPLETE]
+    def _best(self, study: SharedStudy) -> TrialRecord | None:
+        complete = [t for t in map(self._as_record, study.finished()) if t.state == COMPLETE]
         return max(complete, key=lambda t: (t.delta_m, -t.number), default=None)
 
-    def _write_trials(self, study: SharedStudy, run: Run) -> list[figures.TrialRecord]:
+    def _write_trials(self, study: SharedStudy, run: Run) -> list[TrialRecord]:
         trials = [self._as_record(trial) for trial in study.finished()]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*figures.COLUMNS, *self.tasks])
-        for t in trials:
-            value = "" if t.delta_m is None else f"{t.delta_m:.6g}"
-            writer.writerow([t.number, t.state, t.steps, value, *(f"{w:.6g}" for w in t.weights.values())])
-        run.write_text(figures.TRIALS, text.getvalue())
+        write_trials(run.path(TRIALS), trials, list(self.tasks))
         return trials
 
     def _report(self, study: SharedStudy, baseline: dict[str, float], run: Run) -> dict[str, float]:
@@ -276,18 +269,18 @@ class WeightSearch:
             "seed": self.config.seed,
             "iterations": self.iterations,
             "trials": len(trials),
-            "pruned": sum(trial.state == figures.PRUNED for trial in trials),
+            "pruned": sum(trial.state == PRUNED for trial in trials),
             "best_trial": best.number,
             "delta_m": best.delta_m,
             "single_task": baseline,
             "importances": shares,
         }
-        run.write_text(figures.WEIGHTS, dump_weights(best.weights, provenance))
+        run.write_text(WEIGHTS, dump_weights(best.weights, provenance))
         listed = ", ".join(f"{name} {weight:.4g}" for name, weight in best.weights.items())
         print(f"loss weights: {listed}, of trial {best.number}, Delta_m {best.delta_m:+.2f} % on validation\n")
         return best.weights
 
-    def _tensorboard(self, trials: list[figures.TrialRecord], shares: dict[str, float], run: Run) -> None:
+    def _tensorboard(self, trials: list[TrialRecord], shares: dict[str, float], run: Run) -> None:
         writer = SummaryWriter(str(run.path(FOLDER)))
         writer.add_figure("loss_weights/history", figures.history(trials))
         writer.add_figure("loss_weights/parallel_coordinates", figures.parallel_coordinates(trials))
@@ -299,12 +292,12 @@ class WeightSearch:
         writer.close()
 
 
-def _line(trial: figures.TrialRecord) -> str:
+def _line(trial: TrialRecord) -> str:
     weights = "  ".join(f"{name} {weight:.4g}" for name, weight in trial.weights.items())
     if trial.delta_m is None:
         return f"trial {trial.number}: {weights}  loss not finite"
     value = f"Delta_m {trial.delta_m:+.2f} %"
-    pruned = f", pruned at step {trial.steps}" if trial.state == figures.PRUNED else ""
+    pruned = f", pruned at step {trial.steps}" if trial.state == PRUNED else ""
     return f"trial {trial.number}: {weights}  {value}{pruned}"
 
 

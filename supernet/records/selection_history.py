@@ -1,36 +1,43 @@
-"""selection.csv: how each pair's choice moved during a search."""
+"""selection.csv: the probability of every legal block of every pair over the steps of a search."""
 
 import csv
-import io
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from experiment.files import write_atomic
-from search_spaces import SearchSpace
+from experiment.errors import InputError
+from supernet.records.pairs import Pair
+from supernet.records.rows import read_rows, write_rows
 
+if TYPE_CHECKING:
+    from search_spaces import SearchSpace
+
+SELECTION = "selection.csv"
 COLUMNS = ("step", "target", "source", "block", "probability")
 
 
 class SelectionRecord:
     """Appends the probabilities of all legal candidates; on resuming, first drops rows written after `step`."""
 
-    def __init__(self, path: Path, space: SearchSpace, step: int):
+    def __init__(self, path: Path, space: "SearchSpace", step: int):
         self.path, self.space = path, space
-        kept: list[list[str]] = []
+        kept: list[tuple[str, ...]] = []
         if step and path.is_file():
-            with path.open(newline="") as file:
-                rows = list(csv.reader(file))[1:]
-            kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) <= step]
+            rows = read_rows(path, COLUMNS, lambda row: tuple(row.values()), growing=True)
+            kept = [row for row in rows if int(row[0]) <= step]
         self.last = int(kept[-1][0]) if kept else -1
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept])
-        write_atomic(path, text.getvalue())
+        write_rows(path, COLUMNS, kept)
 
     def add_even(self) -> None:
-        """The start: all legal candidates of a pair are as likely."""
+        """The start: all legal candidates of a pair are equally probable."""
         legal = [self.space.legal(pair) for pair in self.space.pairs]
         self.add(0, [[(name in names) / len(names) for name in self.space.blocks] for names in legal])
 
-    def add(self, step: int, probabilities: list[list[float]]) -> None:
+    def add(self, step: int, probabilities: Sequence[Sequence[float]]) -> None:
         """probabilities: (pairs, blocks), in the order of the space."""
         if step <= self.last:
             return
@@ -42,3 +49,78 @@ class SelectionRecord:
         ]
         with self.path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+@dataclass(frozen=True)
+class History:
+    """probabilities: {pair: {block: one probability per recorded step}}."""
+
+    steps: tuple[int, ...]
+    probabilities: dict[Pair, dict[str, list[float]]]
+
+    def entropy(self) -> list[float]:
+        """Mean over the pairs, in nats, at each step; a decided pair has none."""
+        return [statistics.fmean(sum(-p * math.log(p) for p in pair if p > 0) for pair in pairs) for pairs in self._at]
+
+    def undecided(self) -> list[int]:
+        """Pairs that were not yet fixed to a block, at each step."""
+        return [sum(max(pair) < 1 for pair in pairs) for pairs in self._at]
+
+    def late_changes(self) -> float | None:
+        """How often a pair's likeliest block changed between recorded steps of the last third of the search.
+
+        Mean over the pairs. None where fewer than two steps were recorded there, as by searches that decide at the end.
+        """
+        first, last = self.steps[0], self.steps[-1]
+        late = [i for i, step in enumerate(self.steps) if 3 * (step - first) >= 2 * (last - first)]
+        if len(late) < 2:
+            return None
+        pairs = self.probabilities.values()
+        winners = [[max(blocks, key=lambda block: blocks[block][i]) for i in late] for blocks in pairs]
+        return statistics.fmean(sum(a != b for a, b in itertools.pairwise(pair)) for pair in winners)
+
+    def last(self) -> dict[Pair, dict[str, float]]:
+        """The probabilities at the last recorded step."""
+        return {
+            pair: {block: line[-1] for block, line in blocks.items()} for pair, blocks in self.probabilities.items()
+        }
+
+    def thinned(self, most: int) -> "History":
+        """At most `most` of the steps, evenly spread, the first and the last among them."""
+        if len(self.steps) <= most:
+            return self
+        kept = [round(i * (len(self.steps) - 1) / (most - 1)) for i in range(most)]
+        thin = {
+            pair: {block: [line[i] for i in kept] for block, line in blocks.items()}
+            for pair, blocks in self.probabilities.items()
+        }
+        return History(tuple(self.steps[i] for i in kept), thin)
+
+    @property
+    def _at(self) -> Iterator[list[list[float]]]:
+        """Step by step, the probabilities of each pair's blocks."""
+        for i in range(len(self.steps)):
+            yield [[line[i] for line in blocks.values()] for blocks in self.probabilities.values()]
+
+
+def read_history(path: Path) -> History:
+    """The history of a finished or a running search; a step with missing rows is left out.
+
+    Raises InputError for a malformed file or one without a step.
+    """
+    rows: dict[int, dict[tuple[Pair, str], float]] = {}
+    for step, pair, block, probability in read_rows(
+        path,
+        COLUMNS,
+        lambda r: (int(r["step"]), (r["target"], r["source"]), r["block"], float(r["probability"])),
+        growing=True,
+    ):
+        rows.setdefault(step, {})[pair, block] = probability
+    if not rows:
+        raise InputError(f"'{path}' holds no step: expected {','.join(COLUMNS)}")
+    first = next(iter(rows.values()))
+    steps = tuple(step for step in sorted(rows) if rows[step].keys() == first.keys())
+    probabilities: dict[Pair, dict[str, list[float]]] = {}
+    for pair, block in first:
+        probabilities.setdefault(pair, {})[block] = [rows[step][pair, block] for step in steps]
+    return History(steps, probabilities)

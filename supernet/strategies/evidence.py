@@ -28,12 +28,13 @@ from search_spaces import Exchange
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
 from supernet.cost.table import block_costs
-from supernet.records.selection_history import SelectionRecord
+from supernet.records.choices import Choice
+from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.score_test.evidence import Evidence, HeldOut, collect, pool, probe_exchanges
 from supernet.score_test.posterior import PairPosterior, infer_posterior
 from supernet.score_test.uniform_mixture import UniformMixture
 from supernet.search_split import Part, hold_out
-from supernet.strategies.base import Choice, Strategy
+from supernet.strategies.base import Strategy
 from supernet.supernet import Supernet
 
 BATCH = 16  # held-out images at a time
@@ -115,7 +116,7 @@ class EvidenceSearch(_MixtureTraining):
         torch.manual_seed(training.seed)
 
     def begin(self, run: Run, step: int) -> None:
-        self.record = SelectionRecord(run.path("selection.csv"), self.space, step)
+        self.record = SelectionRecord(run.path(SELECTION), self.space, step)
         if step == 0:
             self.record.add_even()
 
@@ -131,9 +132,9 @@ class EvidenceSearch(_MixtureTraining):
         for pair in self.space.pairs:
             found = posteriors.get(pair)
             if found is None:  # nothing but none is legal
-                choices[pair] = Choice("none", 1.0, 1.0, True)
+                choices[pair] = Choice("none", 1.0)
             else:
-                choices[pair] = Choice(found.choice, found.margin, found.p_correct, found.decided)
+                choices[pair] = Choice(found.choice, found.p_correct, found.decided)
         return choices if self.budget is None else self._within(self.budget, choices, posteriors)
 
     def _ask(self, training: Trainer, supernet: Supernet, images: Part) -> dict[Pair, Evidence]:
@@ -165,8 +166,8 @@ class EvidenceSearch(_MixtureTraining):
         changed = {}
         for pair, block in budget.choose(worth).items():
             former = choices[pair]
-            sureness = worth[pair][block] if block != "none" else 1 - posteriors[pair].p_exchange
-            changed[pair] = former if block == former.block else Choice(block, former.margin, sureness, False)
+            probability = worth[pair][block] if block != "none" else 1 - posteriors[pair].p_exchange
+            changed[pair] = former if block == former.block else Choice(block, probability, False)
         return changed
 
     def _batches(self, network: MultiTaskNetwork, training: Trainer, images: Part) -> Iterator[HeldOut]:

@@ -15,9 +15,10 @@ from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
 from supernet.cost.lagrange import LagrangeMultiplier
-from supernet.records.selection_history import SelectionRecord
+from supernet.records.choices import Choice
+from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.selection import OPEN, linear_schedule
-from supernet.strategies.base import Choice, Strategy
+from supernet.strategies.base import Strategy
 from supernet.supernet import Supernet
 
 REFRESH_EVERY = 10  # steps between looks at which pairs are decided, each of which waits for a GPU
@@ -43,7 +44,7 @@ class GumbelSearch(Strategy):
 
     def begin(self, run: Run, step: int) -> None:
         self._schedule(step)
-        self.record = SelectionRecord(run.path("selection.csv"), self.selection.space, step)
+        self.record = SelectionRecord(run.path(SELECTION), self.selection.space, step)
         if step % self.every == 0:  # otherwise a resumed record would have a row more
             self._add_record(step)
 
@@ -76,19 +77,13 @@ class GumbelSearch(Strategy):
             self._add_record(done)
 
     def choose(self, training: Trainer) -> dict[Pair, Choice]:
-        """The likeliest blocks, all together within the budget; how sure they are, this procedure cannot say."""
+        """The most probable blocks within the budget, without posterior probabilities."""
         selection = self.selection
-        probabilities = selection.probabilities().detach().cpu()
         chosen = [selection.space.blocks[i] for i in selection.choices().tolist()]
         if self.budget is not None:
             chosen = list(self.budget.choose(self._likelihoods()).values())
-        choices = {}
-        for i, pair in enumerate(selection.space.pairs):
-            others = probabilities[i].tolist()
-            own = others.pop(selection.space.blocks.index(chosen[i]))
-            margin = own - max(others, default=0.0)
-            choices[pair] = Choice(chosen[i], margin, None, selection.known[i] != OPEN)
-        return choices
+        pairs = enumerate(selection.space.pairs)
+        return {pair: Choice(chosen[i], decided=selection.known[i] != OPEN) for i, pair in pairs}
 
     def _likelihoods(self) -> dict[Pair, dict[str, float]]:
         """The log-probability of each legal block of an open pair; of a decided pair its block alone."""

@@ -5,8 +5,6 @@ architectures, each scored by Delta_m on validation with the shared weights. The
 `none` on every pair, so that the score ranks architectures; it is not the Delta_m of a trained network.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,6 @@ from typing import Any
 from torch import nn
 
 from experiment.config import SearchSettings
-from experiment.errors import InputError
-from experiment.files import write_atomic
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from experiment.run import Run
@@ -25,9 +21,12 @@ from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.fair_paths import FairPaths
-from supernet.records.selection_history import SelectionRecord
+from supernet.records.choices import Choice
+from supernet.records.pairs import pair_name
+from supernet.records.samples import SAMPLES, Sample, read_samples, write_samples
+from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.shared_weights import evaluate_shared
-from supernet.strategies.base import Choice, Strategy
+from supernet.strategies.base import Strategy
 from supernet.supernet import Supernet
 
 Blocks = tuple[str, ...]  # one per pair, in the order of the space
@@ -48,7 +47,7 @@ class SampledSearch(Strategy):
         self.scores: list[float] = []  # of the samples, in their order
 
     def begin(self, run: Run, step: int) -> None:
-        self.run, self.record = run, SelectionRecord(run.path("selection.csv"), self.space, step)
+        self.run, self.record = run, SelectionRecord(run.path(SELECTION), self.space, step)
         if step == 0:
             self.record.add_even()
 
@@ -71,13 +70,13 @@ class SampledSearch(Strategy):
         from supernet.strategies.nni_samplers import explore
 
         assert self.run is not None and self.record is not None
-        samples = Samples(self.run.path("samples.csv"), self.space, training)
+        samples = Samples(self.run.path(SAMPLES), self.space, training)
         proposed: dict[Blocks, float] = {}
         progress = Progress(self.settings.samples, label=self.name)
         with Interruption() as interruption:
 
             def score(choices: dict[str, str]) -> float:
-                blocks = tuple(choices[label(pair)] for pair in self.space.pairs)
+                blocks = tuple(choices[pair_name(pair)] for pair in self.space.pairs)
                 if blocks not in samples.values:
                     samples.add(blocks, self._evaluate(training, blocks))
                 if interruption.requested:
@@ -91,7 +90,7 @@ class SampledSearch(Strategy):
                 none = ("none",) * len(self.space.pairs)
                 if none not in samples.values:
                     samples.add(none, self._evaluate(training, none))
-                space = {label(pair): self.space.legal(pair) for pair in self.space.pairs}
+                space = {pair_name(pair): self.space.legal(pair) for pair in self.space.pairs}
                 explore(self.name, space, score, self.settings.samples, training.seed)
             finally:
                 progress.close()
@@ -100,13 +99,7 @@ class SampledSearch(Strategy):
         self.record.add(self.iterations, self._shares(ranked))
         if proposed[ranked[0]] < 0:
             print("no sample scored as well as no exchange at all, with the supernet's weights")
-        return {pair: self._choice(i, ranked, proposed) for i, pair in enumerate(self.space.pairs)}
-
-    def _choice(self, i: int, ranked: Sequence[Blocks], scores: Mapping[Blocks, float]) -> Choice:
-        """margin: how much lower the best sample with another block on this pair scored; 0 if there was none."""
-        best = ranked[0]
-        other = next((blocks for blocks in ranked if blocks[i] != best[i]), best)
-        return Choice(best[i], scores[best] - scores[other], None, True)
+        return {pair: Choice(block) for pair, block in zip(self.space.pairs, ranked[0], strict=True)}
 
     def _shares(self, ranked: Sequence[Blocks]) -> list[list[float]]:
         """How often each block serves each pair among the best tenth of the samples, (pairs, blocks)."""
@@ -125,30 +118,28 @@ class SampledSearch(Strategy):
 
 
 class Samples:
-    """samples.csv: a row for each architecture with its score, its primary metrics and its block on every pair. The
-    first is the reference, none everywhere. What the file holds already is read back.
+    """The evaluated architectures, in the order of their evaluation: {blocks: {task: primary metric}}.
+
+    The first is the reference, none everywhere. All are kept in the run's samples.csv, from which they are read back.
     """
 
     def __init__(self, path: Path, space: SearchSpace, training: Trainer):
         self.path, self.space, self.tasks = path, space, training.tasks
         self.values: dict[Blocks, dict[str, float]] = {}
-        if path.is_file():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    self._read(row)
+        for sample in read_samples(path, list(self.tasks), space.pairs) if path.is_file() else ():
+            self.values[tuple(sample.exchanges.values())] = dict(sample.values)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def add(self, blocks: Blocks, values: Mapping[str, float]) -> None:
         """Writes the whole file, or nothing."""
-        self.values[blocks] = dict(values)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["sample", "delta_m", *self.tasks, *map(label, self.space.pairs)])
-        for number, (known, found) in enumerate(self.values.items()):
-            writer.writerow([number, f"{self.score(known):.6g}", *(repr(found[task]) for task in self.tasks), *known])
-        write_atomic(self.path, text.getvalue())
+        self.values[blocks] = {task: values[task] for task in self.tasks}
+        samples = [
+            Sample(number, self.score(known), dict(zip(self.space.pairs, known, strict=True)), metrics)
+            for number, (known, metrics) in enumerate(self.values.items())
+        ]
+        write_samples(self.path, samples)
 
     def score(self, blocks: Blocks) -> float:
         """Delta_m against the reference, in percent."""
@@ -156,15 +147,3 @@ class Samples:
         higher = {name: task.metrics[task.primary] for name, task in self.tasks.items()}
         found = delta_m(self.values[blocks], reference, higher)
         return found if math.isfinite(found) else WORST
-
-    def _read(self, row: Mapping[str, str]) -> None:
-        try:
-            blocks = tuple(row[label(pair)] for pair in self.space.pairs)
-            self.values[blocks] = {task: float(row[task]) for task in self.tasks}
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"'{self.path}' is malformed: expected the columns that a search wrote") from error
-
-
-def label(pair: Pair) -> str:
-    """target<-source"""
-    return f"{pair[0]}<-{pair[1]}"

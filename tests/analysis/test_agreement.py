@@ -11,11 +11,13 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.commands.agreement import agreement, cohen_kappa, exchange_or_none, expected_by_chance, pair_agreement
-from analysis.measures.searches import Chosen, read_searches
+from analysis.measures.searches import read_searches
 from experiment.command import exit_code
 from experiment.errors import InputError
 from search_spaces import Architecture
+from supernet.records.choices import Choice
 
+CHOICES = "target,source,block,effect,effect_low,effect_high,probability,decided"
 TASKS = ("a", "b")
 PAIRS = [(target, source) for target in TASKS for source in TASKS]
 
@@ -152,9 +154,11 @@ def test_one_search_or_other_tasks_are_refused(tmp_path, capsys):
         assert named in captured.err and captured.err.count("\n") == 1 and captured.err.startswith("error: ")
 
 
-def write_choices(run, choices, undecided=(), sureness="", margin="0.1"):
-    rows = [f"{t},{s},{b},{margin},{sureness},{str((t, s) not in undecided).lower()}" for (t, s), b in choices.items()]
-    (Path(run) / "choices.csv").write_text("\n".join(["target,source,block,margin,sureness,decided", *rows, ""]))
+def write_choices(run, choices, undecided=(), effect=("", "", ""), probability=""):
+    rows = [
+        ",".join((t, s, b, *effect, probability, str((t, s) not in undecided).lower())) for (t, s), b in choices.items()
+    ]
+    (Path(run) / "choices.csv").write_text("\n".join([CHOICES, *rows, ""]))
 
 
 def write_selection(run, steps):
@@ -289,16 +293,19 @@ def test_the_variance_is_split_over_pairs_with_all_candidates(tmp_path, capsys):
 @pytest.mark.parametrize(
     "text, named",
     [
-        ("target,source,block\n", "expected target,source,block,margin,sureness,decided"),
-        ("a,a,local,0.1,1.5,true", "sureness 1.5 of a <- a"),
-        ("a,a,local,0.1,,yes", "decided is yes for a <- a"),
-        ("a,a,local,wide,,true", "wide"),
-        ("a,a,local,0.1,0.9,true", "differ"),  # pairs are missing
+        ("target,source,block\n", "expected target,source,block,effect,effect_low,effect_high,probability,decided"),
+        ("a,a,local,,,,1.5,true", "line 2: probability is 1.5"),
+        ("a,a,local,,,,,yes", "line 2: decided is 'yes'"),
+        ("a,a,local,wide,1,2,,true", "wide"),
+        ("a,a,local,2,3,4,0.9,true", "outside its interval"),
+        ("a,a,local,2,1,,0.9,true", "interval is missing"),
+        ("a,a,local,2,1,4,0.9", "7 cells: expected 8"),
+        ("a,a,local,2,1,4,0.9,true", "differ"),  # pairs are missing
     ],
 )
 def test_malformed_choices_are_refused(tmp_path, capsys, text, named):
     runs = write_runs(tmp_path, FIRST, SECOND)
-    header = "" if text.startswith("target") else "target,source,block,margin,sureness,decided\n"
+    header = "" if text.startswith("target") else f"{CHOICES}\n"
     (Path(runs[0]) / "choices.csv").write_text(header + text)
     assert exit_code(lambda: main(["agreement", *runs]), (InputError,)) == 2
     captured = capsys.readouterr()
@@ -307,10 +314,10 @@ def test_malformed_choices_are_refused(tmp_path, capsys, text, named):
 
 def test_choices_are_read_as_written(tmp_path):
     (run,) = write_runs(tmp_path, FIRST)
-    write_choices(run, dict(reversed(FIRST.items())), [("b", "a")], sureness="0.25", margin="")
+    write_choices(run, dict(reversed(FIRST.items())), [("b", "a")], effect=("2", "1.5", "2.25"), probability="0.25")
     (search,) = read_searches([run])
     assert search.name == run and list(search.choices) == PAIRS
-    assert search.choices["b", "a"] == Chosen("global", None, 0.25, False)
+    assert search.choices["b", "a"] == Choice("global", 0.25, False, 2.0, (1.5, 2.25))
     assert search.undecided == [("b", "a")] and search.decided() == {p: FIRST[p] for p in PAIRS if p != ("b", "a")}
     # a file of another name does not speak for what lies beside it
     Architecture(TASKS, SECOND).save(Path(run) / "other.yaml")

@@ -115,8 +115,8 @@ def test_refusals(runs, tmp_path, capsys):
 
 def test_decided_and_undecided_pairs_by_hand(runs, tmp_path, capsys):
     """The first run is undecided about b <- b, where it takes none; the second tells nothing and is in neither."""
-    rows = [f"{t},{s},{b},0.1,,{str(b != 'none').lower()}" for (t, s), b in FIRST.items()]
-    text = "\n".join(["target,source,block,margin,sureness,decided", *rows])
+    rows = [f"{t},{s},{b},,,,,{str(b != 'none').lower()}" for (t, s), b in FIRST.items()]
+    text = "\n".join(["target,source,block,effect,effect_low,effect_high,probability,decided", *rows])
     (tmp_path / "first/choices.csv").write_text(text)
     found = json.loads(printed(capsys, *runs, "--format", "json"))
     assert found["decided"] == {"none": 0, "global": 0, "local": 1 / 3, "xtam": 2 / 3}

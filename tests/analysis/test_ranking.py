@@ -128,4 +128,4 @@ def test_refusals(runs, tmp_path, capsys):
         (seed / "metrics.json").write_text(json.dumps(metrics()))
     assert "has no validation" in refusal("--search", search, "--models", models[2])
     (search / "pareto/samples.csv").write_text("number,score\n1,many\n")
-    assert "is malformed" in refusal("--search", search, "--models", *models)
+    assert "expected the columns number, score, cost" in refusal("--search", search, "--models", *models)

@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from analysis.__main__ import main
-from analysis.measures.history import History, read_history
 from analysis.report.charts import HEIGHT, WIDTH, bars, chart
 from analysis.report.pictures import PALETTE, RENDERERS, render
 from experiment.command import exit_code
 from experiment.errors import InputError
 from multitask.tasks import TASKS as KNOWN_TASKS
 from search_spaces import SPACES, Architecture
-from supernet.cost.table import CostTable
+from supernet.records.costs import CostTable
+from supernet.records.selection_history import History, read_history
 from tests.retrain.test_retrain import retrain
 from tests.supernet.test_search import search
 
@@ -209,13 +209,14 @@ def repeated(runs, tmp_path_factory):
     return {name: folder / name for name in blocks}
 
 
-def write_choices(run, undecided, sureness):
+def write_choices(run, undecided, probability):
     exchanges = Architecture.load(run / "architecture.yaml").exchanges
     rows = [
-        f"{t},{s},{block},0.5,{sureness.get((t, s), '')},{'false' if (t, s) in undecided else 'true'}"
+        f"{t},{s},{block},,,,{probability.get((t, s), '')},{'false' if (t, s) in undecided else 'true'}"
         for (t, s), block in exchanges.items()
     ]
-    (run / "choices.csv").write_text("\n".join(["target,source,block,margin,sureness,decided", *rows]))
+    header = "target,source,block,effect,effect_low,effect_high,probability,decided"
+    (run / "choices.csv").write_text("\n".join([header, *rows]))
 
 
 def test_how_reliably_is_told_beside_noise_nulls(repeated, report, capsys):

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from analysis.__main__ import main
-from analysis.measures.block_costs import cells, read_block_costs
-from analysis.measures.costs import Cost, resources
+from analysis.measures.block_costs import cells
+from analysis.measures.costs import resources
 from analysis.measures.settings import Settings, read_settings
 from experiment.command import exit_code
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings
@@ -19,6 +19,7 @@ from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
 from retrain.models import Model, build_network
 from search_spaces import Architecture
+from supernet.records.costs import Cost, CostTable
 from tests.analysis.test_compare import metrics, write_run
 
 TASKS = ("semseg", "depth", "edge")
@@ -55,10 +56,10 @@ def test_parts_add_up_to_the_network(aggregator):
 
     tasks = open_dataset(SETTINGS.data).tasks
     network = build_network(Model("", plan), SETTINGS.network, tasks)
-    assert found.network == Cost(parameter_count(network), multiply_adds(network, 32, 32))
+    assert found.network == Cost(multiply_adds(network, 32, 32), parameter_count(network))
     assert found.exchange.parameters == parameter_count(network.exchange)
     host = build_network(Model(""), SETTINGS.network, tasks)
-    assert found.host == Cost(parameter_count(host), multiply_adds(host, 32, 32))
+    assert found.host == Cost(multiply_adds(host, 32, 32), parameter_count(host))
     assert set(found.auxiliary) == {"depth", "edge"}
 
 
@@ -66,9 +67,9 @@ def test_published_formulas():
     """SPEC: parameters 3Cd + 2d^2 + 10d, and 2d of the norm behind it; multiply-adds as written there."""
     plan = architecture(semseg={"depth": "global"}, depth={"edge": "xtam"}, edge={"depth": "padnet_gate"})
     found = resources(plan, SETTINGS).pairs
-    assert found["semseg", "depth"] == Cost(3 * C * D + 2 * D * D + 12 * D, PIXELS * (3 * C * D + 4 * D * D + D))
+    assert found["semseg", "depth"] == Cost(PIXELS * (3 * C * D + 4 * D * D + D), 3 * C * D + 2 * D * D + 12 * D)
     gate = 2 * 9 * C * C + C * D  # the message is narrowed to d channels
-    assert found["edge", "depth"] == Cost(gate + 4 * D, PIXELS * gate)
+    assert found["edge", "depth"] == Cost(PIXELS * gate, gate + 4 * D)
     assert found["depth", "edge"].multiply_adds == (
         PIXELS * (18 * C * C + 1.5 * C * D) + PIXELS / 4 * 3 * C * C + 2 * C * (PIXELS / 4) ** 2
     )
@@ -114,7 +115,7 @@ def test_formats_tell_the_same(run, tmp_path, capsys):
     (found,) = json.loads(printed(capsys, run, "--format", "json"))
     for (target, source), cost in expected.pairs.items():
         entry = found["pairs"][target][source]
-        assert Cost(entry["parameters"], entry["multiply_adds"]) == cost and entry["block"] == MIXED[target][source]
+        assert Cost(entry["multiply_adds"], entry["parameters"]) == cost and entry["block"] == MIXED[target][source]
     assert found["blocks"]["s_label"]["pairs"] == 3
 
     text = printed(capsys, run, "--format", "csv", "--output", tmp_path / "out")
@@ -145,7 +146,7 @@ def test_a_config_of_ones_own_decides_the_sizes(run, tmp_path, capsys):
 COSTS = """target,source,block,multiply_adds,parameters,latency
 ,,none,100,10,0.001
 a,,any,20,2,0
-b,,any,30,3,0
+b,,any,20,2,0
 a,a,none,0,0,0
 a,a,local,1000,7,0.002
 a,b,none,0,0,0
@@ -160,12 +161,12 @@ b,b,none,0,0,0
 def test_costs_of_all_blocks_by_hand(run, tmp_path, capsys):
     (tmp_path / "costs.csv").write_text(COSTS)
     chosen = {("a", "a"): "local", ("a", "b"): "xtam", ("b", "a"): "none", ("b", "b"): "none"}
-    header, rows = cells(read_block_costs(tmp_path / "costs.csv"), chosen)
+    header, rows = cells(CostTable.read(tmp_path / "costs.csv"), chosen)
     assert header == ["block", "chosen", "multiply-adds", "parameters", "latency, ms"]
     assert rows == [
         ["local", "1", "1,000 to 1,500", "7", "2.000 to 4.000"],
         ["xtam", "1", "4,000 to 5,000", "50", "0.500 to 1.500"],
-        ["any, on top for its target", "1", "20 to 30", "2 to 3", "0.000"],
+        ["overhead per target", "1", "20", "2", "0.000"],
         ["no exchange at all", "", "100", "10", "1.000"],
         ["the chosen exchange", "", "5,120", "69", "3.500"],  # 100 + 20 + 1000 + 4000
     ]

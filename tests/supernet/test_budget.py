@@ -10,9 +10,10 @@ import torch
 
 from analysis.measures.costs import resources
 from search_spaces import BLOCKS, Architecture, SearchSpace
-from supernet.cost.budget import Budget, Costs, choose
+from supernet.cost.budget import Budget, choose
 from supernet.cost.lagrange import LagrangeMultiplier
-from supernet.cost.table import MEASURES, CostTable, cost_table
+from supernet.cost.table import cost_table
+from supernet.records.costs import MEASURES, Costs, CostTable
 from supernet.score_test.posterior import PairPosterior
 from supernet.selection import OPEN, Selection
 from supernet.strategies.gumbel import GumbelSearch

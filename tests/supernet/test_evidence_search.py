@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import math
 import time
 from dataclasses import replace
 
@@ -42,9 +41,9 @@ def test_it_writes_choices_that_the_architecture_has(run):
     architecture = Architecture.load(folder / "architecture.yaml")
     assert {pair: row["block"] for pair, row in found.items()} == architecture.exchanges
     for row in found.values():
-        assert 0 <= float(row["sureness"]) <= 1 and math.isfinite(float(row["margin"]))
-        assert row["decided"] == str(float(row["sureness"]) >= 0.8).lower()
-    assert "how sure" in printed
+        assert 0 <= float(row["probability"]) <= 1 and row["effect"] == ""
+        assert row["decided"] == str(float(row["probability"]) >= 0.8).lower()
+    assert "posterior probability" in printed
 
 
 def test_its_record_starts_even_and_ends_with_the_verdict(run):
@@ -155,4 +154,4 @@ def test_a_null_search_runs_and_differs(run, tmp_path):
     done = search("--output", tmp_path / "null", EVIDENCE, "--data.train_images=40", "--search.noise_null=true")
     assert done.returncode == 0, done.stderr
     real, null = choices(folder), choices(tmp_path / "null")
-    assert [row["sureness"] for row in real.values()] != [row["sureness"] for row in null.values()]
+    assert [row["probability"] for row in real.values()] != [row["probability"] for row in null.values()]

@@ -29,8 +29,9 @@ from multitask.network import MultiTaskNetwork
 from multitask.training.loss_weighting import UncertaintyWeighting, dump_weights
 from multitask.training.trainer import Trainer
 from supernet.loss_weights import shared_study
-from supernet.loss_weights.figures import TrialRecord, history, importances, parallel_coordinates
+from supernet.loss_weights.figures import history, importances, parallel_coordinates
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
+from supernet.records.trials import TrialRecord
 from tests.multitask.test_learner import DATA, SMALL
 from tests.retrain.test_retrain import main as retrain_main
 from tests.supernet.test_search import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search

@@ -11,8 +11,9 @@ import pytest
 from benchmarks import shared_scores
 from experiment.interruption import Interrupted
 from search_spaces import Architecture, SearchSpace
-from supernet.cost.budget import Costs
-from supernet.cost.pareto import Exploration, Sample, front
+from supernet.cost.pareto import Exploration, front
+from supernet.records.costs import Costs
+from supernet.records.samples import Sample
 from tests.supernet.test_search import search
 
 SPACE = SearchSpace(("semseg", "depth", "edge"), ("none", "global", "local", "xtam"))
@@ -77,8 +78,11 @@ def test_the_exploration_finds_more_than_chance_does(tmp_path):
     for seed in range(4):
         explore(tmp_path / str(seed), count=120, seed=seed)
         plans = [Architecture.random(SPACE, 1000 * seed + i) for i in range(120)]
-        chance = [Sample(i, (), worth(plan), COSTS.total(plan.exchanges)) for i, plan in enumerate(plans)]
-        drawn = [{"cost": s.cost, "score": s.score} for s in front(chance)]
+        chance = [
+            Sample(i, worth(plan), plan.exchanges, {"cost": COSTS.total(plan.exchanges)})
+            for i, plan in enumerate(plans)
+        ]
+        drawn = [{**s.values, "score": s.score} for s in front(chance)]
         explored += area(rows(tmp_path / str(seed) / "front.csv"))
         random_ones += area(drawn)
     assert explored > 1.02 * random_ones

@@ -23,9 +23,10 @@ from multitask.training.trainer import Hardware, Trainer, loss_weights
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
 from supernet.cost.memory import search_memory
 from supernet.fair_paths import FairPaths
+from supernet.records.pairs import pair_name
 from supernet.strategies import STRATEGIES, build_strategy
 from supernet.strategies.bilevel import BilevelSearch
-from supernet.strategies.sampled import SampledSearch, label
+from supernet.strategies.sampled import SampledSearch
 from supernet.supernet import Supernet
 from tests.supernet.test_search import SHORT, assert_one_line, process, rows, search
 
@@ -205,7 +206,7 @@ def test_every_strategy_writes_the_same_run(tmp_path, name):
     with (tmp_path / "run/choices.csv").open() as file:
         choices = list(csv.DictReader(file))
     assert {(c["target"], c["source"]): c["block"] for c in choices} == exchanges
-    assert all(c["decided"] == "true" and c["sureness"] == "" and float(c["margin"]) >= 0 for c in choices)
+    assert all(c["decided"] == "true" and c["probability"] == c["effect"] == "" for c in choices)
     assert (tmp_path / "run/samples.csv").is_file() == (name in SAMPLED)
 
 
@@ -219,13 +220,13 @@ def test_random_search_picks_the_best_of_its_samples(tmp_path):
     arguments = ["--search.strategy=random", "--search.samples=4"]
     assert search("--output", tmp_path / "run", *arguments).returncode == 0
     table = samples(tmp_path / "run")
-    assert len(table) == 5 and float(table[0]["delta_m"]) == 0
+    assert len(table) == 5 and float(table[0]["score"]) == 0
     scores = []
     for row in table:
         training, _, supernet = prepare(tmp_path / "run", *arguments, resume=True)
         training.fit()
         pairs = supernet.selection.space.pairs
-        exchanges = {pair: row[label(pair)] for pair in pairs}
+        exchanges = {pair: row[pair_name(pair)] for pair in pairs}
         training.network.exchange = supernet.exchange.extract(Architecture(("semseg", "depth"), exchanges))
         training.recalibrate(1)
         values = training.validate("val")
@@ -234,7 +235,7 @@ def test_random_search_picks_the_best_of_its_samples(tmp_path):
         iou, rmse = (float(table[0][task]) for task in ("semseg", "depth"))
         gain = (values["semseg"]["mean_iou"] - iou) / iou + (rmse - values["depth"]["rmse"]) / rmse
         scores.append((50 * gain, exchanges))
-        assert float(row["delta_m"]) == pytest.approx(50 * gain, rel=1e-4, abs=1e-5)
+        assert float(row["score"]) == pytest.approx(50 * gain, rel=1e-4, abs=1e-5)
     best, exchanges = max(scores[1:], key=lambda pair: pair[0])
     assert Architecture.load(tmp_path / "run/architecture.yaml").exchanges == exchanges
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

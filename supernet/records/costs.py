@@ -1,0 +1,116 @@
+"""costs.csv: what every candidate block costs on every pair, for one image.
+
+The exchange of an architecture costs the sum of its parts: the base, which is the exchange with `none` on every pair;
+the row of each pair's block; and a fixed overhead for each target with incoming messages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiment.errors import InputError
+from supernet.records.pairs import Pair, pair_name
+from supernet.records.rows import read_rows, write_rows
+
+if TYPE_CHECKING:
+    from search_spaces import SearchSpace
+
+COSTS = "costs.csv"
+OVERHEAD = "any"  # in the column of blocks: the rows of per_target_overhead
+
+
+@dataclass(frozen=True)
+class Cost:
+    """multiply_adds: convolutions and matrix products only; latency: seconds of a forward pass, 0 if not measured."""
+
+    multiply_adds: int = 0
+    parameters: int = 0
+    latency: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        return Cost(*(mine - its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+MEASURES = tuple(field.name for field in fields(Cost))
+COLUMNS = ("target", "source", "block", *MEASURES)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs in one unit: `base`, per pair and block a row (0 for none), and the overhead per target."""
+
+    rows: Mapping[Pair, Mapping[str, float]]
+    base: float = 0.0
+    per_target_overhead: float = 0.0
+
+    def total(self, exchanges: Mapping[Pair, str]) -> float:
+        rows = sum(self.rows[pair][block] for pair, block in exchanges.items())
+        return self.base + self.per_target_overhead * len(receiving_targets(exchanges)) + rows
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """The costs by all measures. The latency of the overhead is part of the rows."""
+
+    base: Cost
+    per_target_overhead: Cost
+    rows: Mapping[Pair, Mapping[str, Cost]]
+
+    def costs(self, measure: str) -> Costs:
+        rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
+        return Costs(rows, getattr(self.base, measure), getattr(self.per_target_overhead, measure))
+
+    def total(self, exchanges: Mapping[Pair, str]) -> Cost:
+        """Of an architecture's exchange. Raises InputError for a block that the table lacks."""
+        for pair, block in exchanges.items():
+            if block not in self.rows.get(pair, {}):
+                raise InputError(f"{COSTS} has no row for {block} on {pair_name(pair)}: expected the run's own blocks")
+        sums = {measure: self.costs(measure).total(exchanges) for measure in MEASURES}
+        return Cost(int(sums["multiply_adds"]), int(sums["parameters"]), sums["latency"])
+
+    def covers(self, space: "SearchSpace") -> bool:
+        return all(tuple(self.rows.get(pair, ())) == space.legal(pair) for pair in space.pairs)
+
+    def write(self, path: Path) -> None:
+        """The base has neither target nor source; the overhead has a target and the block `any`."""
+        targets = dict.fromkeys(target for target, _ in self.rows)
+        lines: list[tuple[object, ...]] = [("", "", "none", *astuple(self.base))]
+        lines += [(target, "", OVERHEAD, *astuple(self.per_target_overhead)) for target in targets]
+        lines += [(*pair, name, *astuple(cost)) for pair, row in self.rows.items() for name, cost in row.items()]
+        write_rows(path, COLUMNS, lines)
+
+    @classmethod
+    def read(cls, path: Path) -> "CostTable":
+        """Raises InputError for a malformed or incomplete file."""
+        base: list[Cost] = []
+        overhead: dict[str, Cost] = {}
+        rows: dict[Pair, dict[str, Cost]] = {}
+        for target, source, block, cost in read_rows(path, COLUMNS, _parse):
+            if source:
+                rows.setdefault((target, source), {})[block] = cost
+            elif target:
+                overhead[target] = cost
+            else:
+                base.append(cost)
+        if len(base) != 1 or not rows or set(overhead) != {target for target, _ in rows}:
+            raise InputError(
+                f"'{path}' is incomplete: expected one row without a target, one '{OVERHEAD}' per target, and a row "
+                "for each block of each pair"
+            )
+        if len(set(overhead.values())) > 1:
+            raise InputError(f"'{path}' has '{OVERHEAD}' rows that differ: expected one overhead for all targets")
+        return cls(base[0], next(iter(overhead.values())), rows)
+
+
+def _parse(row: Mapping[str, str]) -> tuple[str, str, str, Cost]:
+    cost = Cost(int(row["multiply_adds"]), int(row["parameters"]), float(row["latency"]))
+    return row["target"], row["source"], row["block"], cost
+
+
+def receiving_targets(exchanges: Mapping[Pair, str]) -> list[str]:
+    """The targets with incoming messages."""
+    return list(dict.fromkeys(target for (target, _), block in exchanges.items() if block != "none"))

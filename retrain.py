@@ -11,7 +11,7 @@ from experiment.command import config_parser, exit_code, parse_config
 from experiment.config import Config
 from experiment.errors import InputError
 from multitask.data import open_dataset
-from multitask.training.trainer import Hardware, check_training
+from multitask.training.hardware import Hardware
 from retrain.models import baseline, found
 from retrain.retraining import Recipe, retrain
 from search_spaces import SearchSpace, SpaceError
@@ -29,7 +29,6 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError("expected either --architecture FILE or --baseline NAME")
     if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
-    check_training(config.training)
     seeds = [config.seed] if options.seeds is None else options.seeds
     source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))

@@ -17,7 +17,10 @@ from experiment.run import Run
 from multitask.data import open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork
-from multitask.training.trainer import Hardware, Trainer, loss_weights
+from multitask.training.hardware import Hardware
+from multitask.training.loss_weighting import loss_weights
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
 from supernet.supernet import Supernet
 
@@ -32,7 +35,8 @@ def measure(data: DataSettings, network: NetworkSettings, batch_size: int, round
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run", {}, False)
         weights = loss_weights(source.tasks, LossWeightSettings())
-        training = Trainer(model, source, data, settings, weights, run, Hardware("cpu").fabric(), 0)
+        recipe = Recipe(source, data, settings, weights, False, Hardware("cpu").fabric())
+        training = Trainer(model, recipe, run, 0)
         seconds: dict[str, list[float]] = {"render": [], "augment": [], "step": []}
         samples = iter(training_loader(source.splits["train"], batch_size, 0, 0, rounds + 1, 0, False))
         for _ in range(rounds + 1):
@@ -41,7 +45,7 @@ def measure(data: DataSettings, network: NetworkSettings, batch_size: int, round
             times.append(time.perf_counter())
             batch = training.augment(sample, torch.device("cpu"))
             times.append(time.perf_counter())
-            training._train_step(batch)
+            training.train_step(batch)
             times.append(time.perf_counter())
             for name, start, end in zip(seconds, times, times[1:]):
                 seconds[name].append(end - start)

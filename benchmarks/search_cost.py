@@ -19,9 +19,11 @@ from experiment.command import config_parser, parse_config
 from experiment.config import Config
 from experiment.run import Run
 from multitask.data import DatasetSplits, open_dataset
-from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.training.trainer import Callback, Hardware, Trainer, loss_weights
+from multitask.training.callback import Callback
+from multitask.training.hardware import Hardware
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from retrain.models import baseline, build_network
 from search_spaces import SearchSpace
 from supernet.strategies.evidence import EvidenceSearch
@@ -38,17 +40,13 @@ class Steps:
     def __init__(self, network: torch.nn.Module, callback: Callback | None, config: Config, source: DatasetSplits):
         fabric = Hardware(config.device, config.precision).fabric()
         folder = Path(tempfile.mkdtemp()) / "run"
-        weights = loss_weights(source.tasks, config.loss_weights)
-        self.training = Trainer(
-            network, source, config.data, config.training, weights, Run(folder, {}, False), fabric, 0, callback
-        )
-        batch_size, workers = config.training.batch_size, config.data.workers
-        loader = training_loader(source.splits["train"], batch_size, 0, 0, 10**6, workers, fabric.device.type == "cuda")
-        self.samples = iter(loader)
+        recipe = Recipe.from_config(config, source, fabric)
+        self.training = Trainer(network, recipe, Run(folder, {}, False), 0, callback=callback)
+        self.samples = iter(self.training.loader(source.splits["train"], 0, 10**6))
 
     def __call__(self) -> None:
         batch = self.training.augment(next(self.samples), self.training.device)
-        self.training._train_step(batch)
+        self.training.train_step(batch)
         self.training.step += 1
         self.training.callback.after_step(self.training.step)
 

@@ -6,6 +6,7 @@ python -m analysis ranking --search runs/scores --models runs/sample_*
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +16,11 @@ from experiment.config import Config
 from experiment.run import Run
 from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.training.checkpoints import load_checkpoint
 from multitask.training.evaluation import score
-from multitask.training.trainer import Hardware, Trainer, loss_weights
+from multitask.training.hardware import Hardware
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from supernet.records.costs import COSTS, CostTable
 from supernet.records.samples import PARETO, SAMPLES, Sample, write_samples
@@ -59,11 +63,10 @@ def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
     strategy = build_strategy(config, supernet)
     run = Run(folder, config.to_dict(), True)
     fabric = Hardware(config.device, config.precision).fabric()
-    training = Trainer(
-        network, strategy.training_images(source), config.data, strategy.training_settings(config.training),
-        loss_weights(source.tasks, config.loss_weights), run, fabric, config.seed, strategy,
-    )  # fmt: skip
-    state = run.load_checkpoint()
+    recipe = Recipe.from_config(config, strategy.training_images(source), fabric)
+    recipe = replace(recipe, training=strategy.training_settings(config.training))
+    training = Trainer(network, recipe, run, config.seed, callback=strategy)
+    state = load_checkpoint(run)
     if state is None:
         raise SystemExit(f"error: '{folder}' has no checkpoints/last.pt")
     network.load_state_dict(state["network"])

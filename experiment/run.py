@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from experiment.errors import InputError
-from experiment.files import replacing, write_atomic
+from experiment.files import write_atomic
 
 
 class Run:
@@ -52,15 +51,6 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.path("metrics.json").is_file()
-
-    def save_checkpoint(self, state: Mapping[str, Any], name: str = "last") -> None:
-        with replacing(self.path(f"checkpoints/{name}.pt")) as temporary:
-            torch.save(dict(state), temporary)
-
-    def load_checkpoint(self, name: str = "last") -> dict[str, Any] | None:
-        """The checkpoint's content on the CPU, or None if there is none."""
-        path = self.path(f"checkpoints/{name}.pt")
-        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

@@ -14,8 +14,11 @@ from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import DatasetSplits
+from multitask.training import recipe as learner
+from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
-from multitask.training.trainer import Trainer, loss_weights
+from multitask.training.loss_weighting import loss_weights
+from multitask.training.trainer import Trainer
 from retrain.models import Model, build_network
 
 
@@ -29,6 +32,11 @@ class Recipe:
     loss_weights: LossWeightSettings
     fabric: Fabric
     content: dict[str, Any]  # the resolved configuration, as config.yaml will hold it
+
+    def learning(self, source: DatasetSplits) -> learner.Recipe:
+        """The learner's part. Raises InputError for loss weights that cannot be used."""
+        weights, learned = loss_weights(source.tasks, self.loss_weights), self.loss_weights.method == "uncertainty"
+        return learner.Recipe(source, self.data, self.training, weights, learned, self.fabric)
 
 
 def retrain(
@@ -49,7 +57,7 @@ def retrain(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
     _check_output(Path(output), model_of)
-    loss_weights(source.tasks, recipe.loss_weights)
+    recipe.learning(source)
     if recipe.loss_weights.trials and recipe.loss_weights.file is None:
         raise InputError(
             f"loss_weights.trials is {recipe.loss_weights.trials}, which only search.py trains: expected "
@@ -130,33 +138,20 @@ def _train(
     label: str,
 ) -> dict[str, Any]:
     """Trains one network for some of the source's tasks; its figures, kept in the run so that resuming skips it."""
-    done = run.load_checkpoint("figures")
+    done = load_checkpoint(run, "figures")
     if done is not None:
         return done
     torch.manual_seed(seed)
     reset_peak_memory(recipe.fabric.device)
     tasks = {name: source.tasks[name] for name in names}
     network = build_network(model, recipe.network, tasks)
-    training = Trainer(
-        network,
-        source,
-        recipe.data,
-        recipe.training,
-        loss_weights(source.tasks, recipe.loss_weights),
-        run,
-        recipe.fabric,
-        seed,
-        clip_norm=recipe.training.clip_norm,
-        label=label,
-        tasks=tasks,
-        learn_weights=recipe.loss_weights.method == "uncertainty",
-    )
+    training = Trainer(network, recipe.learning(source), run, seed, tasks=tasks, label=label)
     training.fit(lambda values: score(values, tasks))
     last = training.validate("test")
     best_step = training.best[1] if training.best else training.step
     best = last
     if best_step != training.step:
-        checkpoint = run.load_checkpoint("best")
+        checkpoint = load_checkpoint(run, "best")
         assert checkpoint is not None  # written when best_step was set
         network.load_state_dict(checkpoint["network"])
         best = training.validate("test")
@@ -171,7 +166,7 @@ def _train(
         "peak_memory_bytes": peak_memory(recipe.fabric.device),
         "loss_weights": training.task_weights(),
     }
-    run.save_checkpoint(figures, "figures")
+    save_checkpoint(run, figures, "figures")
     return figures
 
 

@@ -4,6 +4,7 @@ import hashlib
 import shlex
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.evaluation import describe, evaluate_prior, score, table
-from multitask.training.trainer import Hardware, Trainer, check_training, loss_weights
+from multitask.training.hardware import Hardware
+from multitask.training.loss_weighting import loss_weights
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
@@ -67,14 +71,12 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     strategy = build_strategy(config, supernet, budget)
-    settings = strategy.training_settings(config.training)
-    training = Trainer(
-        network, strategy.training_images(source), config.data, settings, weights, run, fabric, config.seed, strategy,
-        config.search.clip_norm, learn_weights=config.loss_weights.method == "uncertainty",
-    )  # fmt: skip
+    recipe = Recipe.from_config(config, strategy.training_images(source), fabric, weights)
+    recipe = replace(recipe, training=strategy.training_settings(config.training))
+    training = Trainer(network, recipe, run, config.seed, callback=strategy)
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
-    need = search_memory(network, supernet, settings.batch_size, config.data.height, config.data.width)
+    need = search_memory(network, supernet, config.training.batch_size, config.data.height, config.data.width)
     print(describe_memory(need, fabric.device, supernet.sampling))
     strategy.attach(training)
     training.fit()
@@ -225,7 +227,6 @@ def collapse_warning(architecture: Architecture) -> str:
 
 
 def _check_settings(config: Config) -> None:
-    check_training(config.training)
     check_strategy(config)
     for name in ("held_out", "silent", "confidence"):
         if not 0 < getattr(config.search, name) < 1:
@@ -251,8 +252,6 @@ def _check_settings(config: Config) -> None:
     for name in ("record_every", "recalibration_batches", "pareto"):
         if getattr(search, name) < 0:
             raise InputError(f"search.{name} is {getattr(search, name)}: expected at least 0")
-    if search.clip_norm is not None and not search.clip_norm > 0:
-        raise InputError(f"search.clip_norm is {search.clip_norm}: expected a positive number or null")
     if config.seed < 0:
         raise InputError(f"seed is {config.seed}: expected at least 0")
     if not 0 < selection.fix_gap <= 1:

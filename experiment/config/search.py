@@ -48,7 +48,6 @@ class SearchSettings:
         samples: how many architectures are ranked (random, evolution and tpe).
         recompute: blocks that compute their activations again in the backward pass instead of keeping them, which
             changes nothing but time and memory.
-        clip_norm: largest joint norm of the gradients of weights and logits.
         record_every: steps between rows of selection.csv; 0 records a hundred times.
         cost: what the exchange's cost is counted in: multiply_adds or parameters (of one image, as in costs.csv), or
             latency (seconds of a forward pass).
@@ -67,7 +66,6 @@ class SearchSettings:
     sampling: str = "mixture"
     samples: int = 50
     recompute: list[str] = field(default_factory=list)
-    clip_norm: float | None = 10.0
     record_every: int = 0
     cost: str = "multiply_adds"
     budget: float | None = None

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from experiment.errors import InputError, unknown
+
+OPTIMIZERS = ("adamw", "sgd")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How weights are learned, in search and in retraining alike.
+    """Optimisation, the same in search and in retraining. Raises InputError for values that cannot be used.
 
     Args:
         iterations: training steps.
@@ -15,7 +19,8 @@ class TrainingSettings:
         momentum: of sgd.
         weight_decay: of all weights.
         poly_power: the learning rate is multiplied by (1 - step / iterations) to this power.
-        clip_norm: largest norm of the gradient in retraining (ATRC - none); a search has its own, search.clip_norm.
+        clip_norm: largest joint norm of the gradients, a search's logits included; null for no clipping (ATRC's
+            retraining).
         auxiliary_weight: weight of the auxiliary predictions' losses, relative to their tasks'.
         log_every: steps between log lines.
         checkpoint_every: steps between checkpoints.
@@ -30,8 +35,25 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     poly_power: float = 0.9
-    clip_norm: float | None = None
+    clip_norm: float | None = 10.0
     auxiliary_weight: float = 1.0
     log_every: int = 20
     checkpoint_every: int = 200
     validate_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name} is {getattr(self, name)}: expected at least 1")
+        if self.batch_size < 2:
+            # batch normalisation over one image's regions has no variance
+            raise InputError("training.batch_size is 1: expected at least 2")
+        for name in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"training.{name} is {getattr(self, name)}: expected at least 0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError(f"training.clip_norm is {self.clip_norm}: expected a positive number or null")
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("training.optimizer", self.optimizer, OPTIMIZERS)
+        if not self.learning_rate > 0:
+            raise InputError(f"training.learning_rate is {self.learning_rate}: expected a positive number")

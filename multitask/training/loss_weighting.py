@@ -1,4 +1,4 @@
-"""How the tasks' losses are weighed: weights that are given, read from a file, or learned."""
+"""The weights of the tasks' losses: given, read from a file, or learned."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from experiment.config import LossWeightSettings
 from experiment.errors import InputError, unknown
+from multitask.tasks import Task
 
 VERSION = 1  # of loss_weights.yaml
 METHODS = ("fixed", "uncertainty")
@@ -34,6 +35,16 @@ class UncertaintyWeighting(nn.Module):
 
     def weights(self) -> dict[str, float]:
         return {name: math.exp(-s.item()) for name, s in self.log_variances.items()}
+
+
+def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dict[str, float]:
+    """One weight per task; 1 where weights are learned. Raises InputError for settings that cannot be used."""
+    check_weighting(settings, list(tasks))
+    if settings.method == "uncertainty":
+        return dict.fromkeys(tasks, 1.0)
+    if settings.file is not None:
+        return read_weights(settings.file, list(tasks))
+    return {name: settings.weights.get(name, task.loss_weight) for name, task in tasks.items()}
 
 
 def check_weighting(settings: LossWeightSettings, tasks: Sequence[str]) -> None:

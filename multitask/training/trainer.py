@@ -1,167 +1,75 @@
 """The one training loop, for the search and for retraining."""
 
 import math
-import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from experiment.config import DataSettings, LossWeightSettings, TrainingSettings
-from experiment.errors import InputError, unknown
+from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from experiment.run import Run
 from multitask.cost import peak_memory
-from multitask.data import Batch, DatasetSplits
+from multitask.data import Batch, Dataset, Sample
 from multitask.data.augmentation import Augmentation
 from multitask.data.loader import training_loader
 from multitask.network import Outputs
 from multitask.tasks import Task
+from multitask.training.callback import Callback
+from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import Values, evaluate
-from multitask.training.loss_weighting import UncertaintyWeighting, check_weighting, read_weights
-
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
-DEVICES = ("auto", "cpu", "cuda")
-OPTIMIZERS = ("adamw", "sgd")
+from multitask.training.loss_weighting import UncertaintyWeighting
+from multitask.training.recipe import Recipe
 
 
 class Diverged(InputError):
     """The loss is no longer finite."""
 
 
-class Callback:
-    """What a procedure adds to the training of weights; this base adds nothing."""
-
-    def begin(self, run: Run, step: int) -> None:
-        """Called once before the first step, `step` steps being done."""
-
-    def before_step(self, step: int) -> None:
-        """Called before step `step`, counted from 0."""
-
-    def loss(self) -> Tensor | float:
-        """Added to the tasks' losses."""
-        return 0.0
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters that the callback updates itself; their gradients are clipped with the weights'."""
-        return []
-
-    def after_step(self, done: int) -> None:
-        """Called after the weights' update, `done` steps being done."""
-
-    def end(self) -> None:
-        """Called after the last step, or when the training is stopped: the time to let go of what was opened."""
-
-    def figures(self) -> dict[str, float]:
-        """For the log line and TensorBoard."""
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where and how a run computes. Raises InputError for a device that is not there or an unknown precision."""
-
-    device: str = "auto"
-    precision: str = "fp32"
-
-    def fabric(self) -> Fabric:
-        if self.device not in DEVICES:
-            raise unknown("device", self.device, DEVICES)
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device is cuda, but torch sees no GPU: expected auto or cpu")
-        accelerator = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may differ between runs
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a tenth of a step
-        return Fabric(accelerator=accelerator, devices=1, precision=PRECISIONS[self.precision])  # type: ignore[arg-type]
-
-
-def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dict[str, float]:
-    """One weight per task; 1 where weights are learned. Raises InputError for settings that cannot be followed."""
-    check_weighting(settings, list(tasks))
-    if settings.method == "uncertainty":
-        return dict.fromkeys(tasks, 1.0)
-    if settings.file is not None:
-        return read_weights(settings.file, list(tasks))
-    return {name: settings.weights.get(name, task.loss_weight) for name, task in tasks.items()}
-
-
-def check_training(settings: TrainingSettings) -> None:
-    """Raises InputError for settings that no training can follow; to be asked before a run's folder is made."""
-    for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 1")
-    for name in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
-        if not getattr(settings, name) >= 0:
-            raise InputError(f"training.{name} is {getattr(settings, name)}: expected at least 0")
-    if settings.clip_norm is not None and not settings.clip_norm > 0:
-        raise InputError(f"training.clip_norm is {settings.clip_norm}: expected a positive number or null")
-    if settings.batch_size < 2:
-        # statistics of batch normalisation over one image's regions are not defined
-        raise InputError("training.batch_size is 1: expected at least 2")
-    if settings.optimizer not in OPTIMIZERS:
-        raise unknown("training.optimizer", settings.optimizer, OPTIMIZERS)
-    if not settings.learning_rate > 0:
-        raise InputError(f"training.learning_rate is {settings.learning_rate}: expected a positive number")
-
-
 class Trainer:
-    """Trains a network on a source, or on some of its tasks, resumably.
+    """Trains a network by a recipe, on all of the dataset's tasks or on some of them, resumably.
 
     Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
     from the seed and the step. On a CPU, resuming therefore equals never having stopped; on a GPU it does so as far as
     its kernels are deterministic.
 
-    learn_weights: the losses of two and more tasks, multiplied by `weights`, are weighed by learned uncertainties.
+    label: begins the log lines.
     quiet: no log lines, only a bar on a terminal.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        source: DatasetSplits,
-        data: DataSettings,
-        settings: TrainingSettings,
-        weights: Mapping[str, float],
+        recipe: Recipe,
         run: Run,
-        fabric: Fabric,
         seed: int,
+        *,
         callback: Callback | None = None,
-        clip_norm: float | None = None,
-        label: str = "",
         tasks: Mapping[str, Task] | None = None,
-        learn_weights: bool = False,
+        label: str = "",
         quiet: bool = False,
     ):
-        self.source, self.data, self.settings, self.run, self.fabric = source, data, settings, run, fabric
-        self.tasks, self.weights = dict(tasks or source.tasks), dict(weights)
-        self.seed, self.label, self.quiet = seed, label, quiet
-        self.clip_norm = clip_norm
+        self.network, self.recipe, self.run, self.seed = network, recipe, run, seed
+        self.settings, self.label, self.quiet = recipe.training, label, quiet
+        self.tasks = dict(tasks or recipe.dataset.tasks)
+        self.weights = {name: recipe.weights[name] for name in self.tasks}
         self.callback = callback or Callback()
-        self.network = network
         own = {id(parameter) for parameter in self.callback.parameters()}
         self.parameters = [p for p in network.parameters() if id(p) not in own]
-        self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights and len(self.tasks) > 1 else None
+        learn_weights = recipe.learn_weights and len(self.tasks) > 1
+        self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights else None
         self.optimizer = self._optimizer()
-        self.model, self._fabric_optimizer = fabric.setup(network, self.optimizer)
-        self.device = fabric.device
+        self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
+        self.device = recipe.fabric.device
         self.generator = torch.Generator().manual_seed(seed)
-        # with all of the source's tasks, so that a network of one task sees the same crops as one of all
-        self.augment = Augmentation(source.tasks, self.generator, data.scale_range, data.photometric)
+        # with all of the dataset's tasks, so that a network of one task sees the same crops as one of all
+        data = recipe.data
+        self.augment = Augmentation(recipe.dataset.tasks, self.generator, data.scale_range, data.photometric)
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)
@@ -170,7 +78,7 @@ class Trainer:
         s = self.settings
         groups: list[dict[str, Any]] = [{"params": self.parameters}]
         if self.uncertainty is not None:
-            self.uncertainty.to(self.fabric.device)
+            self.uncertainty.to(self.recipe.fabric.device)
             groups.append({"params": list(self.uncertainty.parameters()), "weight_decay": 0.0})
         if s.optimizer == "sgd":
             return torch.optim.SGD(groups, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
@@ -192,15 +100,7 @@ class Trainer:
         self.callback.begin(self.run, self.step)
         writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
         progress = Progress(s.iterations, self.step, self.label, self.quiet)
-        loader = training_loader(
-            self.source.splits["train"],
-            s.batch_size,
-            self.seed,
-            self.step,
-            s.iterations,
-            self.data.workers,
-            self.device.type == "cuda",
-        )
+        loader = self.loader(self.recipe.dataset.splits["train"], self.step, s.iterations)
         began, since = time.monotonic(), (time.monotonic(), self.step)
         former_seconds = self.seconds
         sums: dict[str, Tensor] = {}
@@ -208,7 +108,7 @@ class Trainer:
         try:
             with Interruption() as interruption:
                 for sample in loader:
-                    losses = self._train_step(self.augment(sample, self.device))
+                    losses = self.train_step(self.augment(sample, self.device))
                     sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
                     self.step += 1
                     self.seconds = former_seconds + time.monotonic() - began
@@ -226,7 +126,7 @@ class Trainer:
                         self._keep_best(score, writer)
                         began += time.monotonic() - before  # not training
                     if self.step % s.checkpoint_every == 0 or last or interruption.requested:
-                        self.run.save_checkpoint(self.state_dict())
+                        save_checkpoint(self.run, self.state_dict())
                     if interruption.requested:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
         finally:
@@ -241,9 +141,15 @@ class Trainer:
         found = score(values)
         if self.best is None or found > self.best[0]:
             self.best = (found, self.step)
-            self.run.save_checkpoint({"step": self.step, "network": self.network.state_dict()}, "best")
+            save_checkpoint(self.run, {"step": self.step, "network": self.network.state_dict()}, "best")
 
-    def _train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def loader(self, dataset: Dataset, start: int, stop: int) -> DataLoader[Sample]:
+        """The samples of the steps from `start` to before `stop`, in an order that follows from seed and step."""
+        s, pin = self.settings, self.device.type == "cuda"
+        return training_loader(dataset, s.batch_size, self.seed, start, stop, self.recipe.data.workers, pin)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Updates the weights once; returns the loss and each task's part of it."""
         s = self.settings
         rate = s.learning_rate * (1 - self.step / s.iterations) ** s.poly_power
         for group in self.optimizer.param_groups:
@@ -252,11 +158,15 @@ class Trainer:
         losses = self.losses(self.model(batch.image, batch.valid), batch)
         total = sum(losses.values(), torch.zeros((), device=self.device)) + self.callback.loss()
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_([*self.parameters, *self.callback.parameters()], self.clip_norm)
+        self.recipe.fabric.backward(total)
+        self.clip([*self.parameters, *self.callback.parameters()])
         self._fabric_optimizer.step()
         return {"loss": total, **losses}
+
+    def clip(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Clips the joint norm of the parameters' gradients to `training.clip_norm`."""
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss of each task, its auxiliary prediction's included."""
@@ -284,8 +194,8 @@ class Trainer:
         progress.log(self.step, {**figures, **resources})
 
     def validate(self, split: str) -> Values:
-        batch_size, workers = self.settings.batch_size, self.data.workers
-        return evaluate(self.model, self.source.splits[split], self.tasks, batch_size, workers, self.device)
+        batch_size, workers = self.settings.batch_size, self.recipe.data.workers
+        return evaluate(self.model, self.recipe.dataset.splits[split], self.tasks, batch_size, workers, self.device)
 
     def recalibrate(self, batches: int) -> None:
         """Replaces the running statistics of every batch norm by their mean over this many training batches.
@@ -295,10 +205,7 @@ class Trainer:
         norms: list[Any] = [module for module in self.network.modules() if hasattr(module, "running_mean")]
         former = [norm.momentum for norm in norms]
         start = self.settings.iterations
-        s = self.settings
-        loader = training_loader(
-            self.source.splits["train"], s.batch_size, self.seed, start, start + batches, self.data.workers, False
-        )
+        loader = self.loader(self.recipe.dataset.splits["train"], start, start + batches)
         self.network.train()
         with torch.no_grad():
             for i, sample in enumerate(loader):
@@ -327,7 +234,7 @@ class Trainer:
         return state
 
     def _resume(self) -> None:
-        state = self.run.load_checkpoint()
+        state = load_checkpoint(self.run)
         if state is None:
             return
         if state.get("weights", self.weights) != self.weights:

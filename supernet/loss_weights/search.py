@@ -35,8 +35,9 @@ from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.network import MultiTaskNetwork
 from multitask.training.evaluation import Values
-from multitask.training.loss_weighting import dump_weights, read_weights
-from multitask.training.trainer import Diverged, Trainer, loss_weights
+from multitask.training.loss_weighting import dump_weights, loss_weights, read_weights
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Diverged, Trainer
 from supernet.loss_weights import figures
 from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage
 from supernet.records.trials import COMPLETE, PRUNED, TRIALS, WEIGHTS, TrialRecord, write_trials
@@ -152,10 +153,9 @@ class WeightSearch:
         )
         torch.manual_seed(config.seed)
         tasks = {name: self.source.tasks[name] for name in names}
-        return Trainer(
-            MultiTaskNetwork(config.network, tasks), self.source, config.data, settings, weights, run, self.fabric,
-            config.seed, clip_norm=settings.clip_norm, label=label, tasks=tasks, quiet=True,
-        )  # fmt: skip
+        recipe = Recipe(self.source, config.data, settings, weights, False, self.fabric)
+        network = MultiTaskNetwork(config.network, tasks)
+        return Trainer(network, recipe, run, config.seed, tasks=tasks, label=label, quiet=True)
 
     def _run(self, run: Run, name: str, weights: dict[str, float]) -> Run:
         folder = run.path(FOLDER) / name

@@ -2,7 +2,8 @@
 
 from experiment.config import TrainingSettings
 from multitask.data import DatasetSplits
-from multitask.training.trainer import Callback, Trainer
+from multitask.training.callback import Callback
+from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from supernet.records.choices import Choice
 

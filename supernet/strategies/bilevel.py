@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiment.config import SearchSettings, SelectionSettings
 from multitask.data import DatasetSplits, Sample
-from multitask.data.loader import training_loader
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
@@ -70,9 +69,8 @@ class BilevelSearch(GumbelSearch):
             losses = training.losses(training.model(batch.image, batch.valid), batch)
             total = torch.stack(list(losses.values())).sum()
             if total.requires_grad:  # not so where none was drawn for every pair
-                training.fabric.backward(total)
-        if training.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.parameters(), training.clip_norm)
+                training.recipe.fabric.backward(total)
+        training.clip(self.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._schedule(done)
@@ -96,10 +94,7 @@ class BilevelSearch(GumbelSearch):
 
     def _held_out_samples(self, training: Trainer, step: int) -> Iterator[Sample]:
         assert self.part is not None
-        s, pin = training.settings, training.device.type == "cuda"
-        return iter(
-            training_loader(self.part, s.batch_size, training.seed, step, s.iterations, training.data.workers, pin)
-        )
+        return iter(training.loader(self.part, step, training.settings.iterations))
 
     @contextmanager
     def _logits_learn(self, training: Trainer) -> Iterator[None]:

@@ -101,13 +101,10 @@ class EvidenceSearch(_MixtureTraining):
         supernet.exchange = Exchange(self.space, former.channels, recompute=former.recompute).to(training.device)
         supernet.generator = torch.Generator().manual_seed(seed)
         supernet.mixture = self.mixture
-        source = replace(training.source, splits={**training.source.splits, "train": own})
+        dataset = training.recipe.dataset
+        recipe = replace(training.recipe, dataset=replace(dataset, splits={**dataset.splits, "train": own}))
         run = Run(training.run.path(FIRST), {"iterations": self.steps, "seed": seed}, resume=True)
-        first = Trainer(
-            network, source, training.data, training.settings, training.weights, run, training.fabric, seed,
-            _MixtureTraining(supernet), training.clip_norm, "first supernet",
-            learn_weights=training.uncertainty is not None,
-        )  # fmt: skip
+        first = Trainer(network, recipe, run, seed, callback=_MixtureTraining(supernet), label="first supernet")
         first.fit()
         self.training_seconds = first.seconds
         began = time.monotonic()
@@ -123,7 +120,8 @@ class EvidenceSearch(_MixtureTraining):
     def choose(self, training: Trainer) -> dict[Pair, Choice]:
         assert self.parts is not None
         self.found.append(self._ask(training, self.supernet, self.parts[0]))
-        size = (-(-training.data.height // 4), -(-training.data.width // 4))
+        data = training.recipe.data
+        size = (-(-data.height // 4), -(-data.width // 4))
         costs = block_costs(self.space, self.supernet.exchange.channels, size)
         posteriors = infer_posterior(pool(self.found), costs, self.settings.confidence)
         if self.record is not None:
@@ -175,7 +173,7 @@ class EvidenceSearch(_MixtureTraining):
         signs = torch.Generator().manual_seed(training.seed) if self.settings.noise_null else None
         batch_size = max(BATCH, training.settings.batch_size)
         progress = Progress(-(-len(images) // batch_size), 0, "held-out images")
-        loader = evaluation_loader(images, batch_size, training.data.workers, False)
+        loader = evaluation_loader(images, batch_size, training.recipe.data.workers, False)
         for step, sample in enumerate(loader, 1):
             batch = plain_batch(sample, training.device)
             with torch.no_grad():

@@ -17,8 +17,11 @@ from multitask.data import open_dataset
 from multitask.data.loader import StepOrder, training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
+from multitask.training.checkpoints import load_checkpoint
 from multitask.training.evaluation import evaluate, evaluate_prior
-from multitask.training.trainer import Trainer, check_training, loss_weights
+from multitask.training.loss_weighting import loss_weights
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from search_spaces import Architecture, Exchange
 
 SMALL = NetworkSettings(backbone="resnet10", width=4, channels=8)
@@ -36,7 +39,8 @@ def training(tmp_path, name="run", resume=False, only=None, **changes):
     run = Run(tmp_path / name, {"seed": 0}, resume)
     weights = loss_weights(source.tasks, LossWeightSettings())
     only = None if only is None else {name: source.tasks[name] for name in only}
-    return Trainer(network, source, DATA, settings, weights, run, Fabric(accelerator="cpu", devices=1), 0, tasks=only)
+    recipe = Recipe(source, DATA, settings, weights, False, Fabric(accelerator="cpu", devices=1))
+    return Trainer(network, recipe, run, 0, tasks=only)
 
 
 def test_network_shapes_and_heads():
@@ -138,10 +142,10 @@ def test_learning_rate_follows_the_poly_rule(tmp_path):
 
 def test_the_loss_falls(tmp_path):
     run = training(tmp_path, iterations=30, learning_rate=0.01, log_every=30)
-    batch = run.augment(next(iter(training_loader(run.source.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
-    first = float(run._train_step(batch)["loss"].detach())
+    batch = run.augment(next(iter(training_loader(run.recipe.dataset.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
+    first = float(run.train_step(batch)["loss"].detach())
     for _ in range(12):
-        last = float(run._train_step(batch)["loss"].detach())
+        last = float(run.train_step(batch)["loss"].detach())
     assert last < 0.8 * first
 
 
@@ -166,7 +170,7 @@ def test_the_best_on_validation_is_kept(tmp_path):
     run = training(tmp_path, validate_every=2)
     run.fit(lambda values: next(scores))
     assert run.best == (3.0, 4)
-    assert run.run.load_checkpoint("best")["step"] == 4 and run.run.load_checkpoint("last")["step"] == 6
+    assert load_checkpoint(run.run, "best")["step"] == 4 and load_checkpoint(run.run, "last")["step"] == 6
 
 
 def test_recalibration_gives_the_mean_statistics(tmp_path):
@@ -181,10 +185,9 @@ def test_recalibration_gives_the_mean_statistics(tmp_path):
 
 
 def test_clipping_bounds_the_joint_gradient(tmp_path):
-    run = training(tmp_path)
-    run.clip_norm = 1e-3
-    batch = run.augment(next(iter(training_loader(run.source.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
-    run._train_step(batch)
+    run = training(tmp_path, clip_norm=1e-3)
+    batch = run.augment(next(iter(training_loader(run.recipe.dataset.splits["train"], 2, 0, 0, 1, 0, False))), CPU)
+    run.train_step(batch)
     norms = torch.stack([p.grad.norm() for p in run.parameters if p.grad is not None])
     assert norms.norm() == pytest.approx(1e-3, rel=1e-3)
 
@@ -206,7 +209,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
 )
 def test_bad_training_settings(changes, message):
     with pytest.raises(InputError, match=message):
-        check_training(TrainingSettings(**changes))
+        TrainingSettings(**changes)
 
 
 def test_prior_is_scored_as_any_other_prediction():

@@ -12,7 +12,7 @@ from experiment.config import DataSettings, LossWeightSettings
 from experiment.errors import InputError
 from multitask.tasks import TASKS, build_tasks
 from multitask.tasks.normals import facing_directions
-from multitask.training.trainer import loss_weights
+from multitask.training.loss_weighting import loss_weights
 
 CLASSES = 5
 B, H, W = 2, 6, 8

@@ -12,9 +12,9 @@ import torch
 
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings
 from experiment.errors import InputError
-from experiment.run import Run
 from multitask.network import feature_channels
 from multitask.tasks import build_tasks
+from multitask.training import trainer
 from multitask.training.evaluation import evaluate, score
 from retrain.loading import load_trained, read_config
 from retrain.models import Model, baseline, build_network
@@ -88,15 +88,15 @@ def test_found_architecture_over_two_seeds(architecture, tmp_path):
 def test_same_seed_same_result_and_resuming_equals_never_having_stopped(architecture, tmp_path, monkeypatch):
     arguments = ["--architecture", architecture, "--training.checkpoint_every=3"]
     assert retrain(*arguments, "--output", tmp_path / "whole")[0] == 0
-    save, saves = Run.save_checkpoint, []
+    save, saves = trainer.save_checkpoint, []
 
-    def stop_later(self, state, name="last"):
-        save(self, state, name)
+    def stop_later(run, state, name="last"):
+        save(run, state, name)
         saves.append(name)
         if len(saves) == 1:  # after step 3 of 8
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "save_checkpoint", stop_later)
+    monkeypatch.setattr(trainer, "save_checkpoint", stop_later)
     assert retrain(*arguments, "--output", tmp_path / "half")[0] == 130
     monkeypatch.undo()
     assert not (tmp_path / "half/seed_0/metrics.json").exists()
@@ -192,7 +192,8 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
     alone = training(tmp_path, "one", only=["depth"])
     assert list(alone.tasks) == ["depth"]
     sample = {
-        k: v for k, v in torch.utils.data.default_collate([whole.source.splits["train"][i] for i in (0, 1)]).items()
+        k: v
+        for k, v in torch.utils.data.default_collate([whole.recipe.dataset.splits["train"][i] for i in (0, 1)]).items()
     }
     # crops are judged by semseg, which only one of the two learns
     sample["labels"]["semseg"][:, :, :, 8:] = 0

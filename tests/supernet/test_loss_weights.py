@@ -27,6 +27,7 @@ from experiment.run import Run
 from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from multitask.training.loss_weighting import UncertaintyWeighting, dump_weights
+from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from supernet.loss_weights import shared_study
 from supernet.loss_weights.figures import history, importances, parallel_coordinates
@@ -311,14 +312,12 @@ def test_learned_weights_move_without_decay_and_resume_as_if_never_stopped(tmp_p
     def training(name, resume=False, iterations=6, tasks=None):
         torch.manual_seed(0)
         source = open_dataset(DATA)
-        settings = TrainingSettings(iterations, 2, "sgd", 0.1, checkpoint_every=3, weight_decay=0.1)
+        settings = TrainingSettings(iterations, 2, "sgd", 0.1, checkpoint_every=3, weight_decay=0.1, clip_norm=1.0)
         only = {task: source.tasks[task] for task in tasks or source.tasks}
         weights, fabric = dict.fromkeys(source.tasks, 1.0), Fabric(accelerator="cpu", devices=1)
         run = Run(tmp_path / name, {}, resume)
         network = MultiTaskNetwork(SMALL, only)
-        return Trainer(
-            network, source, DATA, settings, weights, run, fabric, 0, clip_norm=1.0, tasks=only, learn_weights=True
-        )
+        return Trainer(network, Recipe(source, DATA, settings, weights, True, fabric), run, 0, tasks=only)
 
     one = training("one", iterations=1)
     before = one.task_weights()

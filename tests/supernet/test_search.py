@@ -250,7 +250,7 @@ def test_a_block_of_ones_own_joins_the_space(tmp_path, monkeypatch):
         (["--data.workers=-1"], ["data.workers"]),
         (["--data.edge_positive_weight=2"], ["data.edge_positive_weight"]),
         (["--training.weight_decay=-1"], ["training.weight_decay"]),
-        (["--search.clip_norm=0"], ["search.clip_norm"]),
+        (["--training.clip_norm=0"], ["training.clip_norm"]),
         (["--search.record_every=-1"], ["search.record_every"]),
         (["--seed=-1"], ["seed is -1"]),
         (["--selection.fix_gap=0"], ["selection.fix_gap"]),

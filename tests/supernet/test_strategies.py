@@ -19,7 +19,9 @@ from multitask.data import open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
-from multitask.training.trainer import Hardware, Trainer, loss_weights
+from multitask.training.hardware import Hardware
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
 from supernet.cost.memory import search_memory
 from supernet.fair_paths import FairPaths
@@ -37,7 +39,9 @@ SAMPLED = ("random", "evolution", "tpe")
 def prepare(folder, *arguments, resume=False):
     """As the command does: (training, strategy, supernet), nothing being trained yet."""
     parser = config_parser(Config, "search.py", "")
-    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
+    config, _ = parse_config(
+        parser, Config, ["--config", "configs/demo.yaml", *SHORT, "--training.clip_norm=null", *arguments]
+    )
     source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     torch.manual_seed(config.seed)
@@ -45,11 +49,8 @@ def prepare(folder, *arguments, resume=False):
     supernet = Supernet(space, feature_channels(config.network), generator)
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     strategy = build_strategy(config, supernet)
-    training = Trainer(
-        network, strategy.training_images(source), config.data, config.training,
-        loss_weights(source.tasks, config.loss_weights), Run(folder, config.to_dict(), resume),
-        Hardware("cpu").fabric(), config.seed, strategy, None,
-    )  # fmt: skip
+    recipe = Recipe.from_config(config, strategy.training_images(source), Hardware("cpu").fabric())
+    training = Trainer(network, recipe, Run(folder, config.to_dict(), resume), config.seed, callback=strategy)
     strategy.attach(training)
     return training, strategy, supernet
 
@@ -109,7 +110,7 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
 
 def test_held_out_images_never_train_the_weights(tmp_path):
     training, strategy, _ = prepare(tmp_path, "--search.strategy=darts")
-    kept, out = training.source.splits["train"].indices, strategy.part.indices
+    kept, out = training.recipe.dataset.splits["train"].indices, strategy.part.indices
     assert sorted(kept + out) == list(range(6)) and kept and out
 
 

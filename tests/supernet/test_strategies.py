@@ -39,9 +39,7 @@ SAMPLED = ("random", "evolution", "tpe")
 def prepare(folder, *arguments, resume=False):
     """As the command does: (training, strategy, supernet), nothing being trained yet."""
     parser = config_parser(Config, "search.py", "")
-    config, _ = parse_config(
-        parser, Config, ["--config", "configs/demo.yaml", *SHORT, "--training.clip_norm=null", *arguments]
-    )
+    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
     source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     torch.manual_seed(config.seed)
@@ -62,7 +60,7 @@ def in_the_root(monkeypatch, request):
 
 @pytest.mark.parametrize("name", ["darts", "gdas"])
 def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
-    training, strategy, supernet = prepare(tmp_path, f"--search.strategy={name}")
+    training, strategy, supernet = prepare(tmp_path, f"--search.strategy={name}", "--training.clip_norm=null")
     network, selection = training.network.train(), supernet.selection
     for fuse in supernet.exchange.aggregator.fuse.values():
         torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training

@@ -1,8 +1,10 @@
 """How a target joins the messages that it receives: one choice for the whole network.
 
-Each is built for the sources that each target listens to, and is called as `(features, messages)` with
-features {task: (B, C, H, W)} and messages {target: [(B, d, H, W), ...]} in the order of its sources, or an empty list
-for a target to which nobody spoke: then it is as if it had been built without sources.
+To add an aggregator, write a subclass of `Aggregator` and a line in `AGGREGATORS`. It is built for the sources from
+which each target has a message, and is called as `(features, messages)` with features {task: (B, C, H, W)} and messages
+{target: [(B, d, H, W), ...]} in the order of its sources. A target whose list is empty has no message in this pass: the
+aggregator then gives what one without sources would give. `search_spaces.testing.check_aggregator` checks an
+aggregator, and the tests run it over `AGGREGATORS`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,16 @@
-"""The exchange blocks. A new one is a file here and a line in `BLOCKS`, or a user's own by import path."""
+"""The exchange blocks: what a target may receive from one source.
+
+A block lives in a file of its own, which opens with its source and its cost. To add one, write
+
+- an `nn.Module` built as `Block(channels, message_channels)` and called as `block(target, source)` on (B, C, H, W)
+  maps, which returns the message, (B, message_channels, H, W): `PairByPair` runs it over all pairs; or
+- a subclass of `ExchangeBlock`, which computes the messages of all its pairs at once.
+
+Class attributes declare what is special: `legal_on_self = False` where a task must not read itself, and
+`regions = ("target",)`, `("source",)` or both for a block that reads label regions. A line in `BLOCKS` makes it known
+to spaces, searches and retrained networks alike; a user's block needs none, its import path `package.module:Class` is
+its name. `search_spaces.testing.check_block` checks a block, and the tests run it over `BLOCKS`.
+"""
 
 import importlib
 import sys

@@ -1,18 +1,17 @@
-"""The exchange blocks against their formulas in plain loops, and what every block must do."""
-
-import io
+"""The exchange blocks against their formulas in plain loops; what every block must do is in test_conformance.py."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from search_spaces import BLOCKS, Architecture, Exchange, SearchSpace, SpaceError
-from search_spaces.blocks import NATIVE, ExchangeBlock, ExchangeInputs, build_block, legal_on, regions_needed
+from search_spaces.blocks import ExchangeBlock, ExchangeInputs, build_block, legal_on, regions_needed
 from search_spaces.blocks import xtam as xtam_file
 from search_spaces.blocks.global_context import linear_attention
 from search_spaces.blocks.layers import PairBatchNorm
 from search_spaces.blocks.local_context import WINDOW, _ChunkedTiles, local_attention
 from tests.support import naive
+from tests.support.own_blocks import Halved, Product, Regional, TooNarrow, path_of
 
 TASKS = ("a", "b", "c")
 REGIONS = {"a": 2, "b": 3, "c": 5}  # tasks differ, so that label contexts cannot batch them all
@@ -26,12 +25,7 @@ every_width = pytest.mark.parametrize("widths", WIDTHS, ids=str)
 both_modes = pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 
 
-@pytest.fixture(autouse=True)
-def double():
-    """float64, to compare digits."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def pairs_for(name: str) -> list[tuple[str, str]]:
@@ -58,103 +52,6 @@ def buffers(block: nn.Module) -> dict[str, Tensor]:
 
 def close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-
-
-# ---- the contract
-
-
-@every_block
-@every_width
-@pytest.mark.parametrize("size", [*SIZES, (1, 2)], ids=str)
-def test_shape_and_gradients(name, widths, size):
-    block = make(name, widths)
-    active = range(len(block.pairs))
-    messages = block(draw(widths[0], size), active)
-    assert messages.shape == (2, len(block.pairs), widths[1], *size)
-    assert messages.isfinite().all()
-    if not list(block.parameters()):
-        assert name == "none" and not messages.any()
-        return
-    (messages * torch.randn_like(messages)).sum().backward()
-    for key, parameter in block.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert size == (1, 2) or parameter.grad.any(), key
-
-
-@every_block
-@every_width
-def test_save_and_load(name, widths):
-    block, inputs = make(name, widths), draw(widths[0], (7, 5))
-    active = range(len(block.pairs))
-    block(inputs, active)  # moves the running statistics
-    file = io.BytesIO()
-    torch.save(block.state_dict(), file)
-    file.seek(0)
-    torch.manual_seed(9)
-    other = build_block(name, pairs_for(name), *widths)
-    other.load_state_dict(torch.load(file))
-    assert torch.equal(block.eval()(inputs, active), other.eval()(inputs, active))
-
-
-@every_block
-def test_deterministic(name):
-    inputs = draw(6, (7, 5))
-    first, second = make(name), make(name)
-    active = range(len(first.pairs))
-    assert torch.equal(first(inputs, active), second(inputs, active))
-    assert torch.equal(first.eval()(inputs, active), first(inputs, active))
-
-
-@every_block
-@both_modes
-def test_subset_of_pairs(name, train):
-    """The others are neither needed nor touched."""
-    whole, part, inputs = make(name).train(train), make(name).train(train), draw(6, (7, 5))
-    some = list(range(len(whole.pairs)))[1::2]
-    rest = [i for i in range(len(whole.pairs)) if i not in some]
-    before = buffers(part)
-    expected = whole(inputs, range(len(whole.pairs)))[:, some]
-    close(part(inputs, some), expected)
-    for key, value in buffers(part).items():
-        close(value[some], buffers(whole)[key][some])
-        assert torch.equal(value[rest], before[key][rest]), key
-
-
-@every_block
-def test_pairs_in_any_order(name):
-    block, inputs = make(name).eval(), draw(6, (7, 5))
-    active = list(range(len(block.pairs)))
-    close(block(inputs, active[::-1]), block(inputs, active).flip(1))
-
-
-@every_block
-@both_modes
-def test_batched_equals_simple(name, train):
-    """All pairs at once, or a block for each pair alone: same messages, gradients and running statistics."""
-    block, inputs = make(name).train(train), draw(6, (7, 5), grad=True)
-    states = [{k: v.clone() for k, v in block.pair_state(i).items()} for i in range(len(block.pairs))]
-    messages = block(inputs, range(len(block.pairs)))
-    upstream = torch.randn_like(messages)
-    if messages.requires_grad:
-        (messages * upstream).sum().backward()
-    from_all = {task: maps.grad for task, maps in inputs.features.items()}
-
-    again = draw(6, (7, 5), grad=True)
-    for i, pair in enumerate(block.pairs):
-        alone = build_block(name, [pair], 6, 3).train(train)
-        alone.load_state_dict(states[i])
-        message = alone(again, [0])
-        close(message[:, 0], messages[:, i])
-        for key, value in alone.state_dict().items():
-            close(value, block.pair_state(i)[key])
-        if message.requires_grad:
-            (message[:, 0] * upstream[:, i]).sum().backward(retain_graph=True)  # prototypes are shared
-        for key, parameter in alone.named_parameters():
-            close(parameter.grad[0], block.get_parameter(key).grad[i])
-    for task, maps in again.features.items():
-        if from_all[task] is not None:
-            close(maps.grad, from_all[task])
 
 
 @every_block
@@ -306,56 +203,13 @@ def test_xtam_bounds_its_attention(monkeypatch):
 # ---- a user's own block
 
 
-class Product(nn.Module):
-    """Plain, with a norm of its own."""
-
-    def __init__(self, channels: int, message_channels: int):
-        super().__init__()
-        self.project = nn.Conv2d(channels, message_channels, 1)
-        self.norm = nn.BatchNorm2d(message_channels)
-
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
-        return self.norm(self.project(target * source))
-
-
-class Regional(nn.Module):
-    """Reads the regions of both ends; the mean of the source over its first region, where the target's is."""
-
-    regions = ("target", "source")
-    legal_on_self = False
-
-    def __init__(self, channels: int, message_channels: int):
-        super().__init__()
-        self.width = message_channels
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, target: Tensor, source: Tensor, target_regions: Tensor, source_regions: Tensor) -> Tensor:
-        mean = (source[:, : self.width].flatten(2) * source_regions[:, :1]).sum(2)
-        where = target_regions[:, 0].view(len(source), 1, *source.shape[2:])
-        return self.scale * mean[:, :, None, None] * where
-
-
-class TooNarrow(Product):
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
-        return super().forward(target, source)[:, :-1]
-
-
-class Halved(Product):
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:
-        return super().forward(target, source)[..., ::2, ::2]
-
-
-def own(block: type[nn.Module]) -> str:
-    return f"{__name__}:{block.__name__}"
-
-
 def test_own_block():
-    block, inputs = build_block(own(Product), PAIRS, 6, 3).eval(), draw(6, (7, 5))
+    block, inputs = build_block(path_of(Product), PAIRS, 6, 3).eval(), draw(6, (7, 5))
     naive.randomise(block)
     messages = block(inputs, [1, 4, 5])
     assert messages.shape == (2, 3, 3, 7, 5)
     for row, i in enumerate([1, 4, 5]):
-        alone = build_block(own(Product), [PAIRS[i]], 6, 3).eval()
+        alone = build_block(path_of(Product), [PAIRS[i]], 6, 3).eval()
         alone.load_state_dict(block.pair_state(i))
         close(alone(inputs, [0])[:, 0], messages[:, row])
         simple = Product(6, 3).eval()
@@ -365,7 +219,7 @@ def test_own_block():
 
 
 def test_own_block_with_regions():
-    name = own(Regional)
+    name = path_of(Regional)
     assert regions_needed(name, ("a", "b")) == ("a", "b")
     assert not legal_on(name, ("a", "a")) and legal_on(name, ("a", "b"))
     space = SearchSpace(TASKS, (name,))
@@ -388,55 +242,7 @@ def test_own_block_with_regions():
 
 @pytest.mark.parametrize("block", [TooNarrow, Halved])
 def test_own_block_of_wrong_shape(block):
-    exchange = Exchange(Architecture.uniform(TASKS, own(block)), 6)
+    exchange = Exchange(Architecture.uniform(TASKS, path_of(block)), 6)
     with pytest.raises(SpaceError, match=f"{block.__name__}.*returned .*expected \\(2, 3, 7, 5\\)") as error:
         exchange(draw(6, (7, 5)).features)
     assert "\n" not in str(error.value)
-
-
-# ---- cost
-
-
-def parameters(name: str, widths: tuple[int, int], affine: bool = True) -> float:
-    """Per pair."""
-    pairs = pairs_for(name)
-    count = sum(p.numel() for p in build_block(name, pairs, *widths, affine).parameters())
-    assert count % len(pairs) == 0
-    return count / len(pairs)
-
-
-@pytest.mark.parametrize("name", NATIVE[1:])
-def test_parameters_of_contexts(name):
-    assert parameters(name, (67, 33)) == 3 * 67 * 33 + 2 * 33**2 + 10 * 33 == 9141
-    assert parameters(name, (67, 33), affine=False) == 9141 - 2 * 33
-
-
-def test_parameters_of_others():
-    c, d = 67, 33
-    assert parameters("none", (c, d)) == 0
-    assert parameters("xtam", (64, 64)) == 22.5 * 64**2 + 10 * 64
-    assert parameters("xtam", (128, 128)) == 369_920
-    assert parameters("padnet_conv", (c, c)) == 9 * c**2 + 2 * c
-    assert parameters("padnet_gate", (c, c)) == 18 * c**2
-    assert parameters("padnet_linear", (c, d)) == c * d
-    # narrower messages: one 1x1 convolution and norm more
-    assert parameters("padnet_gate", (c, d)) == 18 * c**2 + c * d + 2 * d
-    assert parameters("padnet_conv", (c, d)) == 9 * c**2 + 2 * c + c * d + 2 * d
-    # in a search no last norm may rescale its message
-    assert parameters("xtam", (64, 64), affine=False) == 22.5 * 64**2 + 8 * 64
-    assert parameters("padnet_conv", (c, c), affine=False) == 9 * c**2
-    assert parameters("padnet_conv", (c, d), affine=False) == 9 * c**2 + 2 * c + c * d
-    assert parameters("padnet_gate", (c, d), affine=False) == 18 * c**2 + c * d
-
-
-@pytest.mark.parametrize("name", ["local", "global", "t_label", "xtam"])
-def test_inference_first_leaves_training_possible(name):
-    """Index tensors and masks are cached; one made in inference mode could not be saved for a backward pass."""
-    size = (19, 23)  # no other test caches this size
-    block, inputs = build_block(name, pairs_for(name), 6, 4), draw(6, size)
-    with torch.inference_mode():
-        block(inputs, [1])
-    maps = {task: torch.randn(1, 6, *size, requires_grad=True) for task in TASKS}
-    regions = {task: naive.regions(torch.randn(1, REGIONS[task], *size)) for task in TASKS}
-    block(ExchangeInputs(maps, regions), [1]).sum().backward()
-    assert any(feature.grad is not None for feature in maps.values())

@@ -1,4 +1,4 @@
-"""Trains an architecture or a baseline from scratch, over several seeds, and reports it on the test split.
+"""Trains an architecture or a baseline from scratch, over several seeds, and evaluates it on the test split.
 
 python retrain.py --config configs/demo.yaml --architecture runs/demo/architecture.yaml --output runs/demo_found
 python retrain.py --config configs/demo.yaml --baseline single_task --output runs/demo_single_task --seeds 0 1
@@ -7,47 +7,43 @@ python retrain.py --config configs/demo.yaml --baseline single_task --output run
 import sys
 from collections.abc import Sequence
 
-from experiment.command import config_parser, exit_code, parse_config
+from experiment.command import exit_code
 from experiment.config import Config
+from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
-from multitask.data import open_dataset
-from multitask.training.hardware import Hardware
-from retrain.models import baseline, found
-from retrain.retraining import Recipe, retrain
-from search_spaces import SearchSpace, SpaceError
+
+USAGE = (
+    "retrain.py --config FILE (--architecture FILE | --baseline NAME) --output DIR [--seeds 0 1 2] [--resume]"
+    " [--any.key VALUE ...]"
+)
 
 
 def run(arguments: Sequence[str]) -> None:
-    parser = config_parser(Config, "retrain.py", __doc__)
+    parser = config_parser(Config, "retrain.py", __doc__, USAGE)
     parser.add_argument("--architecture", metavar="FILE", help="architecture.yaml of a search")
     parser.add_argument("--baseline", metavar="NAME", help="single_task, multi_task, uniform:BLOCK or random")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
     parser.add_argument("--seeds", type=int, nargs="+", help="one network per seed; by default the configuration's")
-    parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
+    parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     config, options = parse_config(parser, Config, arguments)
     if (options.architecture is None) == (options.baseline is None):
         raise InputError("expected either --architecture FILE or --baseline NAME")
     if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
     seeds = [config.seed] if options.seeds is None else options.seeds
-    source = open_dataset(config.data)
-    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
-    fabric = Hardware(config.device, config.precision).fabric()
-    recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
-    if options.architecture is not None:
-        model = found(options.architecture, tuple(source.tasks))
-        retrain(lambda seed: model, source, recipe, seeds, options.output, options.resume)
-    else:
-        baseline(options.baseline, space, 0)  # a wrong name ends here, before anything is written
-        retrain(
-            lambda seed: baseline(options.baseline, space, seed),
-            source, recipe, seeds, options.output, options.resume,
-        )  # fmt: skip
+    # from here on torch is needed, which takes seconds to load
+    from retrain.retraining import retrain
+    from search_spaces import SpaceError
+
+    try:
+        retrain(config, options.architecture, options.baseline, options.output, seeds, options.resume)
+    except SpaceError as error:
+        raise InputError(str(error)) from error
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code; see the contract in `experiment.command.exit_code`."""
-    return exit_code(lambda: run(arguments), (InputError, SpaceError))
+    """Returns the exit code; see `experiment.command.exit_code`."""
+    return exit_code(lambda: run(arguments))
 
 
 if __name__ == "__main__":

@@ -6,34 +6,48 @@ python search.py --config configs/demo.yaml --output runs/demo
 import sys
 from collections.abc import Sequence
 
-from experiment.command import config_parser, exit_code, parse_config
+from experiment.command import exit_code
 from experiment.config import Config
+from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
-from multitask.data import check_data
-from search_spaces import SpaceError
-from supernet.search import search
+
+USAGE = "search.py --config FILE --output DIR [--resume] [--any.key VALUE ...]"
 
 
 def run(arguments: Sequence[str]) -> None:
-    parser = config_parser(Config, "search.py", __doc__)
+    parser = config_parser(Config, "search.py", __doc__, USAGE)
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
+    parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     parser.add_argument("--check-data", action="store_true", help="list missing or malformed data files, and stop")
     config, options = parse_config(parser, Config, arguments)
-    if options.check_data:
-        problems = check_data(config.data)
-        print("\n".join([*problems, f"{len(problems)} problems"]))
-        if problems:
-            raise InputError(f"{len(problems)} data files are missing or malformed, listed above")
-        return
-    if options.output is None:
+    if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
-    search(config, options.output, options.resume)
+    # from here on torch is needed, which takes seconds to load
+    from search_spaces import SpaceError
+
+    try:
+        if options.check_data:
+            _check_data(config)
+        else:
+            from supernet.search import search
+
+            search(config, options.output, options.resume)
+    except SpaceError as error:
+        raise InputError(str(error)) from error
+
+
+def _check_data(config: Config) -> None:
+    from multitask.data import check_data
+
+    problems = check_data(config.data)
+    print("\n".join([*problems, f"{len(problems)} problems"]))
+    if problems:
+        raise InputError(f"{len(problems)} data files are missing or malformed, listed above")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code; see the contract in `experiment.command.exit_code`."""
-    return exit_code(lambda: run(arguments), (InputError, SpaceError))
+    """Returns the exit code; see `experiment.command.exit_code`."""
+    return exit_code(lambda: run(arguments))
 
 
 if __name__ == "__main__":

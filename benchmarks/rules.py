@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
-from experiment.config import SearchSettings, SelectionSettings
+from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.score_test.evidence import HeldOut, collect, pool, probe_exchanges
@@ -94,7 +94,7 @@ def gumbel(
             selection.fixed[i] = space.blocks.index("none")
     selection.refresh()
     network = PlantedNetwork(supernet)
-    settings = SelectionSettings(learning_rate=learning_rate, fix_gap=fix_gap)
+    settings = GumbelSettings(learning_rate=learning_rate, fix_gap=fix_gap)
     search = GumbelSearch(supernet, settings, SearchSettings(record_every=steps), steps)
     draw = torch.Generator().manual_seed(seed + 1)
 

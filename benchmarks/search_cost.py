@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.measure import Cost, in_turn
 from benchmarks.output import print_table, write
-from experiment.command import config_parser, parse_config
 from experiment.config import Config
+from experiment.config.parsing import config_parser, parse_config
 from experiment.run import Run
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
@@ -59,7 +59,7 @@ def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: s
     steps = config.training.iterations
     if kind == "evidence":
         return Steps(network, EvidenceSearch(supernet, config.search, steps), config, source)
-    return Steps(network, GumbelSearch(supernet, config.selection, config.search, steps), config, source)
+    return Steps(network, GumbelSearch(supernet, config.search.gumbel, config.search, steps), config, source)
 
 
 def retraining(config: Config, source: DatasetSplits, space: SearchSpace, name: str) -> Steps:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from experiment.command import config_parser, parse_config
 from experiment.config import Config
 from experiment.run import Run
 from multitask.data import open_dataset
@@ -36,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--recalibration", type=int, help="training batches for batch statistics; by default the run's")
     parser.add_argument("--output", type=Path, required=True, help="folder for pareto/samples.csv")
     options = parser.parse_args(argv)
-    config, _ = parse_config(
-        config_parser(Config, "search.py", ""), Config, ["--config", str(options.search / "config.yaml")]
-    )
+    config = Config.load(options.search / "config.yaml")
     training, supernet = trained(config, options.search)
     batches = config.search.recalibration_batches if options.recalibration is None else options.recalibration
     costs = CostTable.read(options.search / COSTS).costs(config.search.cost)
@@ -57,7 +54,11 @@ def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
     source = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(source.tasks))
     supernet = Supernet(
-        space, feature_channels(config.network), torch.Generator(), config.search.sampling, config.search.recompute
+        space,
+        feature_channels(config.network),
+        torch.Generator(),
+        config.search.gumbel.sampling,
+        config.search.recompute,
     )
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     strategy = build_strategy(config, supernet)

@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from experiment.config import Config, DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
 from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
-from multitask.data import DatasetSplits
+from multitask.data import DatasetSplits, open_dataset
 from multitask.training import recipe as learner
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
+from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
 from multitask.training.trainer import Trainer
-from retrain.models import Model, build_network
+from retrain.models import Model, baseline, build_network, found
+from search_spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,26 @@ class Recipe:
 
 
 def retrain(
-    model_of: Callable[[int], Model], source: DatasetSplits, recipe: Recipe, seeds: Sequence[int],
-    output: str, resume: bool,
-) -> None:  # fmt: skip
-    """Trains `model_of(seed)` for each seed into output/seed_K; with `resume`, finished seeds are skipped.
+    config: Config, architecture: str | None, name: str | None, output: str, seeds: Sequence[int], resume: bool
+) -> None:
+    """Trains an architecture's file, or else the named baseline, for each seed into output/seed_K.
 
-    Raises InputError, before anything is written, if a seed's folder is in use and `resume` was not asked for, if the
-    output holds another model or another kind of run, or if the model cannot be built.
+    With `resume`, finished seeds are skipped. Raises InputError or SpaceError, before anything is written, if a seed's
+    folder is in use and `resume` was not asked for, if the output holds another model or another kind of run, or if the
+    model cannot be built.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
+    source = open_dataset(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
+    fabric = Hardware(config.device, config.precision).fabric()
+    recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
+
+    def model_of(seed: int) -> Model:
+        if architecture is not None:
+            return found(architecture, tuple(source.tasks))
+        return baseline(str(name), space, seed)
+
     folders = {seed: Path(output) / f"seed_{seed}" for seed in seeds}
     for folder in folders.values():
         if folder.exists() and not resume:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
 from lightning_fabric import Fabric
 
 from experiment.config import Config
-from experiment.errors import InputError, unknown
+from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, open_dataset
@@ -30,11 +30,11 @@ from supernet.cost.memory import describe as describe_memory
 from supernet.cost.memory import search_memory
 from supernet.cost.table import cost_table
 from supernet.records.choices import CHOICES, Choice, write_choices
-from supernet.records.costs import COSTS, MEASURES, Costs, CostTable
+from supernet.records.costs import COSTS, Costs, CostTable
 from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import build_strategy, check_strategy
-from supernet.supernet import SAMPLINGS, Supernet
+from supernet.supernet import Supernet
 
 if TYPE_CHECKING:
     from supernet.loss_weights.search import WeightSearch
@@ -54,7 +54,13 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed + 1)
     channels = feature_channels(config.network)
-    supernet = Supernet(space, channels, generator, config.search.sampling, config.search.recompute)
+    supernet = Supernet(
+        space,
+        channels,
+        generator,
+        config.search.gumbel.sampling if config.search.strategy == "gumbel" else "mixture",
+        config.search.recompute,
+    )
     # in search every task has label regions, whichever block will be chosen
     network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
     weight_search = _weight_search(config, source, fabric, output)
@@ -228,31 +234,8 @@ def collapse_warning(architecture: Architecture) -> str:
 
 def _check_settings(config: Config) -> None:
     check_strategy(config)
-    for name in ("held_out", "silent", "confidence"):
-        if not 0 < getattr(config.search, name) < 1:
-            raise InputError(f"search.{name} is {getattr(config.search, name)}: expected a number between 0 and 1")
-    if config.search.sampling not in SAMPLINGS:
-        raise unknown("search.sampling", config.search.sampling, SAMPLINGS)
     weights = config.loss_weights
     if weights.trials and weights.file is not None:
         raise InputError(
             "loss_weights.trials searches the weights that loss_weights.file gives: expected one of the two"
         )
-    if weights.only and not weights.trials:
-        raise InputError("loss_weights.only is true, but loss_weights.trials is 0: expected trials")
-    selection: Any = config.selection
-    for name in ("temperature_start", "temperature_end", "learning_rate"):
-        if not getattr(selection, name) > 0:
-            raise InputError(f"selection.{name} is {getattr(selection, name)}: expected a positive number")
-    search: Any = config.search
-    if search.cost not in MEASURES:
-        raise unknown("search.cost", search.cost, MEASURES)
-    if search.budget is not None and not search.budget > 0:
-        raise InputError(f"search.budget is {search.budget}: expected a positive number or null")
-    for name in ("record_every", "recalibration_batches", "pareto"):
-        if getattr(search, name) < 0:
-            raise InputError(f"search.{name} is {getattr(search, name)}: expected at least 0")
-    if config.seed < 0:
-        raise InputError(f"seed is {config.seed}: expected at least 0")
-    if not 0 < selection.fix_gap <= 1:
-        raise InputError(f"selection.fix_gap is {selection.fix_gap}: expected a probability above 0, at most 1")

@@ -27,7 +27,7 @@ def hold_out(source: DatasetSplits, share: float) -> tuple[DatasetSplits, Part]:
     dataset = source.splits["train"]
     kept, held_out = split(len(dataset), share)
     if not kept or not held_out:
-        found = f"search.held_out is {share}, which leaves {len(kept)} images to the weights"
+        found = f"validation_fraction is {share}, which leaves {len(kept)} images to the weights"
         raise InputError(f"{found} and {len(held_out)} to the choice: expected some for both")
     return replace(source, splits={**source.splits, "train": Part(dataset, kept)}), Part(dataset, held_out)
 

@@ -7,8 +7,8 @@ import yaml
 from jsonargparse import ArgumentError
 
 from analysis.measures.runs import read_mapping
-from experiment.command import config_parser
 from experiment.config import DataSettings, NetworkSettings, SpaceSettings
+from experiment.config.parsing import config_parser
 from experiment.errors import InputError, unknown
 
 

@@ -1,43 +1,80 @@
-"""The whole configuration that drives search and retraining: one file a group."""
+"""The configuration of search and retraining: one file a group, each a dataclass that checks itself."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from experiment.config.checks import one_of
 from experiment.config.data import DataSettings
 from experiment.config.loss_weights import LossWeightSettings
 from experiment.config.network import HRNET_WIDTHS, NetworkSettings, backbone_width
-from experiment.config.search import SearchSettings, SelectionSettings
+from experiment.config.search import (
+    DartsSettings,
+    EvidenceSettings,
+    GdasSettings,
+    GumbelSettings,
+    SearchSettings,
+)
 from experiment.config.space import SpaceSettings
 from experiment.config.training import TrainingSettings
+from experiment.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("fp32", "bf16")
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a config file may say.
+    """Configuration of a run.
 
     Args:
-        data: what is learned from.
-        network: the backbone and the head.
-        space: which blocks compete.
-        selection: how the choice is relaxed.
-        search: the search itself.
-        loss_weights: how the tasks' losses are weighed.
-        training: how weights are learned.
-        seed: of everything random.
+        data: dataset and preprocessing.
+        network: encoder, decoder and heads.
+        space: search space.
+        search: architecture search.
+        loss_weights: weights of the tasks' losses.
+        training: optimisation.
+        seed: random seed.
         device: auto, cpu or cuda.
-        precision: fp32 or bf16 (mixed).
+        precision: fp32, or bf16 (mixed).
     """
 
     data: DataSettings = field(default_factory=DataSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
-    selection: SelectionSettings = field(default_factory=SelectionSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     loss_weights: LossWeightSettings = field(default_factory=LossWeightSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        """The checks of single keys, and those between groups."""
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed is {self.seed}: expected at least 0 and below 2**63")
+        one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, PRECISIONS)
+        tasks, weights = self.data.tasks, self.loss_weights
+        if weights.trials and len(tasks) < 2:
+            raise InputError(
+                f"loss_weights.trials is {weights.trials}, but {tasks[0]} is the only task: expected two or more"
+            )
+        if tasks and tasks[0] in weights.grid:
+            raise InputError(
+                f"loss_weights.grid names {tasks[0]}, the first task, whose weight is 1: expected other tasks"
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Config":
+        """Reads a config file, or the config.yaml of a run. Missing keys have their defaults.
+
+        Raises InputError for a file that cannot be read, an unknown key or a value that cannot be used.
+        """
+        from experiment.config.parsing import load
+
+        return load(cls, path)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as config.yaml holds them."""
@@ -53,11 +90,14 @@ def _plain(value: Any) -> Any:
 __all__ = [
     "HRNET_WIDTHS",
     "Config",
+    "DartsSettings",
     "DataSettings",
+    "EvidenceSettings",
+    "GdasSettings",
+    "GumbelSettings",
     "LossWeightSettings",
     "NetworkSettings",
     "SearchSettings",
-    "SelectionSettings",
     "SpaceSettings",
     "TrainingSettings",
     "backbone_width",

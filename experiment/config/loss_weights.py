@@ -1,30 +1,36 @@
-"""loss_weights: how the tasks' losses are weighted."""
+"""loss_weights: the weights of the tasks' losses, and the search for them."""
 
+import math
 from dataclasses import dataclass, field
+
+from experiment.config.checks import at_least, one_of
+from experiment.errors import InputError
+
+METHODS = ("fixed", "uncertainty")
+SAMPLERS = ("tpe", "random", "grid")
 
 
 @dataclass(frozen=True)
 class LossWeightSettings:
-    """How the tasks' losses are weighed.
+    """Weights of the tasks' losses.
 
     Args:
         weights: weight per task, such as {depth - 1, normals - 10}; a task left out keeps its published weight.
-        file: loss_weights.yaml of a run that searched weights, taken in place of `weights`.
-        method: fixed, or uncertainty (Kendall et al., 2018 - learned along with the network from 1 on; no weights are
-            given then).
-        trials: trainings of the multi-task baseline in which search.py looks for weights before it searches the
-            architecture; 0 looks for none. A shared study ends at this many, whoever trained them.
-        only: search.py ends once the weights are found.
+        file: loss_weights.yaml of a run that tuned the weights, read instead of loss_weights.weights.
+        method: fixed, or uncertainty, which learns the weights with the network (Kendall et al., CVPR 2018).
+        trials: number of trainings of the multi-task baseline in which search.py tunes the weights before it searches
+            the architecture; 0 tunes none. A shared study ends at this many in all.
+        only: search.py stops once the weights are tuned.
         sampler: tpe, random or grid.
-        low: smallest weight that is tried; the first task's weight is 1, because only ratios matter.
-        high: largest weight that is tried; between low and high, weights are log-uniform.
-        grid: weights that sampler grid combines, such as {depth - [0.02, 0.1, 1]}; a task left out takes 0.01, 0.02,
-            0.1 and 1, that is 100/1, 50/1, 10/1 and 1/1 (DenseMTL - 50/1 and 100/1 for segmentation/depth).
-        iterations: training steps of a trial and of a single-task reference; by default those of the training.
-        validations: evenly spaced validations in a trial, after which Hyperband may end it; 1 lets every trial end.
-        storage: where the trials are kept - a journal file (.log or .journal) or a database URL, shared by all
-            processes that name it; $NAMES are replaced from the environment; by default loss_weights.db in the run.
-        study: the name of the study in the storage.
+        low: smallest weight that is tried. The first task's weight is 1, because only ratios matter.
+        high: largest weight that is tried; weights are drawn log-uniformly between low and high.
+        grid: weights that the sampler grid combines, such as {depth - [0.02, 0.1, 1]}; a task left out takes 0.01,
+            0.02, 0.1 and 1.
+        iterations: training steps of a trial and of a single-task reference; by default training.iterations.
+        validations: evenly spaced validations in a trial, after which Hyperband may prune it; 1 prunes none.
+        storage: where the trials are kept, a journal file (.log or .journal) or a database URL, shared by all processes
+            that name it; $NAMES are replaced from the environment; by default loss_weights.db in the run.
+        study: name of the study in the storage.
     """
 
     weights: dict[str, float] = field(default_factory=dict)
@@ -40,3 +46,30 @@ class LossWeightSettings:
     validations: int = 9
     storage: str | None = None
     study: str = "loss_weights"
+
+    def __post_init__(self) -> None:
+        one_of("loss_weights.method", self.method, METHODS)
+        one_of("loss_weights.sampler", self.sampler, SAMPLERS)
+        for name, weight in self.weights.items():
+            if not usable(weight):
+                raise InputError(f"loss_weights.weights.{name} is {weight}: expected a positive number")
+        for name, values in self.grid.items():
+            if not values or not all(map(usable, values)):
+                raise InputError(f"loss_weights.grid.{name} is {values}: expected positive numbers")
+        at_least("loss_weights.trials", self.trials, 0)
+        at_least("loss_weights.iterations", self.iterations, 1)
+        at_least("loss_weights.validations", self.validations, 1)
+        if self.method == "uncertainty" and (self.trials or self.file is not None):
+            given = "trials" if self.trials else "file"
+            raise InputError(f"loss_weights.method uncertainty learns the weights: expected no loss_weights.{given}")
+        if not (usable(self.low) and usable(self.high) and self.low < self.high):
+            raise InputError(f"loss_weights.low and high are {self.low} and {self.high}: expected 0 < low < high")
+        if not self.study:
+            raise InputError("loss_weights.study is empty: expected a name")
+        if self.only and not self.trials:
+            raise InputError("loss_weights.only is true, but loss_weights.trials is 0: expected trials")
+
+
+def usable(weight: object) -> bool:
+    """Whether this is a positive finite number."""
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf

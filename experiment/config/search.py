@@ -1,21 +1,55 @@
-"""search: the strategy and its settings."""
+"""search: the strategy, its settings, and what all strategies share.
 
-from dataclasses import dataclass, field
+The settings of one strategy stand in the group of its name, such as search.gumbel. A strategy reads no other group.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+
+from experiment.config.checks import at_least, finite, fraction, one_of, positive
+from experiment.errors import InputError
+
+SAMPLINGS = ("mixture", "single_path")
+COSTS = ("multiply_adds", "parameters", "latency")
+# keys of the group itself that only some strategies read
+READERS = {
+    "confidence": ("evidence",),
+    "noise_null": ("evidence", "gumbel", "darts", "gdas"),
+    "budget": ("evidence", "gumbel"),
+}
 
 
 @dataclass(frozen=True)
-class SelectionSettings:
-    """How the choice between candidates is relaxed and sharpened.
+class EvidenceSettings:
+    """Settings of search.strategy evidence.
 
     Args:
-        temperature_start: Gumbel-softmax temperature at the first step; linear to the last (gumbel only; gdas goes
-            from 10 to 0.1).
+        validation_fraction: share of the training images from which the first of the two supernets learns; the other
+            images are its search-validation split. The second supernet exchanges the two parts.
+        pair_dropout: probability that a pair is left out of a training step.
+    """
+
+    validation_fraction: float = 0.5
+    pair_dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        fraction("search.evidence.validation_fraction", self.validation_fraction)
+        fraction("search.evidence.pair_dropout", self.pair_dropout)
+
+
+@dataclass(frozen=True)
+class GumbelSettings:
+    """Settings of search.strategy gumbel (ATRC).
+
+    Args:
+        temperature_start: Gumbel-softmax temperature at the first step; it falls linearly to the last.
         temperature_end: Gumbel-softmax temperature at the last step.
-        entropy_start: weight of the mean pair entropy in the loss at the first step; negative rewards entropy.
+        entropy_start: weight of the mean pair entropy in the loss at the first step; a negative weight rewards entropy.
         entropy_end: weight of the mean pair entropy at the last step.
-        learning_rate: of the logits (Adam; gumbel, darts and gdas).
-        fix_gap: a pair is fixed for good once its two likeliest candidates differ by this probability.
-        normalize_entropy: divide each pair's entropy by that of an even choice among its own candidates (ATRC - no).
+        learning_rate: Adam's learning rate of the logits.
+        fix_gap: a pair is fixed for good once the probabilities of its two likeliest candidates differ by this much.
+        normalize_entropy: divide each pair's entropy by the logarithm of its number of candidates (not in ATRC).
+        sampling: mixture computes all candidates of a pair and mixes them (ATRC); single_path computes one drawn
+            candidate a pair and step, in the memory of a single network.
     """
 
     temperature_start: float = 1.0
@@ -25,49 +59,176 @@ class SelectionSettings:
     learning_rate: float = 5e-4
     fix_gap: float = 0.3
     normalize_entropy: bool = False
+    sampling: str = "mixture"
+
+    def __post_init__(self) -> None:
+        for name in ("temperature_start", "temperature_end", "learning_rate"):
+            positive(f"search.gumbel.{name}", getattr(self, name))
+        for name in ("entropy_start", "entropy_end"):
+            finite(f"search.gumbel.{name}", getattr(self, name))
+        if not 0 < self.fix_gap <= 1:
+            raise InputError(f"search.gumbel.fix_gap is {self.fix_gap}: expected a probability above 0, at most 1")
+        one_of("search.gumbel.sampling", self.sampling, SAMPLINGS)
+
+
+@dataclass(frozen=True)
+class DartsSettings:
+    """Settings of search.strategy darts (DARTS, first order).
+
+    Args:
+        learning_rate: Adam's learning rate of the logits.
+        validation_fraction: share of the training images on which the logits are trained and the weights are not.
+    """
+
+    learning_rate: float = 5e-4
+    validation_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        positive("search.darts.learning_rate", self.learning_rate)
+        fraction("search.darts.validation_fraction", self.validation_fraction)
+
+
+@dataclass(frozen=True)
+class GdasSettings:
+    """Settings of search.strategy gdas (GDAS).
+
+    Args:
+        learning_rate: Adam's learning rate of the logits.
+        validation_fraction: share of the training images on which the logits are trained and the weights are not.
+        temperature_start: Gumbel-softmax temperature at the first step; it falls linearly to the last.
+        temperature_end: Gumbel-softmax temperature at the last step.
+    """
+
+    learning_rate: float = 5e-4
+    validation_fraction: float = 0.5
+    temperature_start: float = 10.0
+    temperature_end: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "temperature_start", "temperature_end"):
+            positive(f"search.gdas.{name}", getattr(self, name))
+        fraction("search.gdas.validation_fraction", self.validation_fraction)
+
+
+@dataclass(frozen=True)
+class RandomSettings:
+    """Settings of search.strategy random.
+
+    Args:
+        samples: number of architectures that are drawn and ranked with the shared weights.
+    """
+
+    samples: int = 50
+
+    def __post_init__(self) -> None:
+        at_least("search.random.samples", self.samples, 1)
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """Settings of search.strategy evolution (regularized evolution).
+
+    Args:
+        samples: number of architectures that are evaluated with the shared weights.
+    """
+
+    samples: int = 50
+
+    def __post_init__(self) -> None:
+        at_least("search.evolution.samples", self.samples, 1)
+
+
+@dataclass(frozen=True)
+class TpeSettings:
+    """Settings of search.strategy tpe (tree-structured Parzen estimator).
+
+    Args:
+        samples: number of architectures that are evaluated with the shared weights.
+    """
+
+    samples: int = 50
+
+    def __post_init__(self) -> None:
+        at_least("search.tpe.samples", self.samples, 1)
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """The search itself.
+    """Architecture search.
 
     Args:
-        strategy: evidence trains two mixtures of all candidates, each for half of the steps on its part of the images,
-            and asks each on the other's images which messages help; gumbel is the single-level search of ATRC; darts
-            and gdas learn the choice from held-out images, from the softmax of all candidates or from one drawn
-            candidate per pair; random, evolution and tpe (these need nni) train every candidate equally often and rank
-            sampled architectures by their validation.
-        noise_null: replace what the tasks say about the choice by noise of the same size. What such a search finds is
-            what chance finds: a yardstick for the others.
-        held_out: share of the training images that are kept from the weights (darts and gdas), or from the second
-            supernet's, the first one learning from them (evidence).
-        silent: how often evidence leaves a pair out of a training step (evidence only).
-        confidence: the probability from which a pair counts as decided (evidence only).
-        sampling: mixture computes all candidates of a pair and mixes them (ATRC); single_path computes one drawn
-            candidate per pair and step, in the memory of a single network (gumbel only).
-        samples: how many architectures are ranked (random, evolution and tpe).
-        recompute: blocks that compute their activations again in the backward pass instead of keeping them, which
-            changes nothing but time and memory.
+        strategy: evidence trains two supernets on a uniform mixture of all candidates and tests on held-out images
+            which messages predict the target's negative loss gradient; gumbel is ATRC's single-level search; darts and
+            gdas learn the logits on a search-validation split; random, evolution and tpe (they need nni) train every
+            candidate equally often and rank sampled architectures with the shared weights.
+        noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas).
+            What such a search selects, chance selects; it is the reference for other searches.
+        confidence: posterior probability from which a pair counts as decided (evidence).
+        recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
+            memory only.
         record_every: steps between rows of selection.csv; 0 records a hundred times.
-        cost: what the exchange's cost is counted in: multiply_adds or parameters (of one image, as in costs.csv), or
-            latency (seconds of a forward pass).
-        budget: the most that the chosen exchange may cost, in that unit; the run's costs.csv lists every block's.
-        pareto: architectures to evaluate with the shared weights after the search, in NSGA-II's exploration of
-            accuracy against cost; 0 for none.
-        recalibration_batches: training batches over which batch statistics are renewed before the chosen, or a
-            sampled, architecture is evaluated inside the supernet.
+        cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
+            (seconds of a forward pass).
+        budget: largest cost of the chosen exchange, in that unit (evidence and gumbel).
+        pareto: number of architectures that NSGA-II evaluates with the shared weights after the search, for the front
+            of accuracy against cost; 0 for none.
+        recalibration_batches: training batches over which batch statistics are renewed before an architecture is
+            evaluated inside the supernet.
+        evidence: settings of the strategy evidence.
+        gumbel: settings of the strategy gumbel.
+        darts: settings of the strategy darts.
+        gdas: settings of the strategy gdas.
+        random: settings of the strategy random.
+        evolution: settings of the strategy evolution.
+        tpe: settings of the strategy tpe.
     """
 
     strategy: str = "evidence"
     noise_null: bool = False
-    held_out: float = 0.5
-    silent: float = 0.2
     confidence: float = 0.8
-    sampling: str = "mixture"
-    samples: int = 50
     recompute: list[str] = field(default_factory=list)
     record_every: int = 0
     cost: str = "multiply_adds"
     budget: float | None = None
     pareto: int = 0
     recalibration_batches: int = 20
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    gumbel: GumbelSettings = field(default_factory=GumbelSettings)
+    darts: DartsSettings = field(default_factory=DartsSettings)
+    gdas: GdasSettings = field(default_factory=GdasSettings)
+    random: RandomSettings = field(default_factory=RandomSettings)
+    evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
+    tpe: TpeSettings = field(default_factory=TpeSettings)
+
+    def __post_init__(self) -> None:
+        one_of("search.strategy", self.strategy, STRATEGIES)
+        fraction("search.confidence", self.confidence)
+        one_of("search.cost", self.cost, COSTS)
+        positive("search.budget", self.budget)
+        for name in ("record_every", "pareto", "recalibration_batches"):
+            at_least(f"search.{name}", getattr(self, name), 0)
+        if self.budget is not None and self.strategy not in READERS["budget"]:
+            raise InputError(
+                f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"
+            )
+        if self.noise_null and self.strategy not in READERS["noise_null"]:
+            raise InputError(
+                f"search.noise_null is true: expected false where the strategy is {self.strategy}, which has no null"
+            )
+
+
+STRATEGIES = tuple(item.name for item in fields(SearchSettings) if is_dataclass(item.default_factory))
+
+
+def unread(strategy: str, keys: list[str]) -> str | None:
+    """The first of these dotted keys that this strategy does not read; None if it reads them all."""
+    for key in keys:
+        group, _, rest = key.partition(".")
+        if group != "search":
+            continue
+        name = rest.partition(".")[0]
+        if name in STRATEGIES and name != strategy:
+            return key
+        if name in READERS and strategy not in READERS[name]:
+            return key
+    return None

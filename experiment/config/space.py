@@ -1,21 +1,27 @@
-"""space: which blocks compete."""
+"""space: the candidate blocks."""
 
 from dataclasses import dataclass
+
+from experiment.errors import InputError
 
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """Which blocks compete.
+    """Search space.
 
     Args:
-        name: a named space (full, atrc, densemtl, padnet, extended), or 'custom' when blocks are given.
-        blocks: block names or import paths (package.module:Class) that replace the named space's; none is always legal.
-        aggregator: how a target joins its messages: atrc, mteb or pad.
-        normalize: end every candidate in BatchNorm(affine=False) and ReLU; by default only where blocks other
-            than ATRC's compete.
+        name: named set of candidate blocks (full, atrc, densemtl, padnet, extended).
+        blocks: block names or import paths (package.module:Class) that replace the named set; none is always legal.
+        aggregator: how a target combines its messages (atrc, mteb or pad).
+        normalize: end every message in BatchNorm (not affine in a search) and ReLU; by default only where blocks other
+            than ATRC's are candidates.
     """
 
     name: str = "full"
     blocks: list[str] | None = None
     aggregator: str = "atrc"
     normalize: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.blocks is not None and not self.blocks:
+            raise InputError("space.blocks is empty: expected at least one block name")

@@ -46,5 +46,7 @@ def describe(need: int, device: torch.device, sampling: str) -> str:
     line = f"a step needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
     if need <= free:
         return line
-    other = {"mixture": "--search.sampling single_path, ", "softmax": "--search.strategy gdas, "}.get(sampling, "")
+    other = {"mixture": "--search.gumbel.sampling single_path, ", "softmax": "--search.strategy gdas, "}.get(
+        sampling, ""
+    )
     return f"warning: {line}: try {other}--search.recompute '[xtam, local]' or a smaller training.batch_size"

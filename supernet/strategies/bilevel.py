@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from experiment.config import SearchSettings, SelectionSettings
+from experiment.config import DartsSettings, GdasSettings, GumbelSettings, SearchSettings
 from multitask.data import DatasetSplits, Sample
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
@@ -24,24 +24,31 @@ from supernet.supernet import Supernet
 
 BETAS = (0.5, 0.999)
 WEIGHT_DECAY = 1e-3
-TEMPERATURES = {"darts": (1.0, 1.0), "gdas": (10.0, 0.1)}  # at the first and at the last step
 SAMPLINGS = {"darts": "softmax", "gdas": "single_path"}
 
 
 class BilevelSearch(GumbelSearch):
     """darts computes all candidates, weighted by the softmax of the logits; gdas one drawn candidate per pair, whose
-    weight is 1 with the soft weight's gradient. `search.held_out` of the training images teach the logits.
+    weight is 1 with the soft weight's gradient. The logits learn from a search-validation split.
 
     No entropy counts, and no pair is fixed before the end.
     """
 
     def __init__(
-        self, supernet: Supernet, name: str, selection: SelectionSettings, search: SearchSettings, iterations: int
+        self,
+        supernet: Supernet,
+        name: str,
+        settings: DartsSettings | GdasSettings,
+        search: SearchSettings,
+        iterations: int,
     ):
-        super().__init__(supernet, selection, search, iterations)
+        super().__init__(supernet, GumbelSettings(), search, iterations)
         logits = self.selection.logits.requires_grad_(False)  # except while they learn
-        self.optimizer = torch.optim.Adam([logits], selection.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
-        self.name, self.held_out = name, search.held_out
+        self.optimizer = torch.optim.Adam([logits], settings.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
+        self.name, self.held_out = name, settings.validation_fraction
+        self.temperatures = (
+            (settings.temperature_start, settings.temperature_end) if isinstance(settings, GdasSettings) else (1.0, 1.0)
+        )
         self.entropy_weight = 0.0
         supernet.sampling = SAMPLINGS[name]
         self.part: Part | None = None
@@ -90,7 +97,7 @@ class BilevelSearch(GumbelSearch):
         return {name: figures[name] for name in shown}
 
     def _schedule(self, step: int) -> None:
-        self.supernet.temperature = linear_schedule(*TEMPERATURES[self.name], step, self.iterations)
+        self.supernet.temperature = linear_schedule(*self.temperatures, step, self.iterations)
 
     def _held_out_samples(self, training: Trainer, step: int) -> Iterator[Sample]:
         assert self.part is not None

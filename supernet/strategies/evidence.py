@@ -64,8 +64,8 @@ class _MixtureTraining(Strategy):
 
 
 class EvidenceSearch(_MixtureTraining):
-    """The first supernet learns from the share `search.held_out` of the training images, the second from the others;
-    pairs fall silent at the rate `search.silent`.
+    """The first supernet learns from a part of the training images, the second from the rest;
+    pairs are left out at the rate `search.evidence.pair_dropout`.
     """
 
     def __init__(self, supernet: Supernet, search: SearchSettings, iterations: int, budget: Budget | None = None):
@@ -73,7 +73,7 @@ class EvidenceSearch(_MixtureTraining):
         self.budget, self.settings = budget, search
         self.steps = halved(iterations)
         self.space = supernet.selection.space
-        self.mixture = UniformMixture(self.space, UniformMixture.everything(self.space), search.silent)
+        self.mixture = UniformMixture(self.space, UniformMixture.everything(self.space), search.evidence.pair_dropout)
         supernet.mixture = self.mixture
         self.record: SelectionRecord | None = None
         self.parts: tuple[Part, Part] | None = None  # of the training images
@@ -83,7 +83,7 @@ class EvidenceSearch(_MixtureTraining):
         return replace(settings, iterations=self.steps)
 
     def training_images(self, source: DatasetSplits) -> DatasetSplits:
-        source, part = hold_out(source, self.settings.held_out)
+        source, part = hold_out(source, self.settings.evidence.validation_fraction)
         kept = source.splits["train"]
         assert isinstance(kept, Part)
         self.parts = (part, kept)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiment.config import SearchSettings, SelectionSettings
+from experiment.config import GumbelSettings, SearchSettings
 from experiment.run import Run
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
@@ -28,7 +28,7 @@ class GumbelSearch(Strategy):
     """Anneals temperature and entropy weight, updates the logits by Adam, fixes decided pairs, records the choice."""
 
     def __init__(
-        self, supernet: Supernet, selection: SelectionSettings, search: SearchSettings, iterations: int,
+        self, supernet: Supernet, selection: GumbelSettings, search: SearchSettings, iterations: int,
         budget: Budget | None = None,
     ):  # fmt: skip
         self.supernet, self.settings, self.iterations = supernet, selection, iterations

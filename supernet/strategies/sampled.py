@@ -37,8 +37,14 @@ SMALLEST = 1e-6  # of a reference's metric, which divides
 class SampledSearch(Strategy):
     """name: random, evolution or tpe."""
 
-    def __init__(self, supernet: Supernet, name: str, search: SearchSettings, iterations: int):
-        self.supernet, self.name, self.settings, self.iterations = supernet, name, search, iterations
+    def __init__(self, supernet: Supernet, name: str, samples: int, search: SearchSettings, iterations: int):
+        self.supernet, self.name, self.count, self.settings, self.iterations = (
+            supernet,
+            name,
+            samples,
+            search,
+            iterations,
+        )
         self.space = supernet.selection.space
         supernet.sampling = "single_path"
         supernet.paths = FairPaths(self.space, supernet.generator)
@@ -72,7 +78,7 @@ class SampledSearch(Strategy):
         assert self.run is not None and self.record is not None
         samples = Samples(self.run.path(SAMPLES), self.space, training)
         proposed: dict[Blocks, float] = {}
-        progress = Progress(self.settings.samples, label=self.name)
+        progress = Progress(self.count, label=self.name)
         with Interruption() as interruption:
 
             def score(choices: dict[str, str]) -> float:
@@ -91,7 +97,7 @@ class SampledSearch(Strategy):
                 if none not in samples.values:
                     samples.add(none, self._evaluate(training, none))
                 space = {pair_name(pair): self.space.legal(pair) for pair in self.space.pairs}
-                explore(self.name, space, score, self.settings.samples, training.seed)
+                explore(self.name, space, score, self.count, training.seed)
             finally:
                 progress.close()
         ranked = sorted(proposed, key=lambda blocks: -proposed[blocks])  # stable

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiment.config import DataSettings, NetworkSettings, SearchSettings, SelectionSettings
+from experiment.config import DataSettings, GumbelSettings, NetworkSettings, SearchSettings
 from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from search_spaces import Architecture, SearchSpace
@@ -73,8 +73,8 @@ def test_killed_and_resumed_equals_never_stopped(run, tmp_path, where):
 
 def test_bad_settings_are_one_line(tmp_path):
     for argument, found in (
-        ("--search.held_out=1", "search.held_out is 1"),
-        ("--search.sampling=single_path", "search.sampling is single_path"),
+        ("--search.evidence.validation_fraction=1", "search.evidence.validation_fraction is 1"),
+        ("--search.gumbel.sampling=single_path", "search.gumbel.sampling: the strategy evidence does not read it"),
         ("--search.strategy=evidense", "evidence"),
     ):
         done = search("--output", tmp_path / "bad", EVIDENCE, argument)
@@ -134,7 +134,7 @@ def test_the_noise_null_has_noise_of_the_gradients_size():
         torch.manual_seed(0)
         supernet = Supernet(space, 8, torch.Generator().manual_seed(1))
         settings = replace(SearchSettings(), noise_null=null)
-        GumbelSearch(supernet, SelectionSettings(), settings, 10)
+        GumbelSearch(supernet, GumbelSettings(), settings, 10)
         logits = supernet.selection.logits
         soft = supernet.selection.sample(1.0, supernet.generator)
         (soft * torch.arange(soft.numel()).view_as(soft)).sum().backward()

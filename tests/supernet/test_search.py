@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from experiment.config import Config
+from experiment.config.parsing import known_keys
 from search import main
 from search_spaces import Architecture
 from tests.multitask.test_folder import write_folder
@@ -139,7 +140,10 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, number):
     """Also between two records, with pairs decided on the way, and with data workers that get the signal too."""
     # SIGKILL leaves the last periodic checkpoint, and rows of selection.csv beyond it
     extra = ["--output", tmp_path / "run", "--training.iterations=30", "--data.workers=1", "--search.record_every=4"]
-    extra += ["--selection.learning_rate=0.4", f"--training.checkpoint_every={5 if number == signal.SIGKILL else 100}"]
+    extra += [
+        "--search.gumbel.learning_rate=0.4",
+        f"--training.checkpoint_every={5 if number == signal.SIGKILL else 100}",
+    ]
     # the reference must have the same configuration, which is part of the architecture's provenance
     whole = tmp_path / "whole"
     assert search("--output", whole, *extra[2:]).returncode == 0
@@ -178,7 +182,7 @@ def test_recomputing_activations_finds_the_same(run, tmp_path):
 
 
 def test_single_path_stopped_and_resumed_equals_never_stopped(tmp_path):
-    path = "--search.sampling=single_path"
+    path = "--search.gumbel.sampling=single_path"
     stopped = process("--output", tmp_path / "parts", path, "--training.checkpoint_every=3", "--training.iterations=60")
     while stopped.poll() is None and not (tmp_path / "parts/checkpoints/last.pt").is_file():
         time.sleep(0.05)
@@ -253,7 +257,7 @@ def test_a_block_of_ones_own_joins_the_space(tmp_path, monkeypatch):
         (["--training.clip_norm=0"], ["training.clip_norm"]),
         (["--search.record_every=-1"], ["search.record_every"]),
         (["--seed=-1"], ["seed is -1"]),
-        (["--selection.fix_gap=0"], ["selection.fix_gap"]),
+        (["--search.gumbel.fix_gap=0"], ["search.gumbel.fix_gap"]),
         (["--space.aggregator=atcr"], ["nearest: 'atrc'"]),
     ],
 )
@@ -308,11 +312,38 @@ def test_a_label_of_another_size_ends_in_one_line(tmp_path):
 def test_help_explains_every_key():
     done = search("--help")
     assert done.returncode == 0
-    for group, value in Config().to_dict().items():
-        for key in value if isinstance(value, dict) else ():
-            # the key's own entry: its text, its type and its default
-            entry = done.stdout.split(f"\n  --{group}.{key} ")[1].split("\n  --")[0]
-            assert "type:" in entry and "default:" in entry and len(entry.split("(type")[0].split()) > 2, entry
+    assert "CONFIG" not in done.stdout  # whole groups are no options
+    keys = known_keys(Config)
+    assert "search.gumbel.fix_gap" in keys
+    for key in keys:
+        # the key's own entry: its text, its type and its default
+        entry = done.stdout.split(f"\n  --{key} ")[1].split("\n  --")[0]
+        assert "type:" in entry and "default:" in entry and len(entry.split("(type")[0].split()) > 2, entry
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--config", CONFIG, "--output", "x", "--search.strategi", "darts"]])
+@pytest.mark.parametrize("script", ["search.py", "retrain.py"])
+def test_help_and_wrong_keys_do_not_wait_for_torch(arguments, script):
+    code = f"import runpy, sys; sys.argv = {[script, *map(str, arguments)]}\n"
+    code += f"try: runpy.run_path({script!r}, run_name='__main__')\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules and 'timm' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("strategy", "override"),
+    [
+        ("evidence", "search.gumbel.fix_gap=0.5"),
+        ("gumbel", "search.confidence=0.9"),
+        ("darts", "search.gdas.learning_rate=0.1"),
+        ("random", "search.tpe.samples=3"),
+    ],
+)
+def test_an_override_that_the_strategy_does_not_read_is_refused(tmp_path, strategy, override):
+    done = search("--output", tmp_path / "run", f"--search.strategy={strategy}", f"--{override}")
+    assert_one_line(done, [override.partition("=")[0], strategy, "does not read"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_mixed_precision_runs_and_stays_near_full_precision(run, tmp_path):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from experiment.config import SearchSettings, SelectionSettings
+from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import SPACES, SearchSpace
 from supernet.search import collapse_warning
 from supernet.selection import OPEN, Selection, linear_schedule
@@ -24,7 +24,7 @@ def generator(seed=0):
 
 def test_schedules_of_the_published_search():
     search = GumbelSearch(
-        Supernet(SearchSpace(TASKS, SPACES["atrc"]), 4, generator()), SelectionSettings(), SearchSettings(), 40000
+        Supernet(SearchSpace(TASKS, SPACES["atrc"]), 4, generator()), GumbelSettings(), SearchSettings(), 40000
     )
     for step, temperature, weight in ((0, 1.0, -0.02), (10000, 0.7625, 0.0), (40000, 0.05, 0.06)):
         search.before_step(step)

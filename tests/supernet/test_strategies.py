@@ -10,8 +10,15 @@ import time
 import pytest
 import torch
 
-from experiment.command import config_parser, parse_config
-from experiment.config import Config, DataSettings, NetworkSettings, SearchSettings, SelectionSettings
+from experiment.config import (
+    Config,
+    DartsSettings,
+    DataSettings,
+    GdasSettings,
+    NetworkSettings,
+    SearchSettings,
+)
+from experiment.config.parsing import config_parser, parse_config
 from experiment.interruption import Interrupted
 from experiment.run import Run
 from multitask.cost import step_memory
@@ -34,6 +41,10 @@ from tests.supernet.test_search import SHORT, assert_one_line, process, rows, se
 
 NAMES = ("darts", "gdas", "random", "evolution", "tpe")
 SAMPLED = ("random", "evolution", "tpe")
+
+
+def few(name: str, samples: int) -> list[str]:
+    return [f"--search.{name}.samples={samples}"] if name in SAMPLED else []
 
 
 def prepare(folder, *arguments, resume=False):
@@ -114,7 +125,7 @@ def test_held_out_images_never_train_the_weights(tmp_path):
 
 def test_gdas_computes_one_block_per_pair_at_the_published_temperatures():
     supernet = Supernet(SearchSpace(("semseg", "depth", "edge"), SPACES["full"]), 8, torch.Generator().manual_seed(0))
-    strategy = BilevelSearch(supernet, "gdas", SelectionSettings(), SearchSettings(), 100)
+    strategy = BilevelSearch(supernet, "gdas", GdasSettings(), SearchSettings(), 100)
     seen = []
     supernet.exchange.forward = lambda features, regions, valid, weights, active: seen.append((weights, active))
     for step in (0, 50, 99):
@@ -137,7 +148,7 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
     settings = NetworkSettings(width=4, channels=16)
     needs = {}
     for name in ("darts", "gdas"):
-        BilevelSearch(supernet, name, SelectionSettings(), SearchSettings(), 10)
+        BilevelSearch(supernet, name, GdasSettings() if name == "gdas" else DartsSettings(), SearchSettings(), 10)
         network = MultiTaskNetwork(settings, tasks, supernet, supernet.exchange.region_tasks())
         needs[name] = search_memory(network, supernet, 4, 64, 96)
     singles = []
@@ -184,7 +195,7 @@ def test_only_the_drawn_path_learns(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_strategy_writes_the_same_run(tmp_path, name):
-    done = search("--output", tmp_path / "run", f"--search.strategy={name}", "--search.samples=3")
+    done = search("--output", tmp_path / "run", f"--search.strategy={name}", *few(name, 3))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for file in ("config.yaml", "architecture.yaml", "selection.csv", "choices.csv", "metrics.json"):
@@ -216,7 +227,7 @@ def samples(folder):
 
 def test_random_search_picks_the_best_of_its_samples(tmp_path):
     """Each sample's metrics are found again by a network of its own, fresh from the checkpoint."""
-    arguments = ["--search.strategy=random", "--search.samples=4"]
+    arguments = ["--search.strategy=random", "--search.random.samples=4"]
     assert search("--output", tmp_path / "run", *arguments).returncode == 0
     table = samples(tmp_path / "run")
     assert len(table) == 5 and float(table[0]["score"]) == 0
@@ -243,7 +254,7 @@ def test_random_search_picks_the_best_of_its_samples(tmp_path):
 
 @pytest.mark.parametrize("name", ["darts", "evolution"])
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, monkeypatch, name):
-    arguments = [f"--search.strategy={name}", "--search.samples=5", "--training.checkpoint_every=3"]
+    arguments = [f"--search.strategy={name}", *few(name, 5), "--training.checkpoint_every=3"]
     assert search("--output", tmp_path / "whole", *arguments).returncode == 0
     parts = ["--output", tmp_path / "parts", *arguments]
     with monkeypatch.context() as patch:  # in training, past the last checkpoint
@@ -296,7 +307,7 @@ def stop_at(patch, owner, method, call):
 
 
 def test_a_space_smaller_than_the_samples(tmp_path):
-    small = ["--space.blocks=[none, xtam]", "--search.strategy=random", "--search.samples=20"]
+    small = ["--space.blocks=[none, xtam]", "--search.strategy=random", "--search.random.samples=20"]
     done = search("--output", tmp_path / "run", *small)
     assert done.returncode == 0, done.stderr
     assert len(samples(tmp_path / "run")) == 4  # two blocks on two pairs, none everywhere being the reference
@@ -315,10 +326,12 @@ def test_without_nni_the_others_work_and_its_three_say_what_to_install(tmp_path,
     ("arguments", "parts"),
     [
         (["--search.strategy=dart"], ["'dart'", "nearest: 'darts'", *STRATEGIES]),
-        (["--search.strategy=darts", "--search.sampling=single_path"], ["single_path", "mixture", "darts"]),
-        (["--search.strategy=random", "--search.samples=0"], ["search.samples is 0"]),
+        (["--search.strategy=random", "--search.random.samples=0"], ["search.random.samples is 0"]),
         (["--search.strategy=tpe", "--search.noise_null=true"], ["search.noise_null", "tpe"]),
-        (["--search.strategy=gdas", "--search.held_out=0.01"], ["search.held_out is 0.01"]),
+        (
+            ["--search.strategy=gdas", "--search.gdas.validation_fraction=0.01"],
+            ["validation_fraction is 0.01"],
+        ),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, arguments, parts):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiment.config import SearchSettings, SelectionSettings
+from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import Exchange, SearchSpace
 from supernet.selection import OPEN
 from supernet.strategies.gumbel import GumbelSearch
@@ -56,7 +56,7 @@ def winner(problem, seed: int, steps: int = 300) -> str:  # type: ignore[no-unty
     assert isinstance(supernet.exchange, Exchange)
     readout = nn.Conv2d(CHANNELS, CHANNELS, 1)
     nn.init.dirac_(readout.weight)
-    search = GumbelSearch(supernet, SelectionSettings(learning_rate=0.01), SearchSettings(record_every=10), steps)
+    search = GumbelSearch(supernet, GumbelSettings(learning_rate=0.01), SearchSettings(record_every=10), steps)
     selection.refresh()
     weights = [p for name, p in supernet.named_parameters() if "logits" not in name]
     optimizer = torch.optim.AdamW([*weights, *readout.parameters()], 0.01)

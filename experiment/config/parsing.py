@@ -1,0 +1,193 @@
+"""From YAML files and command lines to a checked configuration, by jsonargparse."""
+
+import argparse
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from experiment.config.search import unread
+from experiment.errors import InputError
+
+T = TypeVar("T")
+WRONG = (ArgumentError, TypeError, ValueError, KeyError)  # what jsonargparse raises for a value that does not fit
+
+
+def config_parser(config: type, program: str, description: str, usage: str = "") -> ArgumentParser:
+    """A parser of `--config FILE` and of an override `--any.key VALUE` for each field of the configuration."""
+    parser = ArgumentParser(
+        prog=program, description=description, usage=usage or None, exit_on_error=False, default_env=False
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with the configuration (required)")
+    parser.add_class_arguments(config, fail_untyped=True)
+    for action in parser._actions:  # a whole group is given in the file, not as an option
+        if any(name[2:] in _groups(config) for name in action.option_strings):
+            action.help = argparse.SUPPRESS
+    return parser
+
+
+def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[str]) -> tuple[T, Namespace]:
+    """The configuration, and the command's other arguments.
+
+    Raises InputError for an unknown key, a value of the wrong type, a file that cannot be read, and an override that
+    the chosen strategy does not read.
+    """
+    options = _options(parser, config)
+    overrides = _check_options(arguments, options)
+    file = _option(arguments, "--config")
+    if file is None and not {"-h", "--help"} & set(arguments):
+        raise InputError("--config is missing: expected a YAML file, such as configs/demo.yaml")
+    if file is not None:
+        content = _read(Path(file), f"--config '{file}'", known_keys(config))
+        _parse_object(parser, content, f" in {file}")  # by itself: an override must not hide a bad value
+        parser.set_defaults(_flatten(content, known_keys(config)))
+    try:
+        parsed = parser.parse_args(list(arguments))
+    except WRONG as error:
+        raise _as_input_error(error, "") from error
+    built = _instantiate(parser, parsed)
+    made = config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
+    strategy = getattr(getattr(made, "search", None), "strategy", None)
+    key = unread(strategy, overrides) if strategy is not None else None
+    if key is not None:
+        raise InputError(
+            f"--{key}: the strategy {strategy} does not read it; expected a key of search.{strategy}, or another "
+            "--search.strategy"
+        )
+    return made, built
+
+
+def load(config: type[T], path: str | Path) -> T:
+    """The configuration in a file. Raises InputError as `parse_config`."""
+    path = Path(path)
+    content = _read(path, f"'{path}'", known_keys(config))
+    parser = config_parser(config, "config", "")
+    built = _instantiate(parser, _parse_object(parser, content, f" in '{path}'"))
+    try:
+        return config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"{error} (in '{path}')") from error
+
+
+def _parse_object(parser: ArgumentParser, content: dict[str, Any], where: str) -> Namespace:
+    try:
+        return parser.parse_object(content)
+    except WRONG as error:
+        raise _as_input_error(error, where) from error
+
+
+def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
+    try:
+        return parser.instantiate_classes(parsed)
+    except WRONG as error:
+        raise _as_input_error(error, "") from error
+
+
+def _as_input_error(error: Exception, where: str) -> InputError:
+    cause: BaseException | None = error
+    while cause is not None:  # a group's own check explains more than what jsonargparse makes of it
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return InputError(f"{_one_line(error)}{where}")
+
+
+def _read(path: Path, shown: str, known: Sequence[str]) -> dict[str, Any]:
+    """A YAML file whose keys are all known. Raises InputError otherwise."""
+    if not path.is_file():
+        raise InputError(f"{shown}: no such file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{shown} is not valid YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{shown} holds {type(content).__name__}: expected groups such as data: and training:")
+    _check_groups(content, known, path)
+    for key in _flatten(content, known):
+        if key not in known:
+            raise _unknown_key(key, known, f" in {path}")
+    return content
+
+
+def _check_groups(content: Mapping[str, Any], known: Sequence[str], path: Path, prefix: str = "") -> None:
+    for key, value in content.items():
+        dotted = f"{prefix}{key}"
+        if dotted in known or not any(name.startswith(f"{dotted}.") for name in known):
+            continue
+        if not isinstance(value, dict):
+            raise InputError(f"'{dotted}' in {path} is {value!r}: expected a group of keys")
+        _check_groups(value, known, path, f"{dotted}.")
+
+
+def known_keys(config: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all values of a configuration."""
+    names = []
+    for item in fields(config):
+        dotted = f"{prefix}{item.name}"
+        names += known_keys(item.default_factory, f"{dotted}.") if is_dataclass(item.default_factory) else [dotted]
+    return names
+
+
+def _groups(config: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all groups of a configuration."""
+    names: list[str] = []
+    for item in fields(config):
+        if is_dataclass(item.default_factory):
+            names += [f"{prefix}{item.name}", *_groups(item.default_factory, f"{prefix}{item.name}.")]
+    return names
+
+
+def _flatten(content: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value}; a mapping that is itself a known key's value stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict) and dotted not in known:
+            flat.update(_flatten(value, known, f"{dotted}."))
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def _options(parser: ArgumentParser, config: type) -> list[str]:
+    """The names of all options, without those of whole groups."""
+    names = [name[2:] for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    return [name for name in names if name not in _groups(config)]
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    for i, argument in enumerate(arguments):
+        if argument == name and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _check_options(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The keys of the options that are given. Raises InputError for an unknown one."""
+    given = []
+    for argument in arguments:
+        if argument.startswith("--") and len(argument) > 2:
+            key = argument[2:].partition("=")[0]
+            # a key below a mapping-valued key, such as loss_weights.weights.edge, is fine
+            if key not in known and not any(key.startswith(f"{name}.") for name in known if "." in name):
+                raise _unknown_key(key, known, "")
+            given.append(key)
+    return given
+
+
+def _unknown_key(key: str, known: Sequence[str], where: str) -> InputError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return InputError(f"unknown key '{key}'{where}: expected one of those that --help lists; nearest: '{near[0]}'")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return text.replace('Parser key "', 'key "').removesuffix(".")

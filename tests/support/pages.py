@@ -1,0 +1,66 @@
+"""The code blocks of documentation pages, and their commands run at a tiny size."""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+from pathlib import Path
+
+from analysis.__main__ import main as analysis_main
+from search import main as search_main
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--training.iterations=4",
+    "--training.batch_size=2",
+    "--data.height=32",
+    "--data.width=48",
+    "--data.train_images=6",
+    "--data.validation_images=3",
+    "--data.test_images=3",
+    "--data.workers=0",
+    "--network.channels=8",
+    "--search.recalibration_batches=1",
+]
+FEWER = {  # what a command names and would make it long: options that are added to it
+    "--search.pareto": ["--search.pareto=4"],
+    "--loss_weights.trials": ["--loss_weights.trials=2", "--loss_weights.validations=1"],
+    "tpe": ["--search.tpe.samples=2"],
+}
+
+
+def fenced(text: str, language: str = "") -> list[str]:
+    """A page's code blocks in one language."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for marked, block in blocks if marked == language]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every command line that starts with python in a page's plain code blocks."""
+    lines = [line for block in fenced(text) for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("python ")]
+
+
+def retrain_main(arguments: list[str]) -> int:
+    """The `main` of retrain.py; `import retrain` finds the package."""
+    spec = importlib.util.spec_from_file_location("retrain_script", ROOT / "retrain.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.main(arguments)
+
+
+def run(line: list[str], data: Path | None = None) -> str:
+    """Runs a command line at a tiny size, with `data` in place of ROOT, in this process; what it printed."""
+    arguments = [str(data) if a == "ROOT" else a.replace("configs/", f"{ROOT}/configs/") for a in line[2:]]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        if line[1] == "-m":
+            assert line[2] == "analysis"
+            analysis_main(line[3:])
+        else:
+            main = {"search.py": search_main, "retrain.py": retrain_main}[line[1]]
+            fewer = [option for name, options in FEWER.items() if name in line for option in options]
+            assert main([*arguments, *TINY, *fewer]) == 0, shlex.join(line)
+    return printed.getvalue()

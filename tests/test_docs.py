@@ -1,0 +1,122 @@
+"""The documentation agrees with the code: links, configuration keys, commands, file formats, worked examples."""
+
+import dataclasses
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analysis.measures.runs import read_seed
+from experiment.config import Config
+from search_spaces import Architecture
+from supernet.records.selection_history import COLUMNS as SELECTION_COLUMNS
+from tests.support.pages import ROOT, commands, fenced, run
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOTES = sorted((ROOT / "docs/log").glob("*.md"))
+
+
+def fields_of(group: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """{dotted key: (type, default)} of a configuration dataclass and the groups below it."""
+    keys: dict[str, tuple[Any, Any]] = {}
+    hints = typing.get_type_hints(group)
+    for item in dataclasses.fields(group):
+        default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+        if dataclasses.is_dataclass(default):
+            keys |= fields_of(type(default), f"{prefix}{item.name}.")
+        else:
+            keys[prefix + item.name] = (hints[item.name], default)
+    return keys
+
+
+def type_name(hint: Any) -> str:
+    """A type as docs/configuration.md spells it."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        return f"list of {type_name(parts[0])}"
+    if origin is tuple:
+        return f"{len(parts)} {type_name(parts[0])}s"
+    if origin is dict:
+        return f"{{{type_name(parts[0])}: {type_name(parts[1])}}}"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(type_name, parts))
+    return {types.NoneType: "null", Any: "any"}.get(hint) or hint.__name__
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_configuration_lists_every_key_with_its_type_and_default():
+    text = (ROOT / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| `(.*?)` \| .*? \| (.+) \|$", text, re.MULTILINE)
+    assert len({row[0] for row in rows}) == len(rows), "a key stands twice"
+    written = {key: (kind, yaml.safe_load(default)) for key, kind, default, _ in rows}
+    as_tuples = {key: list(d) if isinstance(d, tuple) else d for key, (_, d) in fields_of(Config).items()}
+    expected = {key: (type_name(hint), as_tuples[key]) for key, (hint, _) in fields_of(Config).items()}
+    assert written == expected
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *NOTES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_options_and_settings_exist(page):
+    """Every --group.key, and every `group.key` in code style, is a key of the configuration."""
+    keys = set(fields_of(Config))
+    groups = {key.rpartition(".")[0] for key in keys} | {""}
+    text = page.read_text()
+    named = re.findall(r"--(\w+\.[\w.]+\w)", text) + re.findall(r"`(\w+\.[\w.]*\w)`", text)
+    for name in named:
+        if name.partition(".")[0] in groups and not name.endswith((".py", ".md", ".csv", ".yaml")):
+            assert any(name == key or name.startswith(f"{key}.") for key in keys) or name in groups, name
+
+
+def test_glossary_holds_each_term_once_in_order():
+    text = (ROOT / "docs/glossary.md").read_text()
+    terms = [row.partition(" |")[0][2:].lower() for row in text.splitlines() if row.startswith("| ")][1:]
+    assert terms == sorted(set(terms))
+
+
+def test_example_files_are_read(tmp_path):
+    text = (ROOT / "docs/files.md").read_text()
+    example = next(code for code in fenced(text, "yaml") if "exchanges:" in code)
+    (tmp_path / "architecture.yaml").write_text(example)
+    architecture = Architecture.load(tmp_path / "architecture.yaml")
+    assert architecture.exchanges["semseg", "depth"] == "xtam" and architecture.normalize_messages
+    (tmp_path / "metrics.json").write_text(fenced(text, "json")[0])
+    assert read_seed(tmp_path).tasks["depth"].value == 0.61
+
+
+def test_columns_of_tables_are_those_that_are_written():
+    text = (ROOT / "docs/files.md").read_text()
+    assert f"`{','.join(SELECTION_COLUMNS)}`" in text
+
+
+def test_worked_examples_join_a_search(tmp_path, monkeypatch):
+    """The classes of docs/extending.md, in files as named there, and the commands below them."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/extending.md").read_text()
+    for code in fenced(text, "python"):
+        name = re.match(r"# (my_\w+\.py)\n", code)
+        assert name, "an example opens with the name of its file"
+        (tmp_path / name[1]).write_text(code)
+    assert len(commands(text)) == 3
+    for line in commands(text):
+        run(line)
+        assert (tmp_path / line[line.index("--output") + 1] / "architecture.yaml").is_file()
+    assert "my_blocks:Difference" in (tmp_path / "runs/own/selection.csv").read_text()

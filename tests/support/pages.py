@@ -23,6 +23,7 @@ TINY = [
     "--network.channels=8",
     "--search.recalibration_batches=1",
 ]
+TWO_TASKS = ["--data.tasks=[semseg, depth]", "--loss_weights.weights={}"]
 FEWER = {  # what a command names and would make it long: options that are added to it
     "--search.pareto": ["--search.pareto=4"],
     "--loss_weights.trials": ["--loss_weights.trials=2", "--loss_weights.validations=1"],
@@ -62,5 +63,5 @@ def run(line: list[str], data: Path | None = None) -> str:
         else:
             main = {"search.py": search_main, "retrain.py": retrain_main}[line[1]]
             fewer = [option for name, options in FEWER.items() if name in line for option in options]
-            assert main([*arguments, *TINY, *fewer]) == 0, shlex.join(line)
+            assert main([*arguments, *TINY, *TWO_TASKS, *fewer]) == 0, shlex.join(line)
     return printed.getvalue()

@@ -1,4 +1,9 @@
-"""The blocks through which tasks exchange features, the space of their choices, and the module that runs them."""
+"""Exchange blocks between the tasks of a network, spaces of architectures, and the module that runs them.
+
+architecture = Architecture.load("architecture.yaml")
+exchange = Exchange(architecture, channels=64)
+refined = exchange(features, regions)  # {task: (B, C, H, W)} -> the same
+"""
 
 from search_spaces.architecture import Architecture
 from search_spaces.blocks import BLOCKS

@@ -18,6 +18,7 @@ Sources = Mapping[str, Sequence[str]]  # {target: sources with a message}
 
 
 def conv_norm(channels: int, out_channels: int, relu: bool) -> nn.Sequential:
+    """conv1x1 (Xavier-uniform, no bias), BN, and ReLU if `relu`."""
     conv = nn.Conv2d(channels, out_channels, 1, bias=False)
     nn.init.xavier_uniform_(conv.weight)
     norm = nn.BatchNorm2d(out_channels)
@@ -25,10 +26,15 @@ def conv_norm(channels: int, out_channels: int, relu: bool) -> nn.Sequential:
 
 
 class Aggregator(nn.Module):
-    """Base: keeps the wiring; `message_channels` says how wide the messages must be."""
+    """Base of the aggregators.
+
+    sources: {target: its sources with a message}, in the order of the messages; channels: C of the features; dropout:
+    rate of an aggregator that has dropout; seed: see `Exchange`, each part is built under `initial_weights(seed, ...)`.
+    """
 
     @staticmethod
     def message_channels(channels: int) -> int:
+        """d of the messages, for features of C channels."""
         return channels
 
     def __init__(self, sources: Sources, channels: int, dropout: float = 0.0, seed: int | None = None):
@@ -36,26 +42,31 @@ class Aggregator(nn.Module):
         self.sources = {target: tuple(names) for target, names in sources.items()}
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """Refined features, {target: (B, C, H, W)}."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def load_sources(self, other: "Aggregator") -> None:
-        """Takes the weights of an aggregator over more sources, for the sources that both have."""
-        theirs = other.state_dict()
+        """Copies the weights of an aggregator over more sources, for the sources that both have."""
+        larger = other.state_dict()
         for name, value in self.state_dict().items():
-            found = theirs[name]
+            given = larger[name]
             target = name.split(".")[1]
-            if name.startswith("fuse.") and found.dim() == 4:  # one group of input channels per source
-                width = found.shape[1] // len(other.sources[target])
-                groups = dict(zip(other.sources[target], found.split(width, 1), strict=True))
+            if name.startswith("fuse.") and given.dim() == 4:  # one group of input channels per source
+                width = given.shape[1] // len(other.sources[target])
+                groups = dict(zip(other.sources[target], given.split(width, 1), strict=True))
                 value.copy_(torch.cat([groups[source] for source in self.sources[target]], 1))
-            elif found.shape == value.shape:
-                value.copy_(found)
-            else:  # the output of a target that listens to nobody any more: its own features come first
-                value.copy_(found[:, : value.shape[1]])
+            elif given.shape == value.shape:
+                value.copy_(given)
+            else:  # the output of a target that has no sources any more: its own features come first
+                value.copy_(given[:, : value.shape[1]])
 
 
 class AtrcAggregator(Aggregator):
-    """cbr_{2C->C}[F_t, cb_{nd->C}[messages]], the last norm of the messages starting at zero (ATRC)."""
+    """ReLU BN conv1x1(2C->C)[F_t, BN conv1x1(nd->C)[messages]], then dropout, with d = C / 2.
+
+    Source: ATRC (Bruggemann et al., ICCV 2021). The scale of the messages' norm starts at zero, so that an untrained
+    exchange passes no message. A target without sources has ReLU BN conv1x1(C->C)[F_t].
+    """
 
     @staticmethod
     def message_channels(channels: int) -> int:
@@ -80,16 +91,18 @@ class AtrcAggregator(Aggregator):
         for target, out in self.out.items():
             maps = features[target]
             if target in self.fuse:
-                heard = (
-                    self.fuse[target](torch.cat(messages[target], 1)) if messages[target] else torch.zeros_like(maps)
-                )
-                maps = torch.cat([maps, heard], 1)
+                received = messages[target]
+                fused = self.fuse[target](torch.cat(received, 1)) if received else torch.zeros_like(maps)
+                maps = torch.cat([maps, fused], 1)
             refined[target] = self.dropout(out(maps))
         return refined
 
 
 class MtebAggregator(Aggregator):
-    """F_t + ReLU BN conv1x1[messages] (DenseMTL's multi-task exchange block, the released 'add')."""
+    """F_t + ReLU BN conv1x1(nC->C)[messages]; F_t alone without messages.
+
+    Source: the multi-task exchange block of DenseMTL (Lopes et al., WACV 2023), as released with 'add'.
+    """
 
     def __init__(self, sources: Sources, channels: int, dropout: float = 0.0, seed: int | None = None):
         super().__init__(sources, channels, dropout, seed)
@@ -107,7 +120,7 @@ class MtebAggregator(Aggregator):
 
 
 class PadAggregator(Aggregator):
-    """F_t + the sum of the messages (PAD-Net); no parameters."""
+    """F_t + the sum of the messages, without parameters. Source: PAD-Net (Xu et al., CVPR 2018)."""
 
     def forward(self, features: Mapping[str, Tensor], messages: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         return {

@@ -1,4 +1,4 @@
-"""An architecture: one block name per ordered task pair, and an aggregator, as a small readable file."""
+"""An architecture, one block name for every ordered pair of tasks and an aggregator, and its file."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from search_spaces.space import SPACES, SearchSpace, check_tasks, pairs_of
 
 VERSION = 2
 KEYS = ("version", "tasks", "aggregator", "normalize_messages", "exchanges", "provenance")
-# the integers of the architecture files that ATRC released, and its spelling of one task
+# the integers of the genotypes that ATRC released, and its spelling of one task
 ATRC_BLOCKS = ("none", "global", "local", "t_label", "s_label")
 ATRC_TASKS = {"sal": "saliency"}
 
@@ -58,8 +58,8 @@ class Architecture:
         superfluous = [pair for pair in self.exchanges if not set(pair) <= set(self.tasks)]
         if superfluous:
             target, source = superfluous[0]
-            strange = next(name for name in (target, source) if name not in self.tasks)
-            raise unknown_name(f"task in exchange {target} <- {source}", strange, self.tasks)
+            unknown = next(name for name in (target, source) if name not in self.tasks)
+            raise unknown_name(f"task in exchange {target} <- {source}", unknown, self.tasks)
         if self.normalize_messages is None:
             object.__setattr__(self, "normalize_messages", scales_differ(self.exchanges.values()))
 
@@ -68,7 +68,7 @@ class Architecture:
         return pairs_of(self.tasks)
 
     def region_tasks(self) -> tuple[str, ...]:
-        """The tasks that need an auxiliary prediction, because some label block reads their regions."""
+        """The tasks whose label regions some block reads, and which therefore need an auxiliary prediction."""
         needed = {task for pair, name in self.exchanges.items() for task in regions_needed(name, pair)}
         return tuple(task for task in self.tasks if task in needed)
 
@@ -159,7 +159,7 @@ class Architecture:
         return text
 
     def table(self, mark: Mapping[Pair, str] | None = None) -> str:
-        """Target x source, for people; `mark` adds a note behind a block."""
+        """A text table, a row for each target and a column for each source; `mark` adds a note to a pair's block."""
         mark = mark or {}
         rows = [["target \\ source", *self.tasks]]
         for target in self.tasks:
@@ -178,7 +178,7 @@ def _rule_of_version_1(provenance: Mapping[str, Any]) -> bool | None:
 
 
 def _from_genotype(genotype: dict, path: Path) -> dict:
-    """The content of a released ATRC genotype in our terms."""
+    """The content of architecture.yaml for a genotype as ATRC released it."""
     if not genotype or not all(isinstance(row, dict) for row in genotype.values()):
         raise SpaceError(f"'{path}' lacks 'exchanges'")
 

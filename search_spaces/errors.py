@@ -1,16 +1,16 @@
-"""The one kind of error that a user of this package can cause."""
+"""The error that bad input to this package raises."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class SpaceError(ValueError):
-    """A block, space or architecture that cannot be used; the message is one line."""
+    """A block, space, architecture or input that cannot be used. The message is one line."""
 
 
-def unknown_name(kind: str, found: object, expected: Iterable[str]) -> SpaceError:
-    """One line: what was found, what was expected, and the nearest valid name."""
+def unknown_name(kind: str, name: object, expected: Iterable[str]) -> SpaceError:
+    """The error for an unknown name: one line with the valid names and the nearest of them."""
     names = list(expected)
-    nearest = difflib.get_close_matches(str(found), names, n=1, cutoff=0.0)
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)
     hint = f"; nearest: '{nearest[0]}'" if nearest else ""
-    return SpaceError(f"unknown {kind} '{found}': expected one of {', '.join(names)}{hint}")
+    return SpaceError(f"unknown {kind} '{name}': expected one of {', '.join(names)}{hint}")

@@ -1,4 +1,8 @@
-"""The module that lets tasks exchange features: for one architecture, or for a whole space at once."""
+"""The module through which tasks exchange features: of one architecture, or of a whole search space.
+
+Every target t gets F'_t = aggregate(F_t, [m_ts for its sources s]), where the message m_ts is that of the pair's one
+block, or in a search space the weighted sum over the pair's candidates.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -12,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.architecture import Architecture
 from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, regions_needed
+from search_spaces.blocks.base import region_weights
 from search_spaces.blocks.layers import PairBatchNorm, frozen_statistics, pick
 from search_spaces.errors import SpaceError, unknown_name
 from search_spaces.seeds import initial_weights
@@ -24,16 +29,17 @@ Messages = dict[str, tuple[list[int], Tensor]]
 class Exchange(nn.Module):
     """Runs each kind of block once over all the pairs that use it, and aggregates the messages.
 
-    plan: an Architecture (each pair has its one block), or a SearchSpace (each pair has all its legal blocks and the
-        caller gives their weights).
+    plan: an Architecture (each pair has one block), or a SearchSpace (each pair has all its legal blocks, and `forward`
+        takes their weights).
     channels: C of every task's features.
         If its `normalize_messages` is true, every message ends in BatchNorm (not affine in a search) and ReLU.
     seed: with one, the initial weights of each (block, pair) and of each part of the aggregator follow from the seed
         and from their names. So exchanges of different architectures, and of their space, start with the same weights
         wherever they have the same block on the same pair. Without one, weights come from the global generator.
-    affine: whether the blocks' last norms may rescale their messages; by default only outside a search.
-    dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC).
-    recompute: blocks that compute their activations again in the backward pass instead of keeping them.
+    affine: whether the blocks' last norms have a scale and an offset; by default only outside a search.
+    dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC), 0 in one.
+    recompute: blocks that compute their activations again in the backward pass, to save memory.
+    Raises SpaceError for a block to recompute that the plan lacks.
     """
 
     def __init__(
@@ -120,9 +126,9 @@ class Exchange(nn.Module):
         """Refined features, {task: (B, C, H, W)}.
 
         features: {task: (B, C, H, W)}; regions: {task: (B, R, H, W)}, logits of the label regions, needed for
-        `region_tasks()`; valid: (B, 1, H, W) bool, False where the image is padding. Of a space also: weights,
-        (pairs, blocks), how much each block counts on each pair; active: {block name: indices of the pairs on which
-        it is computed}, by default all its legal ones. Raises SpaceError for features that do not fit.
+        `region_tasks()`; valid: (B, 1, H, W) bool, False where the image is padding. For a space also weights:
+        (pairs, blocks), not negative, the weight of each block on each pair; and active: {block name: indices of the
+        pairs on which it is computed}, by default all its legal ones. Raises SpaceError for inputs that do not fit.
         """
         if weights is None and isinstance(self.plan, SearchSpace):
             raise SpaceError("an Exchange over a space needs the weights of its candidates: (pairs, blocks)")
@@ -136,11 +142,12 @@ class Exchange(nn.Module):
         active: Mapping[str, Sequence[int]] | None = None,
         weights: Tensor | None = None,
     ) -> Messages:
-        """What each block says on each of its active pairs, multiplied by its weight if `weights` are given; the
-        arguments are those of `forward`.
+        """The messages of each block on its active pairs, multiplied by their weights if `weights` are given.
+
+        The arguments are those of `forward`.
         """
         self._check(features, regions)
-        inputs = ExchangeInputs(features, self._region_weights(regions or {}, valid))
+        inputs = ExchangeInputs(features, {t: region_weights(regions[t], valid) for t in self._region_tasks if regions})
         messages: Messages = {}
         for name, served in self.served.items():
             on = served if active is None else [i for i in active.get(name, ()) if i in served]
@@ -153,11 +160,11 @@ class Exchange(nn.Module):
     def mix(
         self, features: Mapping[str, Tensor], messages: Messages, weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Each target's features refined by its messages, multiplied by `weights` unless they already are."""
+        """Refined features, {task: (B, C, H, W)}, from `messages`; `weights` unless the messages are weighted."""
         return self.aggregate(features, self.combine(messages, weights))
 
     def combine(self, messages: Messages, weights: Tensor | None = None) -> dict[int, Tensor]:
-        """What each pair says in all, {index of the pair: (B, d, H, W)}; `weights` as in `mix`."""
+        """The sum of each pair's messages, {index of the pair: (B, d, H, W)}; `weights` as in `mix`."""
         sums: dict[tuple[int, ...], Tensor] = {}  # messages added up over the blocks that serve the same pairs
         for name, (on, message) in messages.items():
             if weights is not None:
@@ -171,11 +178,11 @@ class Exchange(nn.Module):
         return by_pair
 
     def aggregate(self, features: Mapping[str, Tensor], by_pair: Mapping[int, Tensor]) -> dict[str, Tensor]:
-        """Each target's features, refined by what `combine` gave."""
+        """Refined features, {task: (B, C, H, W)}, from the pairs' messages as `combine` returns them."""
         return self.aggregator(features, self._by_target(by_pair, features))
 
     def _message(self, name: str, inputs: ExchangeInputs, rows: Sequence[int], weight: Tensor | None = None) -> Tensor:
-        """What a block says on some of its pairs, (B, rows, d, H, W), times each pair's weight, (rows,)."""
+        """The messages of a block on some of its pairs, (B, rows, d, H, W), times each pair's weight, (rows,)."""
         if name not in self.recompute or not torch.is_grad_enabled():
             return self._weighted_message(name, inputs, rows, weight)
         self.block(name).prepare(inputs, rows)  # shared with other blocks, whose backward passes need it too
@@ -198,23 +205,8 @@ class Exchange(nn.Module):
         return message if weight is None else message * weight.to(message.dtype).view(1, -1, 1, 1, 1)
 
     def _weight(self, name: str, on: Sequence[int], weights: Tensor) -> Tensor:
-        """How much a block counts on each of some pairs, (pairs,)."""
+        """A block's column of the weights, for some pairs: (pairs,)."""
         return pick(weights[:, self.block_names.index(name)], on)
-
-    def _region_weights(self, regions: Mapping[str, Tensor], valid: Tensor | None) -> dict[str, Tensor]:
-        """Softmax over the valid pixels of each region, in fp32; all zero where no pixel is valid."""
-        weights = {}
-        for task in self.region_tasks():
-            logits = regions[task].flatten(2)
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            if valid is not None:
-                hidden = ~valid.flatten(2)
-                # a finite floor instead of -inf: an image without valid pixels must not become NaN
-                logits = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
-                weights[task] = logits.softmax(2).masked_fill(hidden, 0)
-            else:
-                weights[task] = logits.softmax(2)
-        return weights
 
     def _by_target(self, by_pair: Mapping[int, Tensor], features: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """The messages of each target in the order of its sources, zeros where nothing was computed for a source;
@@ -228,20 +220,22 @@ class Exchange(nn.Module):
                 continue
             like = features[target]
             zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
-            heard = any(i in by_pair for i in indices)
-            collected[target] = [by_pair.get(i, zeros) for i in indices] if heard else []
+            received = any(i in by_pair for i in indices)
+            collected[target] = [by_pair.get(i, zeros) for i in indices] if received else []
         return collected
 
     def extract(self, architecture: Architecture) -> "Exchange":
-        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode, and messages
-        normalised as in the supernet.
+        """The exchange of one architecture with this supernet's weights: the same outputs in eval mode.
+
+        Messages are normalised as in the supernet, whatever the rule of the architecture.
 
         Raises SpaceError for an architecture that this exchange does not hold.
         """
         if set(architecture.tasks) != set(self.tasks):
             raise SpaceError(f"the architecture has tasks {list(architecture.tasks)}: expected {list(self.tasks)}")
         plan = replace(architecture, normalize_messages=self.normalize_messages)
-        single = Exchange(plan, self.channels, affine=self.affine, dropout=0.0)
+        with torch.random.fork_rng(devices=[]):  # the initial weights are all replaced
+            single = Exchange(plan, self.channels, affine=self.affine, dropout=0.0)
         like = next(self.parameters(), None)
         if like is not None:
             single = single.to(like.device, like.dtype)
@@ -257,7 +251,7 @@ class Exchange(nn.Module):
         return single.train(self.training)
 
     def _row(self, name: str, pair: Pair) -> int:
-        """Which of a block's pairs this is."""
+        """The index of a pair among those that a block serves. Raises SpaceError if it does not serve the pair."""
         index = self.pairs.index(pair)
         if index not in self.served.get(name, ()):
             raise unknown_name(f"block on {pair[0]} <- {pair[1]}", name, ("none", *self.served))
@@ -265,9 +259,9 @@ class Exchange(nn.Module):
 
     def block(self, name: str) -> ExchangeBlock:
         """The module of a block, for all the pairs that it serves."""
-        found = self.blocks[_key(name)]
-        assert isinstance(found, ExchangeBlock)
-        return found
+        block = self.blocks[_key(name)]
+        assert isinstance(block, ExchangeBlock)
+        return block
 
     def _check(self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor] | None) -> None:
         for task in self.tasks:
@@ -277,10 +271,10 @@ class Exchange(nn.Module):
                 )
         shape = features[self.tasks[0]].shape
         for task in self.tasks:
-            found = tuple(features[task].shape)
-            if len(found) != 4 or found != shape or found[1] != self.channels:
+            given = tuple(features[task].shape)
+            if len(given) != 4 or given != shape or given[1] != self.channels:
                 expected = (shape[0], self.channels, *shape[2:])
-                raise SpaceError(f"features of {task} have shape {found}: expected {expected}, the same for all tasks")
+                raise SpaceError(f"features of {task} have shape {given}: expected {expected}, the same for all tasks")
         for task in self.region_tasks():
             if regions is None or task not in regions:
                 raise SpaceError(f"no regions for {task}: a label block needs them as {{task: (B, R, H, W) logits}}")
@@ -293,8 +287,8 @@ class Exchange(nn.Module):
         like = features[self.tasks[0]]
         expected = (len(like), count, self.message_channels, *like.shape[2:])
         if tuple(message.shape) != expected:
-            found = (message.shape[0], *message.shape[2:])
-            raise SpaceError(f"block '{name}' returned {tuple(found)}: expected {(expected[0], *expected[2:])}")
+            returned = (message.shape[0], *message.shape[2:])
+            raise SpaceError(f"block '{name}' returned {tuple(returned)}: expected {(expected[0], *expected[2:])}")
 
 
 def _key(name: str) -> str:

@@ -18,7 +18,7 @@ SPACES: dict[str, tuple[str, ...]] = {
 
 
 class Settings(Protocol):
-    """What `SearchSpace.from_settings` reads (experiment.config.SpaceSettings)."""
+    """The settings of a space: a name in `SPACES`, or block names; an aggregator; and the normalisation."""
 
     @property
     def name(self) -> str: ...
@@ -69,6 +69,7 @@ class SearchSpace:
 
     @classmethod
     def from_settings(cls, settings: Settings, tasks: Sequence[str]) -> "SearchSpace":
+        """Raises SpaceError for settings that describe no space."""
         if settings.blocks is not None:
             if not settings.blocks:
                 raise SpaceError("space.blocks is empty: expected at least one block name")
@@ -84,7 +85,7 @@ class SearchSpace:
         return pairs_of(self.tasks)
 
     def legal(self, pair: Pair) -> tuple[str, ...]:
-        """The blocks that may serve a pair, in the order of `blocks`."""
+        """The blocks that may serve a pair, in the order of `blocks`. Raises SpaceError for a pair of other tasks."""
         if pair not in self.pairs:
             raise unknown_name("task", next(name for name in pair if name not in self.tasks), self.tasks)
         return tuple(name for name in self.blocks if legal_on(name, pair))

@@ -398,8 +398,8 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def _close(found: Tensor, expected: Tensor, text: str) -> None:
+def _close(actual: Tensor, expected: Tensor, text: str) -> None:
     scale = max(1.0, float(expected.detach().abs().max())) if expected.numel() else 1.0
     tolerance = scale * {torch.float64: 1e-9, torch.float32: 1e-4}.get(expected.dtype, 3e-2)
-    off = float((found - expected).detach().abs().max()) if expected.numel() else 0.0
-    assert found.shape == expected.shape and off <= tolerance, f"{text} (by {off:.1e})"
+    off = float((actual - expected).detach().abs().max()) if expected.numel() else 0.0
+    assert actual.shape == expected.shape and off <= tolerance, f"{text} (by {off:.1e})"

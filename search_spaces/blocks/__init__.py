@@ -61,17 +61,17 @@ def block_class(name: str) -> type[nn.Module]:
     except Exception as error:  # a user's module may fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise SpaceError(f"block '{name}' cannot be imported ({reason}): expected package.module:Class") from error
-    found = getattr(module, attribute, None)
-    if found is None:
+    block = getattr(module, attribute, None)
+    if block is None:
         names = [key for key in vars(module) if not key.startswith("_")]
         raise unknown_name(f"block in {module_name}", attribute, names)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise SpaceError(f"block '{name}' is {found!r}: expected a subclass of torch.nn.Module")
-    return found
+    if not (isinstance(block, type) and issubclass(block, nn.Module)):
+        raise SpaceError(f"block '{name}' is {block!r}: expected a subclass of torch.nn.Module")
+    return block
 
 
 def legal_on(name: str, pair: Pair) -> bool:
-    """Whether a block may serve a pair: some are undefined, or repeat another, where target and source are one."""
+    """Whether a block may serve a pair; with `legal_on_self = False` it may not serve a task's pair with itself."""
     return pair[0] != pair[1] or getattr(block_class(name), "legal_on_self", True)
 
 
@@ -89,11 +89,11 @@ def regions_needed(name: str, pair: Pair) -> tuple[str, ...]:
 def build_block(
     name: str, pairs: list[Pair], channels: int, message_channels: int, affine: bool = True
 ) -> ExchangeBlock:
-    """One module for all pairs of a block, built-in or a user's own."""
-    found = block_class(name)
-    if issubclass(found, ExchangeBlock):
-        return found(pairs, channels, message_channels, affine)
-    return PairByPair(pairs, channels, message_channels, affine, simple=found)
+    """One module for all pairs of a block, built-in or a user's. `affine` as in `ExchangeBlock`."""
+    kind = block_class(name)
+    if issubclass(kind, ExchangeBlock):
+        return kind(pairs, channels, message_channels, affine)
+    return PairByPair(pairs, channels, message_channels, affine, simple=kind)
 
 
 __all__ = [

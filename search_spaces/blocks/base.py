@@ -1,4 +1,4 @@
-"""What every exchange block is: one module that computes the messages of all its pairs at once."""
+"""The base of all exchange blocks: one module computes the messages of all its pairs at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -10,7 +10,7 @@ Pair = tuple[str, str]  # (target, source)
 
 
 class ExchangeInputs:
-    """What the blocks of one forward pass share.
+    """The inputs of a forward pass, shared by all blocks.
 
     features: {task: (B, C, H, W)}
     regions: {task: (B, R, L)}, each region's weights over the L = H*W pixels (they sum to one, or are all zero)
@@ -30,18 +30,33 @@ class ExchangeInputs:
         return self._prototypes[key]
 
 
+def region_weights(logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Softmax over the pixels of each region, in fp32 or more: (B, R, H, W) -> (B, R, L).
+
+    valid: (B, 1, H, W) bool; pixels that are not valid weigh nothing, and regions without a valid pixel are all zero.
+    """
+    logits = logits.flatten(2)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if valid is None:
+        return logits.softmax(2)
+    ignored = ~valid.flatten(2)
+    # a finite floor instead of -inf: an image without valid pixels must not become NaN
+    return logits.masked_fill(ignored, torch.finfo(logits.dtype).min).softmax(2).masked_fill(ignored, 0)
+
+
 class ExchangeBlock(nn.Module):
     """Base of the built-in blocks.
 
-    Every parameter and buffer carries the pairs on its first axis, so that one pair's weights are a slice
-    (`pair_state`), and a forward pass may compute any subset of the pairs (`active`).
+    The first axis of every parameter and buffer is the pairs, so that one pair's weights are a slice (`pair_state`) and
+    a forward pass can compute any subset of the pairs (`active`).
 
     pairs: the (target, source) pairs served; channels: C of the features; message_channels: d of the messages;
-    affine: whether the last norm may rescale the message (not during a search, where the scale would buy weight).
+    affine: whether the last norm has a scale and an offset. A search has none: a candidate could raise its own weight
+    by its scale.
     """
 
     legal_on_self: ClassVar[bool] = True
-    regions: ClassVar[tuple[str, ...]] = ()  # whose label regions are read: "target", "source"
+    regions: ClassVar[tuple[str, ...]] = ()  # the ends whose label regions are read: "target", "source"
 
     def __init__(self, pairs: Sequence[Pair], channels: int, message_channels: int, affine: bool = True):
         super().__init__()
@@ -54,17 +69,19 @@ class ExchangeBlock(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
-        """Makes `inputs` compute what blocks share, before a forward pass that will be repeated."""
+        """Computes what `inputs` caches for several blocks, before a forward pass that the backward pass repeats."""
 
     def as_probe(self, projection: Tensor) -> bool:
-        """Turns an untrained block into its plainest form, as far as it has one: even attention, open gates, and for
-        values this projection of the source, (d, C). What the source holds is then read from the messages by a linear
-        map, whatever the weights. Returns whether the messages then follow from the source alone, whatever the target.
+        """Makes an untrained block a fixed probe of its source, as far as it can be one: uniform attention, gates half
+        open, no ReLU on values, and where the block has values, `projection` of the source, (d, C), in their place. So
+        messages are close to linear in the source, whatever the initial weights.
+
+        Returns whether messages no longer depend on the target.
         """
         return False
 
     def pair_state(self, index: int) -> dict[str, Tensor]:
-        """The weights of one pair, as a state dict for this block built for that pair alone."""
+        """The weights of one pair: a state dict for the same block built for that pair alone."""
         return {name: value[index : index + 1] for name, value in self.state_dict().items()}
 
     def load_pair(self, index: int, state: Mapping[str, Tensor]) -> None:
@@ -74,9 +91,11 @@ class ExchangeBlock(nn.Module):
                 own.copy_(value)
 
     def targets(self, active: Sequence[int]) -> list[str]:
+        """The target of each active pair."""
         return [self.pairs[i][0] for i in active]
 
     def sources(self, active: Sequence[int]) -> list[str]:
+        """The source of each active pair."""
         return [self.pairs[i][1] for i in active]
 
 

@@ -1,7 +1,7 @@
-"""What the four contexts of ATRC share: their query, key and value projections.
+"""The query, key and value projections that the four contexts of ATRC share.
 
 Source: Bruggemann et al., Exploring Relational Context for Multi-Task Dense Prediction, ICCV 2021, section 3.2.
-The paper writes one Conv-BN-ReLU for queries and keys; the published models stack two, and so do we.
+The paper has one Conv-BN-ReLU for queries and keys; the published models stack two, and so do these blocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,11 @@ class TwoStepProjection(nn.Module):
         self.activation = F.softplus if softplus else F.relu
 
     def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
+        """As `PairConv.from_tasks`."""
         return self.activation(self.second(self.first.from_tasks(features, tasks, active), active))
 
     def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
+        """(B, k, C, *size) -> (B, k, d, *size)."""
         return self.activation(self.second(self.first(maps, active), active))
 
 

@@ -18,7 +18,7 @@ class LabelContext(ContextBlock):
     """m_i = softmax_r(q_i^T k_r / sqrt(d)) v_r over the R regions."""
 
     def owners(self, active: Sequence[int]) -> list[str]:
-        """Whose regions each pair reads."""
+        """The task whose regions each pair reads."""
         return self.targets(active) if "target" in self.regions else self.sources(active)
 
     def prepare(self, inputs: ExchangeInputs, active: Sequence[int]) -> None:
@@ -27,7 +27,7 @@ class LabelContext(ContextBlock):
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
         owners = self.owners(active)
-        # tasks differ in their number of regions: the pairs that read the same regions stand together
+        # tasks differ in their number of regions R: pairs are batched by the task whose regions they read
         order = sorted(range(len(active)), key=lambda i: owners.index(owners[i]))
         rows = [active[i] for i in order]
         query = self.query.from_tasks(inputs.features, self.targets(rows), rows)

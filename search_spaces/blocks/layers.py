@@ -1,4 +1,4 @@
-"""Layers with one set of weights per pair, the pairs being an axis of every tensor.
+"""Layers with one set of weights per pair; the pairs are an axis of every tensor.
 
 Shapes: B images, k active pairs out of P, C channels in, D out, L pixels or regions.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
-    """The rows of the active pairs, in their order; no copy when that is all of them as they stand."""
+    """The rows of the active pairs, in their order; the tensor itself if these are all rows in order."""
     if list(active) == list(range(len(weights))):
         return weights
     return weights.index_select(0, row_index(tuple(active), weights.device))
@@ -23,12 +23,12 @@ def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
 @lru_cache(maxsize=4096)
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
-    """The rows as a tensor, sent to the device once: sending it anew would wait for all that the GPU has to do."""
+    """The rows as a tensor, cached: another copy to a GPU would wait for all its queued work."""
     return torch.tensor(rows, device=device)
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 'same' convolution; a kernel over neighbours takes and gives channels-last maps, 1.3 times faster on a CPU."""
+    """A 'same' convolution; kernels larger than 1 run on channels-last maps, 1.3 times faster on a CPU."""
     kernel = weight.shape[-1]
     if kernel == 1:
         return F.conv2d(maps, weight, bias)
@@ -39,7 +39,7 @@ def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 @contextmanager
 def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
-    """Batch norms normalise as ever but leave their running statistics alone."""
+    """Batch norms inside the modules normalise as usual and leave their running statistics unchanged."""
     norms: list[Any] = [m for module in modules for m in module.modules() if hasattr(m, "running_mean")]
     former = [norm.momentum for norm in norms]
     for norm in norms:
@@ -54,8 +54,8 @@ def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
 class PairConv(nn.Module):
     """A convolution per pair, (P, D, C, kernel, kernel), 'same' padding.
 
-    `from_tasks` reads each pair's map from its task: one wide convolution per task for all the pairs that it serves.
-    `forward` takes maps that already differ between pairs.
+    `from_tasks` takes maps per task: one wide convolution computes all the pairs that read a task.
+    `forward` takes maps per pair.
     """
 
     def __init__(

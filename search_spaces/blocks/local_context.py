@@ -1,7 +1,7 @@
 """local: every target pixel attends to the 9x9 source neighbourhood around it.
 
 Source: ATRC (Bruggemann et al., ICCV 2021), local context. Its CUDA operator gives positions outside the image logit 0
-inside the softmax, and value 0; we do the same, without any custom operator.
+inside the softmax, and value 0; this block does the same without a custom operator.
 Cost: 3Cd + 2d^2 + 162d multiply-adds a pixel.
 """
 
@@ -18,8 +18,8 @@ from search_spaces.blocks.context import ContextBlock
 
 WINDOW = 9
 TILE = 8
-MAPS = 2  # in a chunk on a CPU
-SMALL = 200  # pixels: up to here one attention over the whole map beats tiles on a CPU, twice to five times
+MAPS = 2  # maps in a chunk on a CPU
+SMALL = 200  # pixels: up to here one attention over the whole map is two to five times faster than tiles on a CPU
 
 
 class LocalContext(ContextBlock):
@@ -37,8 +37,9 @@ class LocalContext(ContextBlock):
 def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """Sliding-window attention, zero-padded and not renormalised at the border: (N, d, H, W) -> (N, d, H, W).
 
-    Square tiles of queries meet their tile plus a halo in one dense attention: more logits than the window holds, but
-    as matrix products, and without a shifted copy of keys and values per position of the window.
+    The queries of a square tile attend to the keys of the tile and a halo around it, and those outside each query's
+    window are masked. That is more logits than the windows hold, but it is matrix products, without a shifted copy of
+    keys and values for each position in the window.
     """
     if query.device.type == "cuda":
         return tiled_attention(query, key, value, window)
@@ -58,8 +59,9 @@ def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
 
 
 def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
-    """The whole map in one masked attention. All positions outside the image have logit 0 and value 0, so that n of
-    them count as one more key with logit log n.
+    """The whole map in one masked attention.
+
+    Positions outside the image have logit 0 and value 0: n of them in a window are one key with logit log n.
     """
     q, k, v = (maps.flatten(2).transpose(1, 2) for maps in (query, key, value))
     k, v = (F.pad(rows, (0, 0, 0, 1)) for rows in (k, v))
@@ -71,7 +73,9 @@ def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _whole_window(height: int, width: int, window: int) -> Tensor:
-    """(L, L + 1): 0 for the keys in each query's window, minus infinity for others, then log of those off the image."""
+    """Mask (L, L + 1): 0 for the keys in each query's window, minus infinity for others; last, the log of the number
+    of positions in the window that lie outside the image.
+    """
     rows, columns = torch.arange(height), torch.arange(width)
     beside = (rows[:, None] - rows[None]).abs() <= window // 2
     along = (columns[:, None] - columns[None]).abs() <= window // 2
@@ -125,7 +129,7 @@ class _Tiles:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _in_window(window: int, device: torch.device) -> Tensor:
-    """(TILE^2, halo^2): which positions of a tile's halo lie in the window of which query."""
+    """(TILE^2, halo^2) bool: whether a position of a tile's halo lies in a query's window."""
     query = torch.arange(TILE, device=device)
     key = torch.arange(TILE + window - 1, device=device)
     near = (key[None] >= query[:, None]) & (key[None] < query[:, None] + window)  # (tile, halo), one axis
@@ -134,9 +138,9 @@ def _in_window(window: int, device: torch.device) -> Tensor:
 
 
 class _ChunkedTiles(torch.autograd.Function):
-    """The same for a CPU: a few maps at a time, whose tiles stay in the cache and are cut anew on the way back.
+    """The same for a CPU: a few maps at a time, so that their tiles stay in the cache.
 
-    Nothing but the maps is kept for the backward pass.
+    Only the maps are kept for the backward pass, which cuts the tiles again.
     """
 
     @staticmethod

@@ -8,7 +8,7 @@ from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs
 
 
 class NoExchange(ExchangeBlock):
-    """Costs nothing; `Exchange` never calls it, since leaving a message out is the same as adding zeros."""
+    """m = 0, without parameters. `Exchange` leaves the message out instead of adding zeros."""
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
         like = inputs.features[self.pairs[active[0]][0]]

@@ -1,7 +1,7 @@
 """padnet_linear, padnet_conv, padnet_gate: the three distillation modules of PAD-Net, as messages of one source.
 
 Source: Xu et al., PAD-Net, CVPR 2018, modules A, B and C; the gate follows Vandenhende et al., MTI-Net, ECCV 2020.
-Modules B and C keep C channels; where messages are narrower, a 1x1 convolution with BN brings them to d.
+Modules B and C keep C channels; where messages are narrower (d < C), a 1x1 convolution with BN follows.
 """
 
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ def test_residual_aggregators(aggregator):
     architecture = Architecture.uniform(TASKS, "padnet_linear", aggregator)
     architecture = replace(architecture, normalize_messages=False)
     exchange = naive.randomise(Exchange(architecture, CHANNELS))
-    found = exchange(features)
+    refined = exchange(features)
     block, state = exchange.block("padnet_linear"), exchange.aggregator.state_dict()
     for target in TASKS:
         messages = [
@@ -70,4 +70,4 @@ def test_residual_aggregators(aggregator):
         else:
             maps = naive.conv(torch.cat(messages, 1), state[f"fuse.{target}.0.weight"])
             expected = features[target] + naive.relu(naive.norm(maps, state, f"fuse.{target}.1.", train=True))
-        torch.testing.assert_close(found[target], expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(refined[target], expected, rtol=1e-10, atol=1e-10)

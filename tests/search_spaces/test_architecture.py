@@ -40,11 +40,11 @@ def test_architectures_of_a_space_have_its_rule(rule):
 
 def test_uniform():
     for name, block in BLOCKS.items():
-        found = Architecture.uniform(TASKS, name, "pad")
-        assert found.aggregator == "pad"
-        for pair in found.pairs:
+        architecture = Architecture.uniform(TASKS, name, "pad")
+        assert architecture.aggregator == "pad"
+        for pair in architecture.pairs:
             on_self = pair[0] == pair[1] and not block.legal_on_self
-            assert found.exchanges[pair] == ("none" if on_self else name)
+            assert architecture.exchanges[pair] == ("none" if on_self else name)
 
 
 def test_random():
@@ -53,10 +53,10 @@ def test_random():
     assert Architecture.random(space, 4) == Architecture.random(space, 4)
     seen: dict[tuple[str, str], set[str]] = {pair: set() for pair in space.pairs}
     for seed in range(100):
-        found = Architecture.random(space, seed)
-        assert (found.tasks, found.aggregator) == (space.tasks, "mteb")
-        assert found.provenance["seed"] == seed and found.provenance["space"] == "extended"
-        for pair, name in found.exchanges.items():
+        architecture = Architecture.random(space, seed)
+        assert (architecture.tasks, architecture.aggregator) == (space.tasks, "mteb")
+        assert architecture.provenance["seed"] == seed and architecture.provenance["space"] == "extended"
+        for pair, name in architecture.exchanges.items():
             seen[pair].add(name)
     assert all(seen[pair] == set(space.legal(pair)) for pair in space.pairs)
     draws = [tuple(Architecture.random(space, seed).exchanges.values()) for seed in range(10)]
@@ -78,7 +78,7 @@ def test_region_tasks():
     for name in BLOCKS:
         for pair in SearchSpace(TASKS, (name,)).pairs:
             if legal_on(name, pair):
-                found = Architecture(TASKS, nothing | {pair: name}).region_tasks()
-                assert found == {"t_label": (pair[0],), "s_label": (pair[1],)}.get(name, ())
+                needed = Architecture(TASKS, nothing | {pair: name}).region_tasks()
+                assert needed == {"t_label": (pair[0],), "s_label": (pair[1],)}.get(name, ())
     both = nothing | {("semseg", "normals"): "s_label", ("semseg", "depth"): "t_label"}
     assert Architecture(TASKS, both).region_tasks() == ("semseg", "normals")  # in the order of tasks

@@ -32,18 +32,18 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_load(file):
-    found = Architecture.load(file)
-    assert found.tasks == ("semseg", "depth")
-    assert found.aggregator == "mteb"
-    assert found.exchanges == {
+    architecture = Architecture.load(file)
+    assert architecture.tasks == ("semseg", "depth")
+    assert architecture.aggregator == "mteb"
+    assert architecture.exchanges == {
         ("semseg", "semseg"): "t_label",
         ("semseg", "depth"): "xtam",
         ("depth", "semseg"): "none",
         ("depth", "depth"): "global",
     }
-    assert found.provenance == {"space": "full", "seed": 3, "source": "search"}
-    assert found.pairs == (("semseg", "semseg"), ("semseg", "depth"), ("depth", "semseg"), ("depth", "depth"))
-    assert Architecture.load(str(file)) == found
+    assert architecture.provenance == {"space": "full", "seed": 3, "source": "search"}
+    assert architecture.pairs == (("semseg", "semseg"), ("semseg", "depth"), ("depth", "semseg"), ("depth", "depth"))
+    assert Architecture.load(str(file)) == architecture
 
 
 def test_save_is_stable(file, tmp_path):
@@ -63,25 +63,26 @@ def test_save_is_stable(file, tmp_path):
 def test_names_that_yaml_reads_as_something_else(tmp_path):
     """Tasks named like a boolean, a number or nothing come back as names."""
     tasks = ("on", "no", "null", "1", "2.5", "~", "a: b", "ärger")
-    found = Architecture.uniform(tasks, "global")
-    found.save(tmp_path / "a.yaml")
-    assert Architecture.load(tmp_path / "a.yaml") == found
+    architecture = Architecture.uniform(tasks, "global")
+    architecture.save(tmp_path / "a.yaml")
+    assert Architecture.load(tmp_path / "a.yaml") == architecture
 
 
 def test_equality_ignores_provenance(file):
-    found = Architecture.load(file)
-    assert found == Architecture(found.tasks, dict(reversed(found.exchanges.items())), "mteb", True, {"seed": 99})
-    assert found != Architecture(found.tasks, found.exchanges, "atrc")
-    assert found != Architecture(found.tasks, found.exchanges, "mteb", False)
-    assert found != Architecture(found.tasks, found.exchanges | {("depth", "depth"): "local"}, "mteb")
+    first = Architecture.load(file)
+    blocks = first.exchanges
+    assert first == Architecture(first.tasks, dict(reversed(blocks.items())), "mteb", True, {"seed": 99})
+    assert first != Architecture(first.tasks, blocks, "atrc")
+    assert first != Architecture(first.tasks, blocks, "mteb", False)
+    assert first != Architecture(first.tasks, blocks | {("depth", "depth"): "local"}, "mteb")
 
 
 def test_defaults(tmp_path):
     """Aggregator, tasks and provenance may be left out; tasks are then those of the rows, in order."""
     path = tmp_path / "a.yaml"
     path.write_text("version: 1\nexchanges:\n  b: {b: none, a: local}\n  a: {a: none, b: none}\n")
-    found = Architecture.load(path)
-    assert (found.tasks, found.aggregator, found.provenance) == (("b", "a"), "atrc", {})
+    architecture = Architecture.load(path)
+    assert (architecture.tasks, architecture.aggregator, architecture.provenance) == (("b", "a"), "atrc", {})
 
 
 LOCAL = """\
@@ -149,16 +150,16 @@ def test_released_genotype(tmp_path):
     }
     path = tmp_path / "atrc.json"
     path.write_text(json.dumps(genotype))
-    found = Architecture.load(path)
-    assert found.tasks == ("semseg", "saliency", "depth")
-    assert found.aggregator == "atrc" and found.normalize_messages is False
+    architecture = Architecture.load(path)
+    assert architecture.tasks == ("semseg", "saliency", "depth")
+    assert architecture.aggregator == "atrc" and architecture.normalize_messages is False
     names = ("none", "global", "local", "t_label", "s_label")
     ours = {"semseg": "semseg", "sal": "saliency", "depth": "depth"}
     for target, row in genotype.items():
         for source, number in row.items():
-            assert found.exchanges[ours[target], ours[source]] == names[number]
-    found.save(tmp_path / "a.yaml")
-    assert Architecture.load(tmp_path / "a.yaml") == found
+            assert architecture.exchanges[ours[target], ours[source]] == names[number]
+    architecture.save(tmp_path / "a.yaml")
+    assert Architecture.load(tmp_path / "a.yaml") == architecture
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The exchange blocks against their formulas in plain loops; what every block must do is in test_conformance.py."""
+"""The exchange blocks against their formulas in slow loops; what every block must do is in test_conformance.py."""
 
 import pytest
 import torch
@@ -50,8 +50,8 @@ def buffers(block: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in block.named_buffers()}
 
 
-def close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 @every_block
@@ -63,22 +63,22 @@ def test_bfloat16(name):
     with torch.no_grad():
         exact = block.eval()(inputs, active)
         with torch.autocast("cpu", torch.bfloat16):
-            found = block(inputs, active).float()
+            actual = block(inputs, active).float()
             assert block.train()(inputs, active).isfinite().all()
-    assert (found - exact).abs().mean() <= 0.02 * exact.abs().mean()
+    assert (actual - exact).abs().mean() <= 0.02 * exact.abs().mean()
 
 
 def test_norm_is_batch_norm():
     pairs = PairBatchNorm(3, 4)
-    plain = [nn.BatchNorm2d(4) for _ in range(3)]
+    single = [nn.BatchNorm2d(4) for _ in range(3)]
     maps = torch.randn(6, 5, 3, 4, 7, 5)
     for step, active in enumerate([[0, 1, 2], [1], [0, 2], [0, 1, 2], [0, 1]]):
-        found = pairs(maps[step][:, active], active)
+        actual = pairs(maps[step][:, active], active)
         for k, i in enumerate(active):
-            close(found[:, k], plain[i](maps[step][:, i]))
+            close(actual[:, k], single[i](maps[step][:, i]))
     pairs.eval()
     for i in range(3):
-        close(pairs(maps[5][:, [i]], [i])[:, 0], plain[i].eval()(maps[5][:, i]))
+        close(pairs(maps[5][:, [i]], [i])[:, 0], single[i].eval()(maps[5][:, i]))
 
 
 def test_initial_weights():
@@ -101,7 +101,7 @@ def test_initial_weights():
 @every_block
 @every_width
 @both_modes
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "not affine"])
 def test_formula(name, widths, train, affine):
     block, inputs = make(name, widths, affine).train(train), draw(widths[0], (5, 4))
     states = [{k: v.clone() for k, v in block.pair_state(i).items()} for i in range(len(block.pairs))]
@@ -129,12 +129,12 @@ def test_local_at_borders(size):
     """Maps smaller than the window, of exactly a tile, and beyond it: every pixel, corners too."""
     torch.manual_seed(5)
     maps = [(3 * torch.randn(1, 3, *size)).requires_grad_() for _ in range(3)]
-    found, expected = local_attention(*maps), naive.local_window(*maps)
-    close(found, expected)
-    if len(found.flatten()) > 3 * 64:
+    actual, expected = local_attention(*maps), naive.local_window(*maps)
+    close(actual, expected)
+    if len(actual.flatten()) > 3 * 64:
         return  # the loops' gradients are slow
-    upstream = torch.randn_like(found)
-    for ours, theirs in zip(torch.autograd.grad(found, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
+    upstream = torch.randn_like(actual)
+    for ours, theirs in zip(torch.autograd.grad(actual, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
         close(ours, theirs)
 
 
@@ -142,20 +142,20 @@ def test_local_at_borders(size):
 def test_local_of_small_maps_equals_tiles(size):
     torch.manual_seed(6)
     maps = [torch.randn(3, 4, *size, requires_grad=True) for _ in range(3)]
-    found, expected = local_attention(*maps), _ChunkedTiles.apply(*maps, WINDOW)
-    close(found, expected)
-    upstream = torch.randn_like(found)
-    for ours, theirs in zip(torch.autograd.grad(found, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
+    actual, expected = local_attention(*maps), _ChunkedTiles.apply(*maps, WINDOW)
+    close(actual, expected)
+    upstream = torch.randn_like(actual)
+    for ours, theirs in zip(torch.autograd.grad(actual, maps, upstream), torch.autograd.grad(expected, maps, upstream)):
         close(ours, theirs)
 
 
 def test_local_corner():
     """With equal logits each of the 81 positions weighs 1/81, outside the image as well: a corner keeps 25 of them."""
     nothing, ones = torch.zeros(1, 2, 12, 10), torch.ones(1, 2, 12, 10)
-    found = local_attention(nothing, nothing, ones)
-    assert found[0, 0, 0, 0] == pytest.approx(25 / 81)
-    assert found[0, 0, 0, 5] == pytest.approx(45 / 81)
-    assert found[0, 0, 6, 5] == pytest.approx(1)
+    actual = local_attention(nothing, nothing, ones)
+    assert actual[0, 0, 0, 0] == pytest.approx(25 / 81)
+    assert actual[0, 0, 0, 5] == pytest.approx(45 / 81)
+    assert actual[0, 0, 6, 5] == pytest.approx(1)
 
 
 def test_global_is_an_average():
@@ -176,28 +176,28 @@ def test_xtam_scales(size, scale):
     torch.manual_seed(3)
     target, source = torch.randn(2, 4, *size), torch.randn(2, 4, *size)
     block = xtam_file.CrossTaskAttention([("a", "b")], 4, 3, scale=scale)
-    found, weights = one_pair(block, target, source)
-    close(found, naive.xtam(weights, target, source, False, scale))
+    actual, weights = one_pair(block, target, source)
+    close(actual, naive.xtam(weights, target, source, False, scale))
     with torch.no_grad():
         block.alpha.zero_()
-    silent = block(ExchangeInputs({"a": target, "b": source}, {}), [0])[:, 0]
-    assert (found - silent).abs().max() > 0.01  # so the comparison did see the attention
+    closed = block(ExchangeInputs({"a": target, "b": source}, {}), [0])[:, 0]
+    assert (actual - closed).abs().max() > 0.01  # so the comparison did see the attention
 
 
 def test_xtam_on_atrc_maps():
     """107 x 140 by 4: 27 x 35 windows, the last row of which are one pixel short."""
     torch.manual_seed(4)
     target, source = torch.randn(1, 2, 107, 140), torch.randn(1, 2, 107, 140)
-    found, weights = one_pair(xtam_file.CrossTaskAttention([("a", "b")], 2, 1, scale=4), target, source)
-    close(found, naive.xtam(weights, target, source, False, 4))
+    actual, weights = one_pair(xtam_file.CrossTaskAttention([("a", "b")], 2, 1, scale=4), target, source)
+    close(actual, naive.xtam(weights, target, source, False, 4))
 
 
 def test_xtam_bounds_its_attention(monkeypatch):
     """The scale doubles until few enough positions are left."""
     monkeypatch.setattr(xtam_file, "MAX_POSITIONS", 8)
     target, source = torch.randn(1, 4, 9, 10), torch.randn(1, 4, 9, 10)
-    found, weights = one_pair(xtam_file.CrossTaskAttention([("a", "b")], 4, 4, scale=2), target, source)
-    close(found, naive.xtam(weights, target, source, False, 8))  # 5 x 5, then 3 x 3, then 2 x 2
+    actual, weights = one_pair(xtam_file.CrossTaskAttention([("a", "b")], 4, 4, scale=2), target, source)
+    close(actual, naive.xtam(weights, target, source, False, 8))  # 5 x 5, then 3 x 3, then 2 x 2
 
 
 # ---- a user's own block

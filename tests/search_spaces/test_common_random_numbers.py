@@ -31,14 +31,14 @@ BLOCKS = (*SPACES["extended"], f"{__name__}:Learned")
 
 def parts(exchange: Exchange) -> dict[tuple[str, ...], Tensor]:
     """Weights and buffers by their names: (block, target, source, key), or ("aggregator", key)."""
-    found = {("aggregator", key): value for key, value in exchange.aggregator.state_dict().items()}
+    states = {("aggregator", key): value for key, value in exchange.aggregator.state_dict().items()}
     for name in exchange.served:
         block = exchange.block(name)
         norm = exchange.norms[name.replace(".", "/")].state_dict() if exchange.normalize_messages else {}
         for row, pair in enumerate(block.pairs):
-            found |= {(name, *pair, key): value for key, value in block.pair_state(row).items()}
-            found |= {(name, *pair, f"norm {key}"): value[row] for key, value in norm.items()}
-    return found
+            states |= {(name, *pair, key): value for key, value in block.pair_state(row).items()}
+            states |= {(name, *pair, f"norm {key}"): value[row] for key, value in norm.items()}
+    return states
 
 
 def common(first: Exchange, second: Exchange) -> list[tuple[str, ...]]:

@@ -63,9 +63,9 @@ def test_batched_pairs_equal_one_module_per_pair(space):
     assert_same({k: v.detach() for k, v in outputs.items()}, {k: v.detach() for k, v in theirs.items()})
     gradients = [
         torch.autograd.grad(
-            sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(found.values())), features.values()
+            sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(refined.values())), features.values()
         )
-        for found in (outputs, theirs)
+        for refined in (outputs, theirs)
     ]
     for ours, other in zip(*gradients):
         torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-9)
@@ -93,20 +93,20 @@ def test_local_attention_gradients_are_those_of_differences():
 
 def supernet(**options: object) -> Supernet:
     torch.manual_seed(0)
-    found = Supernet(SearchSpace(TASKS, SPACES["full"]), CHANNELS, torch.Generator().manual_seed(3), **options)
-    reference.randomise(found.exchange)
-    return found.double()
+    net = Supernet(SearchSpace(TASKS, SPACES["full"]), CHANNELS, torch.Generator().manual_seed(3), **options)
+    reference.randomise(net.exchange)
+    return net.double()
 
 
 def test_recomputing_changes_nothing():
-    plain, lean = supernet(), supernet(recompute=SPACES["full"][1:])
+    whole, lean = supernet(), supernet(recompute=SPACES["full"][1:])
     features, regions = draw()
     for _ in range(2):
-        ours, theirs = outcome(plain, features, regions), outcome(lean, features, regions)
+        ours, theirs = outcome(whole, features, regions), outcome(lean, features, regions)
         assert_same(ours[0], theirs[0])
         assert_same(ours[1], theirs[1])
     # the statistics of batch norms too, which a second forward pass would count twice
-    assert_same(plain.state_dict(), lean.state_dict())
+    assert_same(whole.state_dict(), lean.state_dict())
 
 
 def test_recomputing_keeps_less():
@@ -126,36 +126,36 @@ def test_recompute_of_an_unknown_block():
 
 
 def test_single_path_is_the_drawn_architecture():
-    found = supernet(sampling="single_path")
-    state = found.generator.get_state()
+    net = supernet(sampling="single_path")
+    state = net.generator.get_state()
     features, regions = draw()
-    refined = found(features, regions)
-    found.generator.set_state(state)
-    soft = found.selection.sample(found.temperature, found.generator)
-    weights, active = found.selection.single_path(soft)
-    assert [sum(i in on for on in active.values()) for i in range(len(found.selection.space.pairs))] == [1] * 9
+    refined = net(features, regions)
+    net.generator.set_state(state)
+    soft = net.selection.sample(net.temperature, net.generator)
+    weights, active = net.selection.single_path(soft)
+    assert [sum(i in on for on in active.values()) for i in range(len(net.selection.space.pairs))] == [1] * 9
     one_hot = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1)
     torch.testing.assert_close(weights.detach(), one_hot)
-    assert_same(refined, found.exchange(features, regions, None, one_hot.double(), active))
+    assert_same(refined, net.exchange(features, regions, None, one_hot.double(), active))
 
 
 def test_single_path_has_the_soft_weights_gradient():
-    found = supernet(sampling="single_path")
-    state = found.generator.get_state()
+    net = supernet(sampling="single_path")
+    state = net.generator.get_state()
     features, regions = draw()
-    gradients = outcome(found, features, regions)[1]
-    found.generator.set_state(state)
-    soft = found.selection.sample(found.temperature, found.generator)
+    gradients = outcome(net, features, regions)[1]
+    net.generator.set_state(state)
+    soft = net.selection.sample(net.temperature, net.generator)
     index = soft.argmax(1)
     # d loss / d logits = sum over pairs of (d loss / d weight of the drawn block) times the softmax's Jacobian
     weights = torch.zeros_like(soft).scatter(1, index[:, None], 1).double().requires_grad_()
-    outputs = found.exchange(features, regions, None, weights, found.selection.single_path(soft)[1])
+    outputs = net.exchange(features, regions, None, weights, net.selection.single_path(soft)[1])
     loss = sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(outputs.values()))
     (slope,) = torch.autograd.grad(loss, weights)
-    expected = torch.zeros_like(found.selection.logits)
+    expected = torch.zeros_like(net.selection.logits)
     for i, k in enumerate(index.tolist()):
         p = soft[i].detach()
-        expected[i] = slope[i, k] * p[k] * (torch.eye(len(p))[k] - p) / found.temperature
+        expected[i] = slope[i, k] * p[k] * (torch.eye(len(p))[k] - p) / net.temperature
     torch.testing.assert_close(gradients["selection.logits"], expected, rtol=1e-4, atol=1e-6)
 
 
@@ -182,7 +182,7 @@ def test_estimated_memory_is_about_what_is_measured(sampling):
     assert 0.5 < need / measured < 1.6
 
 
-def test_too_little_memory_is_told():
+def test_a_warning_of_too_little_memory():
     assert describe(10**6, torch.device("cpu"), "mixture").startswith("a step needs about 0.0 GB of")
     line = describe(10**15, torch.device("cpu"), "mixture")
     assert line.startswith("warning") and "single_path" in line

@@ -1,4 +1,4 @@
-"""The exchange over all pairs against plain formulas: mixtures, extraction, errors, and the module as a module."""
+"""The exchange over all pairs against its formulas: mixtures, extraction, errors, and the module as a module."""
 
 import io
 
@@ -15,11 +15,11 @@ from tests.support.exchanges import (
     CHANNELS,
     TASKS,
     assert_close,
+    by_formula,
     chosen,
     count,
     draw,
     one_hot,
-    plain,
     supernet,
 )
 from tests.support.own_blocks import Copied, Learned, path_of
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("double")
 
 
 def architectures(blocks: tuple[str, ...], aggregator: str) -> dict[str, Architecture]:
-    """Every block on every pair where it is legal, random mixtures, and a target that listens to nobody."""
+    """Every block on every pair where it is legal, random mixtures, and a target without messages."""
     space = SearchSpace(TASKS, blocks, aggregator)
-    found = {name: Architecture.uniform(TASKS, name, aggregator) for name in space.blocks if name != "none"}
-    found |= {f"random {seed}": Architecture.random(space, seed) for seed in range(2)}
-    alone = found["random 0"].exchanges | {("b", source): "none" for source in TASKS}
-    return found | {"b alone": Architecture(TASKS, alone, aggregator)}
+    plans = {name: Architecture.uniform(TASKS, name, aggregator) for name in space.blocks if name != "none"}
+    plans |= {f"random {seed}": Architecture.random(space, seed) for seed in range(2)}
+    alone = plans["random 0"].exchanges | {("b", source): "none" for source in TASKS}
+    return plans | {"b alone": Architecture(TASKS, alone, aggregator)}
 
 
 CASES = {
@@ -58,17 +58,17 @@ def test_one_hot_mixture_is_the_extracted_architecture(case):
     inputs = draw()
     weights = one_hot(exchange, architecture)
     mixed = exchange(*inputs, weights)
-    assert_close(mixed, plain(exchange, weights, *inputs))
+    assert_close(mixed, by_formula(exchange, weights, *inputs))
     alone = exchange(*inputs, weights, chosen(exchange, architecture))
-    # a target to which nobody speaks leaves the fusing norm out, as the extracted network does
-    spoken_to = [t for t in TASKS if any(architecture.exchanges[t, s] != "none" for s in TASKS)]
-    assert_close({t: alone[t] for t in spoken_to}, {t: mixed[t] for t in spoken_to})
+    # a target without messages leaves the fusing norm out, as the extracted network does
+    receiving = [t for t in TASKS if any(architecture.exchanges[t, s] != "none" for s in TASKS)]
+    assert_close({t: alone[t] for t in receiving}, {t: mixed[t] for t in receiving})
     single = exchange.extract(architecture)
     assert not single.training
     assert_close(single(*inputs), alone)
 
 
-def test_target_that_listens_to_nobody():
+def test_target_without_sources():
     """Built for it alone, a target keeps its features, through one convolution where the aggregator has one."""
     features, logits, valid = draw()
     architecture = Architecture.uniform(TASKS, "none", "atrc")
@@ -93,7 +93,7 @@ def test_soft_mixture(aggregator):
         for k, name in enumerate(exchange.block_names):
             weights[i, k] *= name in exchange.plan.legal(pair)
     inputs = draw()
-    assert_close(exchange(*inputs, weights), plain(exchange, weights, *inputs))
+    assert_close(exchange(*inputs, weights), by_formula(exchange, weights, *inputs))
 
 
 def test_single_architecture_against_formulas():
@@ -103,7 +103,7 @@ def test_single_architecture_against_formulas():
         architecture = Architecture.random(SearchSpace(TASKS, ALL, aggregator), 5)
         exchange = naive.randomise(Exchange(architecture, CHANNELS)).eval()
         weights = one_hot(exchange, architecture)
-        assert_close(exchange(*inputs), plain(exchange, weights, *inputs))
+        assert_close(exchange(*inputs), by_formula(exchange, weights, *inputs))
 
 
 def test_computed_pairs_in_any_order():
@@ -126,10 +126,10 @@ def test_extraction_for_tasks_in_another_order():
     expected = exchange(*inputs, one_hot(exchange, architecture))
     turned = Architecture(TASKS[::-1], architecture.exchanges)
     try:
-        found = exchange.extract(turned)(*inputs)
+        refined = exchange.extract(turned)(*inputs)
     except SpaceError:
         return
-    assert_close({task: found[task] for task in TASKS}, expected)
+    assert_close({task: refined[task] for task in TASKS}, expected)
 
 
 def test_extraction_keeps_the_type():
@@ -172,7 +172,7 @@ def test_errors_of_inputs():
 
 
 def test_error_for_a_missing_task_names_it():
-    """The tasks that are expected are the exchange's, not those that were found."""
+    """The tasks that are expected are the exchange's, not those that were given."""
     features, _, _ = draw()
     single = Exchange(Architecture.uniform(TASKS, "global"), CHANNELS)
     with pytest.raises(SpaceError) as error:
@@ -180,7 +180,7 @@ def test_error_for_a_missing_task_names_it():
     assert "expected one of a, c" not in str(error.value)
 
 
-def test_regions_are_asked_for_only_where_read():
+def test_regions_are_required_only_where_read():
     exchange = Exchange(
         Architecture(("a", "b"), {("a", "a"): "none", ("a", "b"): "s_label", ("b", "a"): "none", ("b", "b"): "global"}),
         CHANNELS,

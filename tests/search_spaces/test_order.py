@@ -58,15 +58,15 @@ def test_order_of_tasks(aggregator):
     for order in permutations(TASKS):
         other = Exchange(Architecture(order, architecture.exchanges, aggregator), CHANNELS).eval()
         transfer(exchange, other)
-        found = other(*inputs)
-        assert tuple(found) == order
-        assert_close({task: found[task] for task in TASKS}, expected)
+        refined = other(*inputs)
+        assert tuple(refined) == order
+        assert_close({task: refined[task] for task in TASKS}, expected)
 
         turned = Exchange(SearchSpace(order, ALL, aggregator), CHANNELS).eval()
         transfer(space, turned)
         rows = weights[[space.pairs.index(pair) for pair in turned.pairs]]
-        found = turned(*inputs, rows)
-        assert_close({task: found[task] for task in TASKS}, mixed)
+        refined = turned(*inputs, rows)
+        assert_close({task: refined[task] for task in TASKS}, mixed)
 
 
 HASHED = """

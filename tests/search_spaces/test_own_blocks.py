@@ -1,4 +1,4 @@
-"""A user's blocks by import path: where they are found, and what is refused."""
+"""A user's blocks by import path: where they may lie, and what is refused."""
 
 import sys
 from pathlib import Path
@@ -53,10 +53,10 @@ def test_own_block_by_import_path(own, monkeypatch, tmp_path, found_by):
     assert space.legal(("depth", "semseg")) == ("none", "global", name)
     assert space.legal(("depth", "depth")) == ("none", "global")
     assert space.normalize_messages
-    found = Architecture.uniform(TASKS, name)
-    found.save(tmp_path / "a.yaml")
-    assert Architecture.load(tmp_path / "a.yaml") == found
-    assert found.exchanges["depth", "depth"] == "none"
+    architecture = Architecture.uniform(TASKS, name)
+    architecture.save(tmp_path / "a.yaml")
+    assert Architecture.load(tmp_path / "a.yaml") == architecture
+    assert architecture.exchanges["depth", "depth"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,6 @@ def test_half_precision_regions():
     _, logits, valid = draw()
     logits = {task: maps.bfloat16() for task, maps in logits.items()}
     with torch.autocast("cpu", torch.bfloat16):
-        found = regions_of(logits, valid)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, naive.regions(logits["b"].float(), valid))
+        actual = regions_of(logits, valid)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, naive.regions(logits["b"].float(), valid))

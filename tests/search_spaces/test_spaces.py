@@ -53,7 +53,7 @@ def test_size():
     assert SearchSpace(("a",), ("none",)).size() == 1
 
 
-def test_is_mixed():
+def test_normalize_messages():
     """Blocks of different scale compete as soon as one lies outside ATRC's, unless the settings say otherwise."""
     mixed = {name: SearchSpace(TASKS, blocks).normalize_messages for name, blocks in SPACES.items()}
     assert mixed == {"full": True, "atrc": False, "densemtl": True, "padnet": True, "extended": True}

@@ -1,4 +1,4 @@
-"""Errors that a user sees: one line that says what is wrong."""
+"""Errors that a user sees: one line with what is wrong."""
 
 from collections.abc import Callable
 

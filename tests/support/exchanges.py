@@ -1,4 +1,4 @@
-"""Exchanges over three tasks, their inputs, and what they give by plain formulas."""
+"""Exchanges over three tasks, their inputs, and what they give by their formulas."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def chosen(exchange: Exchange, architecture: Architecture) -> dict[str, list[int
     return {name: [i for i, pair in pairs if architecture.exchanges[pair] == name] for name in exchange.block_names}
 
 
-def plain_message(exchange: Exchange, name: str, pair: tuple[str, str], features: Maps, regions: Maps) -> Tensor:
+def message_by_formula(exchange: Exchange, name: str, pair: tuple[str, str], features: Maps, regions: Maps) -> Tensor:
     """One candidate of one pair, with the exchange's weights."""
     target, source = pair
     if name == "none":
@@ -68,7 +68,7 @@ def plain_message(exchange: Exchange, name: str, pair: tuple[str, str], features
     return message
 
 
-def plain(exchange: Exchange, weights: Tensor, features: Maps, logits: Maps, valid: Tensor | None) -> Maps:
+def by_formula(exchange: Exchange, weights: Tensor, features: Maps, logits: Maps, valid: Tensor | None) -> Maps:
     """The refined features of a space under mixture weights, pair by pair and candidate by candidate."""
     regions = {task: naive.regions(maps, valid) for task, maps in logits.items()}
     refined = {}
@@ -77,7 +77,7 @@ def plain(exchange: Exchange, weights: Tensor, features: Maps, logits: Maps, val
         for source in exchange.sources[target]:
             row = weights[exchange.pairs.index((target, source))]
             parts = [
-                row[k] * plain_message(exchange, name, (target, source), features, regions)
+                row[k] * message_by_formula(exchange, name, (target, source), features, regions)
                 for k, name in enumerate(exchange.block_names)
                 if row[k] > 0
             ]

@@ -21,7 +21,7 @@ CHANNELS, SIZE, BATCH, REGIONS = 8, 16, 8, 4
 
 
 def neighbourhood(source: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The mean of the source's 9x9 window about each pixel; its pixels are independent, so no image-wide sum tells."""
+    """The mean of the source's 9x9 window about each pixel; its pixels are independent, so no image-wide sum has it."""
     pooled = F.avg_pool2d(source.relu(), 9, stride=1, padding=4)
     return source, 2 * F.relu((pooled - pooled.mean()) / pooled.std())
 

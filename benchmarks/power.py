@@ -4,9 +4,9 @@ python -m benchmarks.power --first 100 --seeds 10 --rules gumbel gumbel_open nul
 python -m benchmarks.power --first 100 --seeds 3 --rules strength --output runs/benchmarks
 python -m benchmarks.power --figures docs/log/power.json --output docs/log
 
-`strength` retrains networks with the right blocks, with and without a pair, and reports how much its target gains. Every
-search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there; power.json
-sums up, and the last command draws the figures from it.
+`strength` retrains networks with the right blocks, with and without a pair, and reports how much its target gains.
+Every search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there;
+power.json sums up, and the last command draws the figures from it.
 
 Rules are compared twice: by what they choose, beside their false positive rate, and at equal false positive rates:
 pairs are ranked by the rule's own score, and a threshold lets 10 % of the empty pairs through, whatever the rule
@@ -61,7 +61,7 @@ def search(rule: str, seed: int, steps: int, blocks: Sequence[str] = BLOCKS) -> 
 
 
 def strength(seed: int) -> list[Row]:
-    """By how many % of its error each pair with a message improves its target, right block against none, both retrained."""
+    """Retrained gain of each pair with a message, right block against none, in % of its target's error."""
     problem = Problem(seed)
     images, test = problem.images(IMAGES, 0), problem.images(TEST_IMAGES, 1)
     right = {pair: ONE_OF[plant.kind] for pair, plant in problem.plants.items()}
@@ -248,9 +248,7 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
         range(len(content["rules"])), [NAMES[rule] for rule in content["rules"]], rotation=35, ha="right"
     )
     positives.axhline(100 * MATCHED, color="grey", linewidth=0.5)
-    positives.set(
-        title="False positive rate as the rule chooses", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %"
-    )
+    positives.set(title="False positive rate as chosen", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %")
     chart.savefig(path, dpi=130)
 
 

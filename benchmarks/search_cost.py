@@ -55,7 +55,8 @@ def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: s
     """kind: evidence, or how gumbel samples."""
     sampling = kind if kind in SAMPLINGS else "mixture"
     supernet = Supernet(space, feature_channels(config.network), torch.Generator().manual_seed(0), sampling)
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    auxiliary = supernet.exchange.region_tasks()
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, auxiliary, seed=config.seed)
     steps = config.training.iterations
     if kind == "evidence":
         return Steps(network, EvidenceSearch(supernet, config.search, steps), config, source)

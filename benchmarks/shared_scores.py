@@ -60,7 +60,8 @@ def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
         config.search.gumbel.sampling,
         config.search.recompute,
     )
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    auxiliary = supernet.exchange.region_tasks()
+    network = MultiTaskNetwork(config.network, source.tasks, supernet, auxiliary, seed=config.seed)
     strategy = build_strategy(config, supernet)
     run = Run(folder, config.to_dict(), True)
     fabric = Hardware(config.device, config.precision).fabric()

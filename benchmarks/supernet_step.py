@@ -26,6 +26,17 @@ ORDER = ("semseg", "depth", "normals", "edge", "human_parts", "saliency")
 Call = Callable[[], object]
 
 
+class _Given(nn.Module):
+    """Stands in for an encoder: gives the same maps for every image."""
+
+    def __init__(self, maps: list[Tensor]):
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.maps
+
+
 class Bench:
     """Networks on one device over random images, all with the same widths."""
 
@@ -33,7 +44,7 @@ class Bench:
         self.device = torch.device(options.device)
         self.size: list[int] = options.size
         self.batch: int = options.batch_size
-        self.settings = NetworkSettings(backbone=options.backbone, width=options.width)
+        self.settings = NetworkSettings(backbone=options.backbone)
         self.channels = feature_channels(self.settings)
         self.precision: str = options.precision
 
@@ -61,18 +72,18 @@ class Bench:
             yield
 
     def head_step(self, network: MultiTaskNetwork) -> Call:
-        """Everything between the backbone and the upsampling of the predictions."""
-        stride = [-(-n // 4) for n in self.size]
-        inner = sum(network.backbone.channels)
-        maps = torch.randn(self.batch, inner, *stride, device=self.device, requires_grad=True)
+        """Everything between the encoder and the upsampling of the predictions."""
+        image = torch.randn(self.batch, 3, *self.size, device=self.device)
+        with torch.no_grad():
+            maps = [m.requires_grad_() for m in network.encoder(image)]
+        network.encoder = _Given(maps)
 
         def step() -> None:
             with self.cast():
-                features, regions = network.split(maps)
-                assert network.exchange is not None
-                refined = network.exchange(features, regions)
-                outputs = [layer(refined[name]) for name, layer in network.logits.items()]
-            self._backward([*outputs, *regions.values()], network, maps)
+                features, regions = network.features(image)
+                refined = network.refine(features, regions)
+                outputs = network.predict(refined, maps[0].shape[2:])
+            self._backward([*outputs.values(), *regions.values()], network, maps)
 
         return step
 
@@ -86,10 +97,10 @@ class Bench:
 
         return step
 
-    def _backward(self, outputs: list[Tensor], network: nn.Module, maps: Tensor | None = None) -> None:
+    def _backward(self, outputs: list[Tensor], network: nn.Module, maps: Sequence[Tensor] = ()) -> None:
         network.zero_grad(set_to_none=True)
-        if maps is not None:
-            maps.grad = None
+        for given in maps:
+            given.grad = None
         torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
 
 
@@ -99,8 +110,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, nargs=2, default=[128, 160], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--backbone", default="hrnet18")
-    parser.add_argument("--width", type=int, help="of a ResNet")
+    parser.add_argument("--backbone", default="hrnet_w18_small_v2", help="a timm model")
     parser.add_argument("--tasks", type=int, nargs="+", default=[2, 3, 4, 5, 6])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")

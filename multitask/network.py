@@ -1,19 +1,24 @@
-"""The multi-task network: backbone, one head per task, and a slot between them that takes any exchange module.
+"""The multi-task network: encoder, decoder, a slot that takes any exchange module, and one head per task.
 
 Source: the host network of Bruggemann et al., ATRC, ICCV 2021.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiment.config import NetworkSettings
-from experiment.errors import InputError
-from multitask.backbones import build_backbone
+from experiment.errors import InputError, unknown
+from multitask.backbones import Encoder, build_encoder, encoder_channels
+from multitask.decoders import decoder_class
+from multitask.initialization import seeded
 from multitask.tasks import Task
+
+HEAD_STD = 0.01  # of the initial weights of heads
 
 
 @dataclass
@@ -25,22 +30,20 @@ class Outputs:
 
 
 def feature_channels(settings: NetworkSettings) -> int:
-    """C of each task's features: as set, or a quarter of the backbone's concatenated maps."""
-    if settings.channels is not None:
-        if settings.channels < 2:
-            raise InputError(f"network.channels is {settings.channels}: expected at least 2")
-        return settings.channels
-    return sum(build_backbone(settings.backbone, settings.width).channels) // 4
+    """C of each task's features: as set, or a quarter of the channels of all the encoder's maps together."""
+    return settings.channels if settings.channels is not None else sum(encoder_channels(settings)) // 4
 
 
 class MultiTaskNetwork(nn.Module):
-    """Maps of all stages, upsampled to stride 4 and concatenated, feed one 3x3 bottleneck per task; the exchange
-    refines these features; a 1x1 convolution and bilinear upsampling give the predictions.
+    """Encoder, decoder, exchange and heads; a head is a 1x1 convolution, followed by bilinear upsampling.
 
-    exchange: called as `exchange(features, regions, valid)` with {task: (B, C, H/4, W/4)}, {task: (B, R, H/4, W/4)}
-        and (B, 1, H/4, W/4) bool; returns {task: (B, C, H/4, W/4)}. None leaves the features as they are.
-    auxiliary: the tasks that get an auxiliary prediction. Its input carries no gradient to the backbone, but the
-        final loss does train it through the exchange.
+    Initial weights depend on the seed and the part's name alone: networks of one seed share those of all common parts,
+    whatever their exchanges, tasks and auxiliary heads.
+
+    exchange: called as `exchange(features, regions, valid)` with {task: (B, C, h, w)}, {task: (B, R, h, w)} and
+        (B, 1, h, w) bool or None; returns {task: (B, C, h, w)}. None leaves the features as they are.
+    auxiliary: the tasks that get an auxiliary prediction of label regions. Its input carries no gradient to the
+        encoder, but the final loss does train it through the exchange.
     """
 
     def __init__(
@@ -49,74 +52,115 @@ class MultiTaskNetwork(nn.Module):
         tasks: Mapping[str, Task],
         exchange: nn.Module | None = None,
         auxiliary: Sequence[str] = (),
+        *,
+        seed: int = 0,
     ):
         super().__init__()
-        self.backbone = build_backbone(settings.backbone, settings.width, settings.backbone_weights)
-        inner = sum(self.backbone.channels)
-        channels = feature_channels(settings)
-        self.tasks = dict(tasks)
-        self.bottlenecks = nn.ModuleDict({name: _conv_norm_relu(inner, channels, 3) for name in tasks})
-        self.auxiliary = nn.ModuleDict(
-            {
-                name: nn.Sequential(_conv_norm_relu(inner, inner, 1), _logits(inner, tasks[name].region_count))
-                for name in auxiliary
-            }
-        )
+        self.settings, self.tasks = settings, dict(tasks)
+        with seeded(seed, "encoder"):
+            self.encoder = build_encoder(settings)
+        encoder = cast(Encoder, self.encoder)
+        channels = settings.channels or sum(encoder.channels) // 4
+        build = decoder_class(settings.decoder)
+        self.decoder = build(encoder.channels, encoder.reductions, channels, list(tasks), seed=seed)
         self.exchange = exchange
-        self.logits = nn.ModuleDict({name: _logits(channels, task.channels) for name, task in tasks.items()})
+        self.heads = nn.ModuleDict()
+        for name, task in tasks.items():
+            with seeded(seed, "head", name):
+                self.heads[name] = _head(channels, task.channels)
+        self.auxiliary_heads = nn.ModuleDict()
+        for name in auxiliary:
+            with seeded(seed, "auxiliary_head", name):
+                self.auxiliary_heads[name] = _auxiliary_head(self.decoder.shared_channels, tasks[name].region_count)
+        if self.encoder_frozen:
+            self.encoder.requires_grad_(False)
+
+    @property
+    def encoder_frozen(self) -> bool:
+        return self.settings.backbone_rate == 0
+
+    def train(self, mode: bool = True) -> "MultiTaskNetwork":
+        super().train(mode)
+        if self.encoder_frozen:  # its batch norms keep their statistics
+            self.encoder.eval()
+        return self
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What `network.backbone_rate` applies to."""
+        return list(self.encoder.parameters())
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, object]]:
+        """For an optimizer: the encoder's parameters with their own learning rate, unless frozen, and all others."""
+        of_encoder = {id(parameter) for parameter in self.encoder.parameters()}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in of_encoder]
+        groups: list[dict[str, object]] = [{"params": others, "lr": learning_rate}]
+        if not self.encoder_frozen:
+            groups.append({"params": self.encoder_parameters(), "lr": learning_rate * self.settings.backbone_rate})
+        return groups
+
+    def initialize_heads(self, biases: Mapping[str, Tensor]) -> None:
+        """Sets the biases of prediction heads, {task: (channels,)}. Raises InputError where one does not fit."""
+        for name, bias in biases.items():
+            if name not in self.heads:
+                raise unknown("task of a head's bias", name, self.heads)
+            own = cast(nn.Conv2d, self.heads[name]).bias
+            assert own is not None
+            if bias.shape != own.shape:
+                raise InputError(
+                    f"the bias of {name} has shape {tuple(bias.shape)}: expected {tuple(own.shape)}, one per channel"
+                )
+            with torch.no_grad():
+                own.copy_(bias)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Outputs:
         """image: (B, 3, H, W); valid: (B, 1, H, W) bool, False on padding."""
-        return self.head(self.encode(image), image.shape[2:], valid)
+        features, regions = self.features(image)
+        refined = self.refine(features, regions, valid)
+        size = image.shape[2:]
+        return Outputs(self.predict(refined, size), enlarge(regions, size))
 
-    def encode(self, image: Tensor) -> Tensor:
-        """The backbone's maps at stride 4, concatenated: (B, C_in, H/4, W/4)."""
-        stages = self.backbone(image)
-        size = stages[0].shape[2:]
-        return torch.cat(
-            [stages[0], *(F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in stages[1:])], 1
-        )
+    def features(self, image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(B, 3, H, W) -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with an auxiliary
+        head, the logits of the label regions, {task: (B, R, h, w)}.
+        """
+        features, shared = self.decoder(self.encoder(image))
+        return features, {name: head(shared.detach()) for name, head in self.auxiliary_heads.items()}
 
-    def head(self, maps: Tensor, size: torch.Size, valid: Tensor | None = None) -> Outputs:
-        """All that follows the backbone; size: (H, W) of the image."""
-        features, regions = self.split(maps)
-        if self.exchange is not None:
-            features = self.exchange(features, regions, self.shrink(valid, maps))
-        predictions = {name: layer(features[name]) for name, layer in self.logits.items()}
-        return Outputs(enlarge(predictions, size), enlarge(regions, size))
+    def refine(
+        self, features: dict[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The exchange, {task: (B, C, h, w)} -> the same; valid at the image's size."""
+        if self.exchange is None:
+            return features
+        return self.exchange(features, regions, shrink(valid, features))
 
-    def split(self, maps: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What the exchange gets: {task: (B, C, H/4, W/4)} and the label regions' logits, {task: (B, R, H/4, W/4)}."""
-        return self._bottlenecks(maps), {name: layer(maps.detach()) for name, layer in self.auxiliary.items()}
-
-    def _bottlenecks(self, maps: Tensor) -> dict[str, Tensor]:
-        """All tasks' convolutions as one wide one, channels last: a fifth faster on a CPU than one after another."""
-        convs = [layer[0].weight for layer in self.bottlenecks.values()]  # type: ignore[index]
-        layout = torch.channels_last
-        weight = torch.cat(convs).contiguous(memory_format=layout)
-        wide = F.conv2d(maps.contiguous(memory_format=layout), weight, padding=1).contiguous()
-        parts = wide.chunk(len(convs), 1)
-        return {name: layer[1:](part) for (name, layer), part in zip(self.bottlenecks.items(), parts, strict=True)}  # type: ignore[index]
-
-    @staticmethod
-    def shrink(valid: Tensor | None, maps: Tensor) -> Tensor | None:
-        """The validity at the maps' size."""
-        return None if valid is None else F.interpolate(valid.float(), size=maps.shape[2:], mode="nearest").bool()
+    def predict(self, refined: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+        """{task: (B, C, h, w)}, of some or all tasks -> raw predictions {task: (B, channels, H, W)}; size: (H, W)."""
+        return enlarge({name: self.heads[name](maps) for name, maps in refined.items()}, size)
 
 
-def enlarge(maps: Mapping[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
-    """Raw outputs at stride 4 to the image's (H, W), bilinear, fp32."""
+def shrink(valid: Tensor | None, features: Mapping[str, Tensor]) -> Tensor | None:
+    """The validity mask (B, 1, H, W) at the features' size."""
+    if valid is None:
+        return None
+    size = next(iter(features.values())).shape[2:]
+    return F.interpolate(valid.float(), size=size, mode="nearest").bool()
+
+
+def enlarge(maps: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
+    """Raw outputs to the image's (H, W), bilinear, fp32."""
+    size = tuple(size)
     return {k: F.interpolate(m.float(), size=size, mode="bilinear", align_corners=False) for k, m in maps.items()}
 
 
-def _conv_norm_relu(channels: int, out_channels: int, kernel: int) -> nn.Sequential:
-    conv = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
-
-
-def _logits(channels: int, out_channels: int) -> nn.Conv2d:
+def _head(channels: int, out_channels: int) -> nn.Conv2d:
     layer = nn.Conv2d(channels, out_channels, 1)
-    nn.init.normal_(layer.weight, std=0.01)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+    nn.init.normal_(layer.weight, std=HEAD_STD)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
     return layer
+
+
+def _auxiliary_head(channels: int, regions: int) -> nn.Sequential:
+    mix = nn.Conv2d(channels, channels, 1, bias=False)
+    return nn.Sequential(mix, nn.BatchNorm2d(channels), nn.ReLU(), _head(channels, regions))

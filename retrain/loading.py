@@ -52,7 +52,7 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     config = read_config(folder)
     data = data_settings(config, data_root)
     source = open_dataset(data)
-    network = NetworkSettings(**{**config["network"], "backbone_weights": None})  # the checkpoint has the weights
+    network = NetworkSettings(**{**config["network"], "pretrained": False})  # the checkpoint has the weights
     path = folder / "architecture.yaml"
     architecture = Architecture.load(path) if path.is_file() else None
     if (folder / "checkpoints").is_dir():

@@ -54,9 +54,12 @@ def found(path: str, tasks: Sequence[str]) -> Model:
     return Model(name, architecture)
 
 
-def build_network(model: Model, settings: NetworkSettings, tasks: dict[str, Task]) -> nn.Module:
-    """The model's network for these tasks, with the auxiliary predictions that its blocks read and no others."""
+def build_network(model: Model, settings: NetworkSettings, tasks: dict[str, Task], seed: int = 0) -> nn.Module:
+    """The model's network for these tasks, with the auxiliary predictions that its blocks read and no others.
+
+    Networks of one seed share the initial weights of the parts that they have in common.
+    """
     if model.architecture is None:
-        return MultiTaskNetwork(settings, tasks)
+        return MultiTaskNetwork(settings, tasks, seed=seed)
     exchange = Exchange(model.architecture, feature_channels(settings))
-    return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())
+    return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks(), seed=seed)

@@ -156,7 +156,7 @@ def _train(
     torch.manual_seed(seed)
     reset_peak_memory(recipe.fabric.device)
     tasks = {name: source.tasks[name] for name in names}
-    network = build_network(model, recipe.network, tasks)
+    network = build_network(model, recipe.network, tasks, seed)
     training = Trainer(network, recipe.learning(source), run, seed, tasks=tasks, label=label)
     training.fit(lambda values: score(values, tasks))
     last = training.validate("test")

@@ -62,7 +62,9 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
         config.search.recompute,
     )
     # in search every task has label regions, whichever block will be chosen
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
+    network = MultiTaskNetwork(
+        config.network, source.tasks, supernet, supernet.exchange.region_tasks(), seed=config.seed
+    )
     weight_search = _weight_search(config, source, fabric, output)
     costs, budget = _budget(config, network, supernet, fabric.device, Path(output) / COSTS if resume else None)
     run = Run(output, content, resume)

@@ -19,7 +19,6 @@ from analysis.measures.comparison import Comparison, ModelResult, check_finished
 from analysis.measures.runs import ModelRun, load_architecture, load_network, read_mapping, read_model
 from analysis.measures.searches import choices_of, is_noise_null, marked, read_searches
 from analysis.report.charts import bars, chart
-from experiment.config import backbone_width
 from experiment.errors import InputError
 from supernet.records.choices import CHOICES, Choice
 from supernet.records.costs import COSTS, CostTable
@@ -145,12 +144,13 @@ def _facts(
     """What was searched, for the head of the page."""
     data, network, training = (config.get(group) or {} for group in ("data", "network", "training"))
     space, backbone = config.get("space") or {}, network.get("backbone")
+    options = network.get("backbone_options") or {}
     facts = {
         "tasks": ", ".join(data.get("tasks") or (architecture.tasks if architecture else ())),
         "space": f"{'custom' if space.get('blocks') else space.get('name', '')}",
         "seed": config.get("seed"),
         "image": f"{data.get('height')} x {data.get('width')} pixels",
-        "backbone": f"{backbone}, width {backbone_width(backbone, network.get('width'))}",
+        "backbone": ", ".join([str(backbone), *(f"{key} {value}" for key, value in options.items())]),
         "training": f"{training.get('iterations')} steps of {training.get('batch_size')} images",
         "searched in": f"{metrics['train_seconds']:.0f} s" if metrics and "train_seconds" in metrics else None,
         "aggregator": architecture.aggregator if architecture else None,

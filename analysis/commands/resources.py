@@ -109,7 +109,7 @@ def parts(found: "Resources") -> list[tuple[str, Cost]]:
         (f"aggregator ({found.architecture.aggregator})", found.aggregator),
         ("exchange", found.exchange),
         *((f"auxiliary head of {task}", cost) for task, cost in found.auxiliary.items()),
-        ("host: backbone and heads", found.host),
+        ("host: encoder, decoder and heads", found.host),
         ("network", found.network),
     ]
 

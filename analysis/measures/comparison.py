@@ -9,7 +9,6 @@ from typing import Any
 
 from analysis.measures.bootstrap import bootstrap_interval
 from analysis.measures.runs import ModelRun, Seed, read_model
-from experiment.config import backbone_width
 from experiment.errors import InputError
 from multitask.metrics.delta_m import contributions, delta_m
 
@@ -22,11 +21,12 @@ MUST_MATCH = (
     "data.empty_classes",
     "data.edge_tolerance",
     "network.backbone",
-    "network.width",
+    "network.backbone_options",
+    "network.decoder",
     "network.channels",
 )
 # configuration that makes a comparison unfair without making it meaningless
-SHOULD_MATCH = ("network.backbone_weights", "training.iterations", "training.batch_size")
+SHOULD_MATCH = ("network.pretrained", "training.iterations", "training.batch_size")
 FEW_SEEDS = 5
 
 
@@ -127,8 +127,6 @@ def _settings(seed: Seed, keys: Iterable[str]) -> dict[str, Any]:
         content = seed.config.get(group)
         if isinstance(content, dict) and name in content:
             found[key] = content[name]
-            if key == "network.width":
-                found[key] = backbone_width(content.get("backbone"), found[key])
     return found
 
 

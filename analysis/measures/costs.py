@@ -23,7 +23,7 @@ from supernet.records.costs import Cost
 class Resources:
     """The pairs and the aggregator make up the exchange; with the auxiliary heads and the host, the network.
 
-    auxiliary: {task: its auxiliary head}, needed by label blocks alone. host: backbone, bottlenecks and predictions.
+    auxiliary: {task: its auxiliary head}, needed by label blocks alone. host: encoder, decoder and heads.
     """
 
     architecture: Architecture
@@ -59,12 +59,12 @@ def resources(architecture: Architecture, settings: Settings) -> Resources:
         )
     try:
         SearchSpace.from_settings(settings.space, tuple(tasks))
-        sizes = replace(settings.network, backbone_weights=None)  # weights cost nothing
+        sizes = replace(settings.network, pretrained=False)  # weights cost nothing
         network = build_network(Model("", architecture), sizes, tasks).to("meta").eval()
     except SpaceError as error:
         raise InputError(str(error)) from error
     exchange = network.exchange
-    assert isinstance(exchange, Exchange) and isinstance(network.auxiliary, nn.ModuleDict)
+    assert isinstance(exchange, Exchange) and isinstance(network.auxiliary_heads, nn.ModuleDict)
 
     inputs: list[tuple[Any, ...]] = []  # of the exchange
     exchange.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments))
@@ -73,7 +73,7 @@ def resources(architecture: Architecture, settings: Settings) -> Resources:
     def part(module: nn.Module, name: str) -> Cost:
         return Cost(counts.get(name, 0), parameter_count(module))
 
-    auxiliary = {task: part(head, f"auxiliary.{task}") for task, head in network.auxiliary.items()}
+    auxiliary = {task: part(head, f"auxiliary_heads.{task}") for task, head in network.auxiliary_heads.items()}
     whole, refinement = part(network, ""), part(exchange, "exchange")
     return Resources(
         architecture,

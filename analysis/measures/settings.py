@@ -18,7 +18,7 @@ class Settings:
 
     Args:
         data: what is learned from.
-        network: the backbone and the head.
+        network: encoder, decoder and heads.
         space: which blocks compete.
     """
 

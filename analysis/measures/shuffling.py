@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from multitask.data import Dataset
 from multitask.data.samples import plain_batch
-from multitask.network import MultiTaskNetwork, enlarge
+from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from search_spaces import Architecture, Exchange
 from search_spaces.blocks import Pair
@@ -63,30 +63,21 @@ class Trunk:
 
     def _compute(self, images: Sequence[int]) -> Maps:
         batch = plain_batch(default_collate([self.dataset[i] for i in images]), self.device)
-        exchange, recorder = self.network.exchange, _Recorder()
-        self.network.exchange = recorder
-        try:
-            self.network(batch.image, batch.valid)
-        finally:
-            self.network.exchange = exchange
-        groups = {**recorder.seen, "labels": batch.labels, "masks": batch.masks}
+        features, regions = self.network.features(batch.image)
+        valid = shrink(batch.valid, features)
+        assert valid is not None
+        groups = {
+            "features": features,
+            "regions": regions,
+            "valid": {"": valid},
+            "labels": batch.labels,
+            "masks": batch.masks,
+        }
         return {(kind, task): maps for kind, group in groups.items() for task, maps in group.items()}
 
 
 def _on_cpu(maps: Maps) -> Maps:
     return {key: values.cpu() for key, values in maps.items()}
-
-
-class _Recorder(nn.Module):
-    """Stands in for an exchange: notes what it is given, and leaves the features as they are."""
-
-    seen: dict[str, Mapping[str, Tensor]]
-
-    def forward(
-        self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor
-    ) -> Mapping[str, Tensor]:
-        self.seen = {"features": features, "regions": regions, "valid": {"": valid}}
-        return features
 
 
 def of(kind: str, maps: Maps) -> dict[str, Tensor]:
@@ -183,6 +174,6 @@ class Shuffling:
                 with message.replaced_by(message(own, self.trunk([order[i] for i in images]))):
                     refined = self.exchange(*inputs, active=active)[target]
             label, mask = own["labels", target], own["masks", target]
-            logits = enlarge({target: self.network.logits[target](refined)}, mask.shape[2:])[target]
+            logits = self.network.predict({target: refined}, mask.shape[2:])[target]
             metric.update(task.decode(logits), label, mask)
         return float(metric.compute()[task.primary])

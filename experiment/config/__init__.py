@@ -7,7 +7,7 @@ from typing import Any
 from experiment.config.checks import one_of
 from experiment.config.data import DataSettings
 from experiment.config.loss_weights import LossWeightSettings
-from experiment.config.network import HRNET_WIDTHS, NetworkSettings, backbone_width
+from experiment.config.network import NetworkSettings
 from experiment.config.search import (
     DartsSettings,
     EvidenceSettings,
@@ -88,7 +88,6 @@ def _plain(value: Any) -> Any:
 
 
 __all__ = [
-    "HRNET_WIDTHS",
     "Config",
     "DartsSettings",
     "DataSettings",
@@ -100,5 +99,4 @@ __all__ = [
     "SearchSettings",
     "SpaceSettings",
     "TrainingSettings",
-    "backbone_width",
 ]

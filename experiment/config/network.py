@@ -1,30 +1,49 @@
-"""network: the backbone and the heads."""
+"""network: the encoder, the decoder and the channels of the tasks' features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-RESNET_WIDTH = 16
-HRNET_WIDTHS = {"hrnet18": 18, "hrnet48": 48}
+from experiment.errors import InputError
 
-
-def backbone_width(backbone: str | None, width: int | None) -> int:
-    """network.width as set, or what its default, null, means for this backbone."""
-    return width if width is not None else HRNET_WIDTHS.get(backbone or "", RESNET_WIDTH)
+# what the project itself passes to timm's create_model
+RESERVED = ("pretrained", "checkpoint_path", "features_only")
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The backbone and the head.
+    """Encoder, decoder and heads.
 
     Args:
-        backbone: resnet10, resnet18, resnet34, hrnet18 (ATRC's HRNet18-S, the small W18) or hrnet48.
-        width: channels of the finest map. ResNets take any, by default 16; 64 is the published network. An HRNet's
-            name says its width, and another is refused.
-        backbone_weights: file with the backbone's pretrained state dict, under the names of torchvision (ResNets, width
-            64) or HRNet-Image-Classification and timm (HRNets); a classifier in it is left out.
-        channels: channels C of each task's features; by default a quarter of the backbone's concatenated maps.
+        backbone: name of a timm model, the encoder, such as resnet18, hrnet_w18_small_v2,
+            swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2; or a class of your own, package.module:Class.
+        backbone_options: keyword arguments of timm's create_model, or of your own class, such as {output_stride - 16}
+            or {channels - [16, 32, 64, 128], stem_type - deep, stem_width - 8}, a narrow ResNet.
+        pretrained: false for random weights; true for timm's weights from its hub; or a file (.pt, .pth or
+            .safetensors) with the state dict of the model of that name. Classifier weights are ignored.
+        backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.
+        decoder: concat, or a class of your own, package.module:Class.
+        channels: channels C of each task's features; by default a quarter of the encoder's channels, all maps together.
     """
 
     backbone: str = "resnet18"
-    width: int | None = None
-    backbone_weights: str | None = None
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool | str = False
+    backbone_rate: float = 1.0
+    decoder: str = "concat"
     channels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "decoder"):
+            if not getattr(self, name):
+                raise InputError(f"network.{name} is empty: expected a name")
+        for name in self.backbone_options:
+            if name in RESERVED:
+                raise InputError(f"network.backbone_options has {name}: expected options other than {list(RESERVED)}")
+        if self.pretrained == "":
+            raise InputError("network.pretrained is empty: expected true, false or a file")
+        if self.pretrained is True and ":" in self.backbone:
+            raise InputError(f"network.pretrained is true, but '{self.backbone}' is no timm model: expected a file")
+        if not 0 <= self.backbone_rate < float("inf"):
+            raise InputError(f"network.backbone_rate is {self.backbone_rate}: expected a number of at least 0")
+        if self.channels is not None and self.channels < 2:
+            raise InputError(f"network.channels is {self.channels}: expected at least 2")

@@ -1,68 +1,74 @@
-"""The backbones: modules with `channels` per stage and a forward that gives one map per stage, finest first."""
+"""Backbones: the encoders, which turn an image into maps at several strides.
 
-from collections.abc import Callable
-from pathlib import Path
+Any model of timm that gives feature maps is one, by its name: `network.backbone: resnet50`. Nothing has to be added
+here for it; `timm_encoder.py` brings what timm returns into the form below, `hrnet.py` corrects how HRNets fuse their
+branches, `weights.py` loads a file of pretrained weights.
+
+To add an encoder of your own, write a `torch.nn.Module` anywhere and name it by its import path,
+`network.backbone: my_package.my_module:MyEncoder`. It is built with `network.backbone_options` as keyword arguments and
+has
+
+- `channels`: a tuple, the channels of each map that it returns;
+- `reductions`: a tuple, how many pixels of the image one element of each map spans, never decreasing;
+- `forward(image)`: (B, 3, H, W) -> a list of maps (B, channels[i], h, w), finest first, for any H and W of at least 32.
+
+`multitask.testing.check_backbone(encoder)` verifies that a module keeps to this.
+"""
+
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from experiment.config import HRNET_WIDTHS, backbone_width
-from experiment.errors import InputError, unknown
-from multitask.backbones.hrnet import HRNet
-from multitask.backbones.resnet import ResNet
-
-Backbone = ResNet | HRNet
-BACKBONES: dict[str, Callable[[int], Backbone]] = {
-    "resnet10": lambda width: ResNet((1, 1, 1, 1), width),
-    "resnet18": lambda width: ResNet((2, 2, 2, 2), width),
-    "resnet34": lambda width: ResNet((3, 4, 6, 3), width),
-    "hrnet18": lambda width: HRNet(width, depth=2, modules=(1, 3, 2)),  # W18-Small-v2, ATRC's HRNet18-S
-    "hrnet48": lambda width: HRNet(width, depth=4, modules=(1, 4, 3)),
-}
+from experiment.config import NetworkSettings
+from experiment.errors import InputError
+from multitask.backbones.weights import load_weights
+from multitask.plugins import import_class
 
 
-def build_backbone(name: str, width: int | None = None, weights: str | None = None) -> Backbone:
-    """The named backbone; `width` None is its own, `weights` a state dict's file.
+class Encoder(Protocol):
+    """What the network reads of an encoder, which is a `torch.nn.Module` besides."""
 
-    Raises InputError if the name, the width or the file does not fit.
+    channels: tuple[int, ...]
+    reductions: tuple[int, ...]
+
+    def __call__(self, image: Tensor) -> list[Tensor]: ...
+
+
+def build_encoder(settings: NetworkSettings) -> nn.Module:
+    """The encoder that the settings name, with its initial or pretrained weights.
+
+    Raises InputError if there is no such encoder, its options do not fit it, or its weights cannot be loaded.
     """
-    if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
-    width = backbone_width(name, width)
-    if width < 1:
-        raise InputError(f"network.width is {width}: expected at least 1")
-    if width != HRNET_WIDTHS.get(name, width):
-        raise InputError(f"network.width is {width}: expected {HRNET_WIDTHS[name]}, the width of {name}, or null")
-    backbone = BACKBONES[name](width)
-    if weights is not None:
-        _load(backbone, Path(weights), name)
-    return backbone
+    if ":" not in settings.backbone:
+        from multitask.backbones.timm_encoder import TimmEncoder  # importing timm takes seconds
+
+        hub = settings.pretrained is True
+        encoder: nn.Module = TimmEncoder(settings.backbone, settings.backbone_options, hub)
+    else:
+        encoder = _user_encoder(settings.backbone, settings.backbone_options)
+    if isinstance(settings.pretrained, str):
+        # with explicit indices, a model is cut after the last, while its file holds the rest too
+        load_weights(encoder, settings.pretrained, settings.backbone, cut="out_indices" in settings.backbone_options)
+    return encoder
 
 
-def _load(backbone: nn.Module, path: Path, name: str) -> None:
-    """Takes all of the backbone's weights from the file; a classifier's entries are left out."""
-    if not path.is_file():
-        raise InputError(f"network.backbone_weights '{path}': no such file")
+def encoder_channels(settings: NetworkSettings) -> tuple[int, ...]:
+    """The channels of each map of the encoder, found without allocating its weights."""
+    with torch.device("meta"):
+        encoder = build_encoder(replace(settings, pretrained=False))
+    return cast(Encoder, encoder).channels
+
+
+def _user_encoder(path: str, options: dict[str, Any]) -> nn.Module:
+    made = import_class("network.backbone", path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint fails in many ways
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"network.backbone_weights '{path}' cannot be loaded: expected a state dict ({first})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"network.backbone_weights '{path}' holds other things: expected a state dict of {name}")
-    own = backbone.state_dict()
-    for key, value in own.items():
-        if key not in state:
-            if key.endswith("num_batches_tracked"):  # older public files lack it, and nothing here reads it
-                continue
-            raise InputError(f"network.backbone_weights '{path}' lacks '{key}': expected a state dict of {name}")
-        if state[key].shape != value.shape:
-            found, expected = tuple(state[key].shape), tuple(value.shape)
-            raise InputError(f"network.backbone_weights '{path}': '{key}' has shape {found}, expected {expected}")
-    parts = {key.partition(".")[0] for key in own}
-    for key in state:
-        if key not in own and str(key).partition(".")[0] in parts:  # a deeper backbone holds all that a shallower needs
-            raise InputError(f"network.backbone_weights '{path}' has '{key}' too: expected a state dict of {name}")
-    backbone.load_state_dict({key: state[key] for key in own if key in state})
+        encoder = made(**options)
+    except TypeError as error:
+        raise InputError(f"network.backbone_options do not fit '{path}': {error}") from error
+    for name in ("channels", "reductions"):
+        value = getattr(encoder, name, None)
+        if not isinstance(value, (tuple, list)) or not value or not all(isinstance(v, int) for v in value):
+            raise InputError(f"network.backbone '{path}' has {name} {value!r}: expected a tuple of integers")
+    return encoder

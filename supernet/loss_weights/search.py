@@ -154,7 +154,7 @@ class WeightSearch:
         torch.manual_seed(config.seed)
         tasks = {name: self.source.tasks[name] for name in names}
         recipe = Recipe(self.source, config.data, settings, weights, False, self.fabric)
-        network = MultiTaskNetwork(config.network, tasks)
+        network = MultiTaskNetwork(config.network, tasks, seed=config.seed)
         return Trainer(network, recipe, run, config.seed, tasks=tasks, label=label, quiet=True)
 
     def _run(self, run: Run, name: str, weights: dict[str, float]) -> Run:

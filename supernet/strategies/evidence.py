@@ -21,7 +21,7 @@ from experiment.run import Run
 from multitask.data import Batch, DatasetSplits
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
-from multitask.network import MultiTaskNetwork, enlarge
+from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
 from search_spaces import Exchange
@@ -177,13 +177,12 @@ class EvidenceSearch(_MixtureTraining):
         for step, sample in enumerate(loader, 1):
             batch = plain_batch(sample, training.device)
             with torch.no_grad():
-                maps = network.encode(batch.image)
-                features, regions = network.split(maps)
+                features, regions = network.features(batch.image)
             sign = None
             if signs is not None:
                 sign = (2.0 * torch.randint(2, (len(batch.image),), generator=signs) - 1).to(training.device)
             losses = partial(image_losses, network, training.tasks, batch, sign)
-            yield HeldOut(features, regions, losses, network.shrink(batch.valid, maps))
+            yield HeldOut(features, regions, losses, shrink(batch.valid, features))
             progress.advance()
             if step % LOG_EVERY == 0:
                 progress.log(step, {})
@@ -206,7 +205,7 @@ def image_losses(
     refined: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Each task's loss on each image, (B,), of refined features {task: (B, C, H/4, W/4)}."""
-    predictions = enlarge({name: network.logits[name](refined[name]) for name in tasks}, batch.image.shape[2:])
+    predictions = network.predict({name: refined[name] for name in tasks}, batch.image.shape[2:])
     losses = {}
     for name, task in tasks.items():
         triples = zip(*(maps.split(1) for maps in (predictions[name], batch.labels[name], batch.masks[name])))

@@ -24,7 +24,7 @@ PUBLISHED = ROOT.parent / "shared" / "published_tables.json"
 HIGHER = {"semseg": True, "depth": False}
 CONFIG = {
     "data": {"height": 96, "width": 128, "empty_classes": "skip"},
-    "network": {"backbone": "resnet18", "width": 16, "channels": None},
+    "network": {"backbone": "resnet18", "backbone_options": {"stem_width": 16}, "channels": None},
     "training": {"iterations": 300},
 }
 
@@ -233,7 +233,7 @@ def change(*path, value):
         (metrics(), CONFIG | {"data": {"height": 96, "width": 256}}, ("data.width", "256", "128")),
         (metrics(), CONFIG | {"data": {"empty_classes": "zero"}}, ("data.empty_classes", "zero", "skip")),
         (metrics(), CONFIG | {"network": {"backbone": "resnet34"}}, ("network.backbone", "resnet34", "resnet18")),
-        (metrics(), CONFIG | {"network": {"width": 64}}, ("network.width", "64", "16")),
+        (metrics(), CONFIG | {"network": {"backbone_options": {}}}, ("network.backbone_options", "16")),
         (metrics(), CONFIG | {"network": {"channels": 48}}, ("network.channels", "48", "None")),
         (change("tasks", "depth", "rmse", "primary", value=False), CONFIG, ("0 metrics of depth as primary",)),
         (change("tasks", "depth", "rmse", "value", value=float("nan")), CONFIG, ("depth rmse is nan",)),
@@ -249,13 +249,6 @@ def test_what_differs_is_refused(baseline, tmp_path, capsys, content, config, na
         (model / "seed_1" / "config.yaml").write_text(yaml.safe_dump(config))
     line = refusal(capsys, "compare", "--baseline", baseline, model)
     assert all(word in line for word in (*named, "seed_1"))
-
-
-def test_a_width_left_to_the_backbone_is_the_same_as_that_width(baseline, tmp_path, capsys):
-    model = write_run(tmp_path / "model", metrics(0.5), config=None)
-    content = CONFIG | {"network": CONFIG["network"] | {"width": None}}
-    (model / "seed_0" / "config.yaml").write_text(yaml.safe_dump(content))
-    assert compare(capsys, baseline, model)["models"][0]["delta_m"] > 0
 
 
 def test_without_config_the_metrics_decide(baseline, tmp_path, capsys):

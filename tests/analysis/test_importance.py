@@ -13,7 +13,7 @@ from torch import nn
 from analysis.__main__ import main
 from analysis.measures.shuffling import Message, Shuffling, derangement
 from experiment.command import exit_code
-from experiment.config import DataSettings, NetworkSettings
+from experiment.config import DataSettings
 from experiment.errors import InputError
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
@@ -21,6 +21,7 @@ from multitask.training.evaluation import evaluate
 from retrain.loading import load_trained
 from search_spaces import Architecture, Exchange
 from tests.retrain.test_retrain import TASKS, architecture, metrics, retrain  # noqa: F401
+from tests.support.networks import small_network
 
 CPU = torch.device("cpu")
 SIZE, COUNT = (32, 48), 5
@@ -71,10 +72,11 @@ def shuffling(aggregator="pad", change=None, **arguments):
     torch.manual_seed(0)
     tasks = build_tasks(TASKS, DataSettings(), 5)
     exchange = Exchange(Architecture(TASKS, rows, aggregator), 8)
-    settings = NetworkSettings(backbone="resnet10", width=4, channels=8)
+    settings = small_network()
     network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks()).eval()
-    for head in network.logits.values():
+    for head in network.heads.values():
         nn.init.normal_(head.weight)  # initial predictions are too faint to tell images apart
+    network.initialize_heads({"depth": torch.full((1,), 20.0)})  # negative depths would all be cut to one value
     for module in network.modules():
         if getattr(module, "weight", None) is not None and "Norm" in type(module).__name__:
             nn.init.ones_(module.weight)  # the atrc aggregator begins without its messages

@@ -13,7 +13,7 @@ from analysis.measures.block_costs import cells
 from analysis.measures.costs import resources
 from analysis.measures.settings import Settings, read_settings
 from experiment.command import exit_code
-from experiment.config import DataSettings, NetworkSettings, SpaceSettings
+from experiment.config import DataSettings, SpaceSettings
 from experiment.errors import InputError
 from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
@@ -21,13 +21,14 @@ from retrain.models import Model, build_network
 from search_spaces import Architecture
 from supernet.records.costs import Cost, CostTable
 from tests.analysis.test_compare import metrics, write_run
+from tests.support.networks import TINY, small_network
 
 TASKS = ("semseg", "depth", "edge")
 C, D, PIXELS = 8, 4, 8 * 8  # features at a quarter of 32 x 32
 REGIONS = {"semseg": 15, "depth": 40, "edge": 2}
 SETTINGS = Settings(
     DataSettings(height=32, width=32, tasks=list(TASKS), train_images=2, validation_images=2, test_images=2),
-    NetworkSettings(backbone="resnet10", width=4, channels=C),
+    small_network(channels=C),
     SpaceSettings(),
 )
 
@@ -99,7 +100,7 @@ def run(tmp_path):
     folder = tmp_path / "run"
     architecture(**MIXED).save(folder / "architecture.yaml")
     data = {"height": 32, "width": 32, "tasks": list(TASKS), "train_images": 2, "test_images": 2}
-    network = {"backbone": "resnet10", "width": 4, "channels": C}
+    network = {**TINY, "channels": C}
     config = {"data": data, "network": network, "space": {"name": "full"}, "selection": {"fix_gap": 0.3}, "seed": 0}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
@@ -132,14 +133,14 @@ def test_formats_tell_the_same(run, tmp_path, capsys):
     cost = expected.pairs["depth", "edge"]
     assert ["depth", "<-", "edge", "s_label", f"{cost.parameters:,}", f"{cost.multiply_adds:,}"] in table
     host = expected.host
-    row = f"| host: backbone and heads | {host.parameters:,} | {host.multiply_adds:,} |"
+    row = f"| host: encoder, decoder and heads | {host.parameters:,} | {host.multiply_adds:,} |"
     assert row in printed(capsys, run, "--format", "markdown")
 
 
 def test_a_config_of_ones_own_decides_the_sizes(run, tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"data": {"tasks": list(TASKS), "height": 64, "width": 96}}))
     (own,) = json.loads(printed(capsys, run, "--config", tmp_path / "mine.yaml", "--format", "json"))
-    assert (own["height"], own["width"], own["channels"]) == (64, 96, 60)  # resnet18 of width 16
+    assert (own["height"], own["width"], own["channels"]) == (64, 96, 240)  # resnet18
     assert read_settings(tmp_path / "mine.yaml").data.scale_range == (0.5, 2.0)
 
 

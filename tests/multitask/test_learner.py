@@ -1,4 +1,4 @@
-"""The network, the loader's order, the loop's schedule and its checkpoints."""
+"""The loader's order, the loop's schedule and its checkpoints."""
 
 import io
 import sys
@@ -7,24 +7,21 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from experiment.config import DataSettings, LossWeightSettings, TrainingSettings
 from experiment.errors import InputError
 from experiment.progress import Progress
 from experiment.run import Run
-from multitask.backbones import build_backbone
-from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
 from multitask.data.loader import StepOrder, training_loader
-from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.tasks import build_tasks
+from multitask.network import MultiTaskNetwork
 from multitask.training.checkpoints import load_checkpoint
 from multitask.training.evaluation import evaluate, evaluate_prior
 from multitask.training.loss_weighting import loss_weights
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from search_spaces import Architecture, Exchange
+from tests.support.networks import small_network
 
-SMALL = NetworkSettings(backbone="resnet10", width=4, channels=8)
+SMALL = small_network()
 DATA = DataSettings(height=32, width=48, train_images=6, validation_images=3, workers=0, tasks=["semseg", "depth"])
 CPU = torch.device("cpu")
 
@@ -41,70 +38,6 @@ def training(tmp_path, name="run", resume=False, only=None, **changes):
     only = None if only is None else {name: source.tasks[name] for name in only}
     recipe = Recipe(source, DATA, settings, weights, False, Fabric(accelerator="cpu", devices=1))
     return Trainer(network, recipe, run, 0, tasks=only)
-
-
-def test_network_shapes_and_heads():
-    tasks = build_tasks(["semseg", "normals", "edge"], DataSettings(), 7)
-    exchange = Exchange(Architecture.uniform(tuple(tasks), "t_label"), 8)
-    network = MultiTaskNetwork(SMALL, tasks, exchange, exchange.region_tasks())
-    outputs = network(torch.randn(2, 3, 45, 67))
-    assert {n: tuple(p.shape) for n, p in outputs.predictions.items()} == {
-        "semseg": (2, 7, 45, 67),
-        "normals": (2, 3, 45, 67),
-        "edge": (2, 1, 45, 67),
-    }
-    assert {n: p.shape[1] for n, p in outputs.auxiliary.items()} == {"semseg": 7, "normals": 40, "edge": 2}
-
-
-def test_auxiliary_loss_trains_its_head_but_not_the_backbone():
-    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
-    network = MultiTaskNetwork(SMALL, tasks, None, ("semseg",))
-    network(torch.randn(2, 3, 32, 32)).auxiliary["semseg"].square().sum().backward()
-    assert all(p.grad is None for p in network.backbone.parameters())
-    assert all(p.grad is not None for p in network.auxiliary.parameters())
-
-
-def test_final_loss_trains_the_auxiliary_head_through_the_exchange():
-    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
-    exchange = Exchange(Architecture.uniform(("semseg", "depth"), "t_label", "pad"), 8)
-    network = MultiTaskNetwork(SMALL, tasks, exchange, exchange.region_tasks())
-    network(torch.randn(2, 3, 32, 32)).predictions["depth"].square().sum().backward()
-    assert network.auxiliary["depth"][1].weight.grad.abs().sum() > 0
-
-
-def test_backbone_weights_come_from_a_file(tmp_path):
-    donor = build_backbone("resnet18", 8)
-    state = donor.state_dict() | {"fc.weight": torch.zeros(1)}  # a classifier, as public checkpoints have
-    torch.save(state, tmp_path / "weights.pth")
-    loaded = build_backbone("resnet18", 8, str(tmp_path / "weights.pth"))
-    for key, value in donor.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value)
-    for name, message in (("resnet34", "lacks 'layer1.2"), ("resnet18", "has shape")):
-        with pytest.raises(InputError, match=message):
-            build_backbone(name, 8 if name == "resnet34" else 16, str(tmp_path / "weights.pth"))
-    (tmp_path / "junk.pth").write_bytes(b"junk")
-    for file in ("junk.pth", "absent.pth"):
-        with pytest.raises(InputError, match="backbone_weights"):
-            build_backbone("resnet18", 8, str(tmp_path / file))
-    with pytest.raises(InputError, match="nearest: 'resnet18'"):
-        build_backbone("resnet8", 8)
-
-
-def test_resnet18_has_the_published_size():
-    # torchvision's resnet18 has 11,689,512 parameters, its classifier 512 * 1000 + 1000
-    assert parameter_count(build_backbone("resnet18", 64)) == 11_689_512 - 513_000
-    assert feature_channels(NetworkSettings(width=64)) == 960 // 4
-
-
-def test_multiply_adds_of_a_convolution_and_of_attention():
-    tasks = build_tasks(["depth", "edge"], DataSettings(), 0)
-    plain = MultiTaskNetwork(SMALL, tasks, None)
-    exchange = Exchange(Architecture.uniform(("depth", "edge"), "xtam"), 8)
-    count = multiply_adds(MultiTaskNetwork(SMALL, tasks, exchange), 64, 64) - multiply_adds(plain, 64, 64)
-    pixels, c, d, reduced = 16 * 16, 8, 4, 8 * 8
-    block = pixels * (9 * c * c + 9 * c * c + 1.5 * c * d) + reduced * 3 * c * c + 2 * c * reduced**2
-    aggregator = pixels * (d * c + 2 * c * c)
-    assert count == 2 * (block + aggregator)
 
 
 def test_order_covers_each_epoch_and_restarts_anywhere():
@@ -175,7 +108,7 @@ def test_the_best_on_validation_is_kept(tmp_path):
 
 def test_recalibration_gives_the_mean_statistics(tmp_path):
     run = training(tmp_path)
-    norm = run.network.backbone.bn1
+    norm = run.network.encoder.model.bn1
     seen = []
     handle = norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean((0, 2, 3))))
     run.recalibrate(3)

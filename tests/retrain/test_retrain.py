@@ -21,11 +21,12 @@ from retrain.models import Model, baseline, build_network
 from search_spaces import Architecture, Exchange, SearchSpace
 from tests.multitask.test_learner import training
 from tests.supernet.test_search import SHORT
+from tests.support.networks import small_network
 
 # `import retrain` finds the package, so the script is loaded from its path
 ROOT = Path(__file__).parents[2]
 TASKS = ("semseg", "depth")
-SETTINGS = NetworkSettings(backbone="resnet10", width=4, channels=8)
+SETTINGS = small_network()
 
 
 def script():
@@ -116,7 +117,7 @@ def test_single_task_trains_one_network_per_task(tmp_path):
     assert all((folder / task / "checkpoints/best.pt").is_file() for task in TASKS)
     tasks = build_tasks(TASKS, DataSettings(), 15)
     sizes = [
-        sum(p.numel() for p in build_network(Model("one"), NetworkSettings(width=4, channels=8), {n: t}).parameters())
+        sum(p.numel() for p in build_network(Model("one"), small_network(), {n: t}).parameters())
         for n, t in tasks.items()
     ]
     assert found["parameters"] == sum(sizes)
@@ -171,7 +172,7 @@ def test_the_retrained_network_has_no_trace_of_the_supernet(architecture):
     tasks = build_tasks(TASKS, DataSettings(), 5)
     network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, tasks)
     assert set(network.exchange.blocks) == {"xtam", "s_label", "global"}
-    assert set(network.auxiliary) == {"semseg"}  # depth <- semseg reads semseg's regions, nothing else is read
+    assert set(network.auxiliary_heads) == {"semseg"}  # depth <- semseg reads semseg's regions, nothing else is read
     assert network.exchange.block("global").value.norm.weight is not None
     assert network.exchange.aggregator.dropout.p == 0.05
     assert not any("logits" in name for name, _ in network.exchange.named_parameters())
@@ -211,7 +212,7 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
         (["--architecture", "nowhere.yaml"], ["nowhere.yaml"]),
         ([], ["--architecture FILE or --baseline NAME"]),
         (["--baseline", "multi_task", "--network.backbone=resnet20"], ["nearest: 'resnet"]),
-        (["--baseline", "multi_task", "--network.backbone=hrnet18", "--network.width=16"], ["network.width", "18"]),
+        (["--baseline", "multi_task", "--network.pretrained=absent.pth"], ["network.pretrained", "no such file"]),
         (["--baseline", "multi_task", "--network.channels=1"], ["network.channels"]),
         (["--baseline", "multi_task", "--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
         (["--baseline", "random", "--architecture", "x"], ["either"]),

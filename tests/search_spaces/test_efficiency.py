@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import peak
 from benchmarks.naive import NaiveExchange, unfold_attention
-from experiment.config import DataSettings, NetworkSettings
+from experiment.config import DataSettings
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
 from search_spaces import Exchange, SearchSpace, SpaceError
@@ -18,6 +18,7 @@ from search_spaces.space import SPACES
 from supernet.cost.memory import describe, search_memory
 from supernet.supernet import Supernet
 from tests.support import naive as reference
+from tests.support.networks import small_network
 
 TASKS = ("semseg", "depth", "edge")
 CHANNELS, BATCH, SIZE = 8, 2, (9, 11)
@@ -115,7 +116,7 @@ def test_recomputing_keeps_less():
     needs = []
     for blocks in ((), SPACES["full"][1:]):
         exchange = Supernet(space, 16, torch.Generator(), recompute=blocks)
-        network = MultiTaskNetwork(NetworkSettings(width=4, channels=16), tasks, exchange, space.tasks)
+        network = MultiTaskNetwork(small_network(channels=16), tasks, exchange, space.tasks)
         needs.append(search_memory(network, exchange, 2, 64, 64))
     assert needs[1] < 0.8 * needs[0]
 
@@ -165,7 +166,7 @@ def test_estimated_memory_is_about_what_is_measured(sampling):
     tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["atrc"])
     exchange = Supernet(space, 32, torch.Generator(), sampling)
-    network = MultiTaskNetwork(NetworkSettings(width=8, channels=32), tasks, exchange, space.tasks).train()
+    network = MultiTaskNetwork(small_network(channels=32), tasks, exchange, space.tasks).train()
     before = copy.deepcopy(network.state_dict())
     need = search_memory(network, exchange, 8, 128, 160)
     assert_same(before, network.state_dict(), 0)
@@ -194,7 +195,7 @@ def test_a_step_does_not_wait_for_the_gpu():
     tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["full"])
     exchange = Supernet(space, 16, torch.Generator())
-    network = MultiTaskNetwork(NetworkSettings(width=8, channels=16), tasks, exchange, space.tasks).cuda().train()
+    network = MultiTaskNetwork(small_network(channels=16), tasks, exchange, space.tasks).cuda().train()
     image = torch.randn(2, 3, 64, 64, device="cuda")
     for mode in ("default", "error"):  # the first step fills the caches
         torch.cuda.set_sync_debug_mode(mode)

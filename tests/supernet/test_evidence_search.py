@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiment.config import DataSettings, GumbelSettings, NetworkSettings, SearchSettings
+from experiment.config import DataSettings, GumbelSettings, SearchSettings
 from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from search_spaces import Architecture, SearchSpace
@@ -18,6 +18,7 @@ from supernet.strategies.evidence import image_losses
 from supernet.strategies.gumbel import GumbelSearch
 from supernet.supernet import Supernet
 from tests.supernet.test_search import process, rows, search
+from tests.support.networks import small_network
 
 EVIDENCE = "--search.strategy=evidence"
 
@@ -95,7 +96,7 @@ def test_losses_of_images_are_those_of_batches_of_one():
     source = open_dataset(DataSettings(height=32, width=48, train_images=3, workers=0))
     space = SearchSpace(tuple(source.tasks), ("none", "global"))
     supernet = Supernet(space, 8, torch.Generator().manual_seed(0))
-    network = MultiTaskNetwork(NetworkSettings(width=4, channels=8), source.tasks, supernet, space.tasks).eval()
+    network = MultiTaskNetwork(small_network(), source.tasks, supernet, space.tasks).eval()
     from torch.utils.data import default_collate
 
     from multitask.data.samples import plain_batch
@@ -103,7 +104,7 @@ def test_losses_of_images_are_those_of_batches_of_one():
     part = Part(source.splits["train"], [2, 0])
     batch = plain_batch(default_collate([part[0], part[1]]), torch.device("cpu"))
     with torch.no_grad():
-        features, regions = network.split(network.encode(batch.image))
+        features, regions = network.features(batch.image)
         refined = supernet(features, regions)
         together = image_losses(network, source.tasks, batch, None, refined)
         for i, index in enumerate((2, 0)):

@@ -33,11 +33,12 @@ from supernet.loss_weights import shared_study
 from supernet.loss_weights.figures import history, importances, parallel_coordinates
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
 from supernet.records.trials import TrialRecord
-from tests.multitask.test_learner import DATA, SMALL
+from tests.multitask.test_learner import DATA
 from tests.retrain.test_retrain import main as retrain_main
 from tests.supernet.test_search import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
+from tests.support.networks import small_network
 
-TINY = ["--training.iterations=3", "--network.backbone=resnet10"]
+TINY = ["--training.iterations=3"]
 ONLY = [*TINY, "--loss_weights.only=true", "--loss_weights.trials=4"]
 
 
@@ -316,7 +317,7 @@ def test_learned_weights_move_without_decay_and_resume_as_if_never_stopped(tmp_p
         only = {task: source.tasks[task] for task in tasks or source.tasks}
         weights, fabric = dict.fromkeys(source.tasks, 1.0), Fabric(accelerator="cpu", devices=1)
         run = Run(tmp_path / name, {}, resume)
-        network = MultiTaskNetwork(SMALL, only)
+        network = MultiTaskNetwork(small_network(), only)
         return Trainer(network, Recipe(source, DATA, settings, weights, True, fabric), run, 0, tasks=only)
 
     one = training("one", iterations=1)

@@ -15,7 +15,6 @@ from experiment.config import (
     DartsSettings,
     DataSettings,
     GdasSettings,
-    NetworkSettings,
     SearchSettings,
 )
 from experiment.config.parsing import config_parser, parse_config
@@ -24,7 +23,7 @@ from experiment.run import Run
 from multitask.cost import step_memory
 from multitask.data import open_dataset
 from multitask.data.loader import training_loader
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, feature_channels, shrink
 from multitask.tasks import build_tasks
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
@@ -38,6 +37,7 @@ from supernet.strategies.bilevel import BilevelSearch
 from supernet.strategies.sampled import SampledSearch
 from supernet.supernet import Supernet
 from tests.supernet.test_search import SHORT, assert_one_line, process, rows, search
+from tests.support.networks import small_network
 
 NAMES = ("darts", "gdas", "random", "evolution", "tpe")
 SAMPLED = ("random", "evolution", "tpe")
@@ -76,7 +76,7 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
     for fuse in supernet.exchange.aggregator.fuse.values():
         torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training
     with torch.no_grad():
-        for layer in network.logits.values():
+        for layer in network.heads.values():
             layer.weight.mul_(100)
         selection.logits.normal_(generator=torch.Generator().manual_seed(5))
     strategy.begin(training.run, 0)
@@ -103,13 +103,12 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
         weights = torch.zeros_like(soft).scatter(1, index, 1) + soft - soft.detach()
         blocks = selection.space.blocks
         active = {block: [i for i, k in enumerate(index.flatten()) if blocks[k] == block] for block in blocks}
-    maps = network.encode(batch.image)
-    features, regions = network.split(maps)
-    refined = supernet.exchange(features, regions, network.shrink(batch.valid, maps), weights, active)
+    features, regions = network.features(batch.image)
+    refined = supernet.exchange(features, regions, shrink(batch.valid, features), weights, active)
     loss = 0
     for task, learned in training.tasks.items():
         enlarged = torch.nn.functional.interpolate(
-            network.logits[task](refined[task]), size=batch.image.shape[2:], mode="bilinear", align_corners=False
+            network.heads[task](refined[task]), size=batch.image.shape[2:], mode="bilinear", align_corners=False
         )
         loss = loss + training.weights[task] * learned.loss(enlarged, batch.labels[task], batch.masks[task])
     (expected,) = torch.autograd.grad(loss, logits)
@@ -145,7 +144,7 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["full"])
     supernet = Supernet(space, 16, torch.Generator())
-    settings = NetworkSettings(width=4, channels=16)
+    settings = small_network(channels=16)
     needs = {}
     for name in ("darts", "gdas"):
         BilevelSearch(supernet, name, GdasSettings() if name == "gdas" else DartsSettings(), SearchSettings(), 10)

@@ -1,0 +1,23 @@
+"""Decoders: from the encoder's maps to each task's features, which the exchange refines and the heads read.
+
+One decoder a file. To add one, extend `Decoder` (base.py says what it returns), and add a line to `DECODERS` below; or
+keep it in a package of your own and name it by its import path, `network.decoder: my_package.my_module:MyDecoder`.
+`multitask.testing.check_decoder(MyDecoder)` verifies that a class keeps to the contract; our tests run it over
+`DECODERS`.
+"""
+
+from experiment.errors import unknown
+from multitask.decoders.base import Decoder
+from multitask.decoders.concat import ConcatDecoder
+from multitask.plugins import import_class
+
+DECODERS: dict[str, type[Decoder]] = {"concat": ConcatDecoder}
+
+
+def decoder_class(name: str) -> type[Decoder]:
+    """The class behind a name in DECODERS or an import path. Raises InputError if there is none."""
+    if ":" in name:
+        return import_class("network.decoder", name, Decoder)
+    if name not in DECODERS:
+        raise unknown("network.decoder", name, DECODERS)
+    return DECODERS[name]

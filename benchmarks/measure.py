@@ -51,7 +51,7 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def peak(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes; 0 where the system cannot say (a CPU without /proc)."""
+    """Bytes; 0 where the system does not report them (a CPU without /proc)."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -24,7 +24,7 @@ def print_table(title: str, costs: Mapping[str, Cost]) -> None:
 def write(
     folder: Path | None, name: str, options: argparse.Namespace, results: Mapping[str, Mapping[str, Cost]]
 ) -> None:
-    """folder/name.json: what was asked, where, and every figure."""
+    """folder/name.json: the options, the machine, and every figure."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)

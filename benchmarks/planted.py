@@ -1,10 +1,10 @@
-"""A search problem with a dial: which pairs of tasks have something to tell, how much, and which block can deliver it.
+"""A search problem whose truth is known: which pairs carry a message, how strong it is, and which block can pass it.
 
 Four tasks, each with an image of its own, so that only the exchange can carry anything from one to another. A label is
-the sum of an own part that its task's image shows, of what some sources tell, and of noise. What a source tells is
+the sum of an own part that its task's image shows, of messages from some sources, and of noise. A message is
 
 - local: a plane, tilted at random and zero on average over the image, hidden under a wave that cancels over windows of
-  about nine pixels; what is told is the 9x9 neighbourhood mean. Right: local.
+  about nine pixels; the message is the 9x9 neighbourhood mean. Right: local.
 - image: one value per image, hidden under a wave that cancels over the whole image only. Right: whatever reads the
   whole image, so global, t_label, s_label; xtam's attention may.
 - echo: the target's own part, which the target sees by itself. Right: none, though a network may come to rely on it.
@@ -32,7 +32,7 @@ RIGHT = {
     "echo": ("none",),
     "none": ("none",),
 }
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # variance of what a source tells; own part and noise together have 1
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # variance of a message; own part and noise together have 1
 CHANNELS, SIZE, REGIONS, HIDDEN = 16, 10, 4, 8
 OWN, NOISE = 0.3, 0.7
 ECHOES = 2  # pairs at most
@@ -41,7 +41,7 @@ FILLER = 3  # the hidden map that holds an echo, if the source has one
 
 @dataclass(frozen=True)
 class Plant:
-    """What a source tells a target: its kind (local, image, echo or none) and its variance in the target's label."""
+    """The message of a pair: its kind (local, image, echo or none) and its variance in the target's label."""
 
     kind: str = "none"
     strength: float = 0.0
@@ -106,7 +106,7 @@ class Problem:
             for s in TASKS:
                 plant = self.plants[t, s]
                 if plant.strength:
-                    label = label + plant.strength**0.5 * told(plant.kind, hidden[s])
+                    label = label + plant.strength**0.5 * message(plant.kind, hidden[s])
             labels[t] = label
             regions[t] = hidden[t][:, HIDDEN - REGIONS :].argmax(1)
         return Images(inputs, labels, regions)
@@ -142,8 +142,8 @@ def wave(count: int, periods: int, draw: torch.Generator) -> Tensor:
     return torch.sin(axis[:, None] + phase[0]) + torch.sin(axis + phase[1])
 
 
-def told(kind: str, hidden: Tensor) -> Tensor:
-    """What a source with these hidden maps tells, with variance 1, (N, 1, H, W)."""
+def message(kind: str, hidden: Tensor) -> Tensor:
+    """The message of a source with these hidden maps, with variance 1, (N, 1, H, W)."""
     if kind == "image":
         return hidden[:, 2:3].mean((2, 3), keepdim=True).expand(-1, -1, SIZE, SIZE) / 0.3
     near = F.avg_pool2d(hidden[:, 1:2], 9, stride=1, padding=4)

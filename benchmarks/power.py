@@ -1,15 +1,16 @@
-"""Which search rule finds what is there? Power, false alarms and sureness on planted problems of known strengths.
+"""Power, false positive rate and calibration of search rules on planted problems of known strengths.
 
 python -m benchmarks.power --first 100 --seeds 10 --rules gumbel gumbel_open null evidence --output runs/benchmarks
 python -m benchmarks.power --first 100 --seeds 3 --rules strength --output runs/benchmarks
 python -m benchmarks.power --figures docs/log/power.json --output docs/log
 
-`strength` retrains networks with the right blocks, with and without a pair, and says how much its target gains. Every
-search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there; power.json
-sums up, and the last command draws the figures from it.
+`strength` retrains networks with the right blocks, with and without a pair, and reports how much its target gains.
+Every search is written to power.jsonl as it ends, and a later call with more seeds or rules adds to what is there;
+power.json sums up, and the last command draws the figures from it.
 
-Rules are compared twice: by what they choose, beside their false alarms, and at equal false alarms: pairs are ranked by
-the rule's own score, and a threshold lets 10 % of the empty pairs through, whatever the rule would have chosen itself.
+Rules are compared twice: by what they choose, beside their false positive rate, and at equal false positive rates:
+pairs are ranked by the rule's own score, and a threshold lets 10 % of the empty pairs through, whatever the rule
+chooses itself. The rules run in a training loop of their own (benchmarks/rules.py), not through search.py.
 """
 
 import argparse
@@ -36,7 +37,7 @@ STEPS = {"gumbel": 600, "gumbel_open": 600, "null": 600, "random": 0, "evidence"
 MATCHED = 0.1  # share of the empty pairs that a threshold lets through
 WANTED = 0.8  # detection
 KINDS = ("local", "image")
-BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97, 1.01)  # of sureness
+BINS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97, 1.01)  # of the stated probability
 RETRAIN_STEPS, TEST_IMAGES = 600, 1500
 ONE_OF = {"local": "local", "image": "global", "echo": "none", "none": "none"}
 
@@ -60,7 +61,7 @@ def search(rule: str, seed: int, steps: int, blocks: Sequence[str] = BLOCKS) -> 
 
 
 def strength(seed: int) -> list[Row]:
-    """By how many % of its error each telling pair improves its target, right block against none, both retrained."""
+    """Retrained gain of each pair with a message, right block against none, in % of its target's error."""
     problem = Problem(seed)
     images, test = problem.images(IMAGES, 0), problem.images(TEST_IMAGES, 1)
     right = {pair: ONE_OF[plant.kind] for pair, plant in problem.plants.items()}
@@ -76,10 +77,10 @@ def strength(seed: int) -> list[Row]:
         return {task: float(loss.mean()) for task, loss in losses.items()}
 
     complete = errors(right)
-    telling = {t: [s for s in TASKS if problem.plants[t, s].strength] for t in TASKS}
+    sources_of = {t: [s for s in TASKS if problem.plants[t, s].strength] for t in TASKS}
     rows = []
     for place in range(len(TASKS) - 1):  # a retraining drops one pair of every target, since targets do not interfere
-        dropped = [(t, sources[place]) for t, sources in telling.items() if place < len(sources)]
+        dropped = [(t, sources[place]) for t, sources in sources_of.items() if place < len(sources)]
         less = errors({**right, **dict.fromkeys(dropped, "none")}) if dropped else {}
         for pair in dropped:
             delta = 100 * (1 - complete[pair[0]] / less[pair[0]])
@@ -97,7 +98,7 @@ def threshold(rows: Sequence[Row]) -> float:
 
 def detection(rows: Sequence[Row], above: float | None = None) -> dict[str, dict[float, list[int]]]:
     """[pairs given a right block, pairs] by kind and strength: as chosen, or by all scores above a threshold."""
-    found: dict[str, dict[float, list[int]]] = {}
+    counts: dict[str, dict[float, list[int]]] = {}
     for kind in (*KINDS, "both"):
         for s in STRENGTHS:
             pairs = [row for row in rows if row["strength"] == s and kind in (row["kind"], "both")]
@@ -105,8 +106,8 @@ def detection(rows: Sequence[Row], above: float | None = None) -> dict[str, dict
                 hits = [row["right"] for row in pairs]
             else:
                 hits = [row["score"] > above and row["candidate"] in RIGHT[row["kind"]] for row in pairs]
-            found.setdefault(kind, {})[s] = [sum(hits), len(hits)]
-    return found
+            counts.setdefault(kind, {})[s] = [sum(hits), len(hits)]
+    return counts
 
 
 def needed(power: dict[float, list[int]]) -> float | None:
@@ -124,14 +125,14 @@ def needed(power: dict[float, list[int]]) -> float | None:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of one rule: detection as chosen and at equal false alarms, false alarms, seconds, and sureness against truth."""
+    """Of one rule: detection as chosen and at equal false positive rates, false positives, seconds, and calibration."""
     ways = {"chosen": detection(rows), "matched": detection(rows, threshold(rows))}
     found: dict[str, Any] = {
         "searches": len({row["seed"] for row in rows}),
         "steps": rows[0]["steps"],
         "seconds": mean(row["seconds"] for row in rows),
         "evaluation_seconds": mean(row["evaluation_seconds"] for row in rows),
-        "false_alarms": {
+        "false_positives": {
             kind: [sum(not row["right"] for row in pairs), len(pairs)]
             for kind in ("none", "echo")
             for pairs in [[row for row in rows if row["kind"] == kind]]
@@ -139,7 +140,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "detection": ways,
         "needed": {way: {kind: needed(power) for kind, power in of_kind.items()} for way, of_kind in ways.items()},
     }
-    if rows[0]["sureness"] is not None:
+    if rows[0]["probability"] is not None:
         found["calibration"] = calibration(rows)
     return found
 
@@ -149,7 +150,7 @@ def chance() -> dict[str, Any]:
     right = {kind: len(set(RIGHT[kind]) & set(BLOCKS)) for kind in KINDS}
     chosen = {kind: right[kind] / len(BLOCKS) for kind in KINDS}
     matched = {kind: MATCHED * right[kind] / (len(BLOCKS) - 1) for kind in KINDS}
-    alarms = 1 - 1 / len(BLOCKS)
+    positives = 1 - 1 / len(BLOCKS)
     ways = {
         way: {
             kind: {s: [level, 1] for s in STRENGTHS}
@@ -157,32 +158,32 @@ def chance() -> dict[str, Any]:
         }
         for way, of_kind in (("chosen", chosen), ("matched", matched))
     }
-    return {"false_alarms": {"none": [alarms, 1], "echo": [alarms, 1]}, "detection": ways}
+    return {"false_positives": {"none": [positives, 1], "echo": [positives, 1]}, "detection": ways}
 
 
 def calibration(rows: Sequence[Row]) -> list[dict[str, float]]:
-    """Said against true: mean sureness and share of right choices, by bins of sureness."""
+    """Mean stated probability and share of right choices, by bins of the stated probability."""
     bins = []
     for low, high in itertools.pairwise(BINS):
-        within = [row for row in rows if low <= row["sureness"] < high]
+        within = [row for row in rows if low <= row["probability"] < high]
         if within:
-            said, true = mean(row["sureness"] for row in within), mean(row["right"] for row in within)
-            bins.append({"low": low, "pairs": len(within), "said": said, "right": true})
+            stated, right = mean(row["probability"] for row in within), mean(row["right"] for row in within)
+            bins.append({"low": low, "pairs": len(within), "stated": stated, "right": right})
     return bins
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     head = " ".join(f"{100 * s:g}%".rjust(6) for s in STRENGTHS)
-    lines = [f"{'rule':<12} {'n':>3} {'s':>4} {'FA none':>8} {'echo':>6}  {'':13} {head}  80 % at"]
+    lines = [f"{'rule':<12} {'n':>3} {'s':>4} {'FP none':>8} {'echo':>6}  {'':13} {head}  80 % at"]
     for rule, one in results.items():
-        alarms = ["/".join(f"{x:g}" for x in pair) for pair in one["false_alarms"].values()]
+        positives = ["/".join(f"{x:g}" for x in pair) for pair in one["false_positives"].values()]
         for way, of_kind in one["detection"].items():
             for kind, power in of_kind.items():
                 cells = " ".join("/".join(f"{x:.3g}" for x in pair).rjust(6) for pair in power.values())
                 at = one.get("needed", {}).get(way, {}).get(kind)
                 reached = "-" if at is None else f"{100 * at:.2g} %"
                 run = f"{rule:<12} {one.get('searches', 0):>3} {one.get('seconds', 0):>4.0f}"
-                lines.append(f"{run} {alarms[0]:>8} {alarms[1]:>6}  {way:<7} {kind:<5} {cells}  {reached}")
+                lines.append(f"{run} {positives[0]:>8} {positives[1]:>6}  {way:<7} {kind:<5} {cells}  {reached}")
     return "\n".join(lines)
 
 
@@ -209,11 +210,11 @@ COLOURS = {"gumbel": "C1", "gumbel_open": "C5", "null": "C7", "random": "C8", "e
 
 
 def power_figure(content: dict[str, Any], path: Path) -> None:
-    """Detection as chosen and at equal false alarms, over the strength, and the false alarms."""
+    """Detection as chosen and at equal false positive rates, over the strength, and the false positive rates."""
     from matplotlib.figure import Figure
 
     chart = Figure(figsize=(13, 4.6), layout="constrained")
-    chosen, matched, alarms = chart.subplots(1, 3, width_ratios=(3, 3, 2))
+    chosen, matched, positives = chart.subplots(1, 3, width_ratios=(3, 3, 2))
     labels = [f"{100 * s:g}" for s in STRENGTHS]
     if content["strength"]:
         gains = [[content["strength"].get(kind, {}).get(str(s), {}).get("delta") for kind in KINDS] for s in STRENGTHS]
@@ -222,7 +223,7 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
         ]
     for axes, way, title in (
         (chosen, "chosen", "As the rule chooses"),
-        (matched, "matched", f"At {100 * MATCHED:.0f} % false alarms"),
+        (matched, "matched", f"At {100 * MATCHED:.0f} % false positives"),
     ):
         for rule, one in content["rules"].items():
             curve = [100 * hits / pairs for hits, pairs in one["detection"][way]["both"].values()]
@@ -239,18 +240,20 @@ def power_figure(content: dict[str, Any], path: Path) -> None:
     chosen.legend(fontsize=8)
     for place, (rule, one) in enumerate(content["rules"].items()):
         for kind, shift, hatch in (("none", -0.2, ""), ("echo", 0.2, "//")):
-            hits, pairs = one["false_alarms"][kind]
-            alarms.bar(
+            hits, pairs = one["false_positives"][kind]
+            positives.bar(
                 place + shift, 100 * hits / pairs, 0.38, color=COLOURS[rule], hatch=hatch, alpha=1 if shift < 0 else 0.5
             )
-    alarms.set_xticks(range(len(content["rules"])), [NAMES[rule] for rule in content["rules"]], rotation=35, ha="right")
-    alarms.axhline(100 * MATCHED, color="grey", linewidth=0.5)
-    alarms.set(title="False alarms as it chooses", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %")
+    positives.set_xticks(
+        range(len(content["rules"])), [NAMES[rule] for rule in content["rules"]], rotation=35, ha="right"
+    )
+    positives.axhline(100 * MATCHED, color="grey", linewidth=0.5)
+    positives.set(title="False positive rate as chosen", ylim=(0, 102), ylabel="empty pairs (hatched: echoes), %")
     chart.savefig(path, dpi=130)
 
 
 def calibration_figure(content: dict[str, Any], path: Path) -> None:
-    """The stated sureness against the share of right choices, with counts."""
+    """The stated probability against the share of right choices, with counts."""
     from matplotlib.figure import Figure
 
     chart = Figure(figsize=(4.6, 4.4), layout="constrained")
@@ -260,12 +263,12 @@ def calibration_figure(content: dict[str, Any], path: Path) -> None:
         bins = one.get("calibration", [])
         if not bins:
             continue
-        said, right, pairs = ([b[key] for b in bins] for key in ("said", "right", "pairs"))
+        stated, right, pairs = ([b[key] for b in bins] for key in ("stated", "right", "pairs"))
         error = [(p * (1 - p) / n) ** 0.5 for p, n in zip(right, pairs)]
-        axes.errorbar(said, right, error, fmt="o-", color=COLOURS[rule], capsize=3)
-        for x, y, n in zip(said, right, pairs):
+        axes.errorbar(stated, right, error, fmt="o-", color=COLOURS[rule], capsize=3)
+        for x, y, n in zip(stated, right, pairs):
             axes.annotate(str(n), (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="sureness said", ylabel="share of right choices", xlim=(0, 1.03), ylim=(0, 1.05))
+    axes.set(xlabel="stated probability", ylabel="share of right choices", xlim=(0, 1.03), ylim=(0, 1.05))
     chart.savefig(path, dpi=130)
 
 
@@ -319,7 +322,7 @@ def show(content: dict[str, Any]) -> None:
     print(table(content["rules"]))
     for rule, one in content["rules"].items():
         for b in one.get("calibration", []):
-            print(f"{rule}: {b['pairs']:>3} pairs, said {b['said']:.2f}, right {b['right']:.2f}")
+            print(f"{rule}: {b['pairs']:>3} pairs, stated {b['stated']:.2f}, right {b['right']:.2f}")
     for kind, levels in content["strength"].items():
         for s, gain in levels.items():
             print(

@@ -28,15 +28,14 @@ BATCH, RATE, CLIP = 8, 1e-2, 10.0
 
 @dataclass(frozen=True)
 class Choice:
-    """block: what the rule takes; candidate: what it would take if it could not take none; score: by how much it
-    prefers that to none, in its own units, greater meaning surer; sureness: the probability that `block` is right,
-    where the rule states one.
+    """block: the rule's choice; candidate: its choice if none were not allowed; score: how far it prefers that to none,
+    in its own units; probability: that `block` is right, None where the rule has none.
     """
 
     block: str
     candidate: str
     score: float = 0.0
-    sureness: float | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def gumbel(
 ) -> Outcome:
     """ATRC's search; a pair is fixed at a gap of `fix_gap` in probability, never if that is 1.
 
-    With `noise`, white noise of its size replaces the tasks' gradient to the logits (the null).
+    With `noise`, white noise of the same norm replaces the logits' gradient of the tasks' losses (the noise null).
     """
     torch.manual_seed(seed)
     supernet = Supernet(space, CHANNELS, torch.Generator().manual_seed(seed))
@@ -135,26 +134,26 @@ def chance(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome
 
 
 def held_out(network: PlantedNetwork, images: Images, batch: int = 64) -> list[HeldOut]:
-    """Batches at the exchange's door."""
+    """Batches of the exchange's inputs."""
     network.eval()
-    found = []
+    batches = []
     with torch.no_grad():
         for start in range(0, len(images), batch):
             part = images[slice(start, start + batch)]
             features, regions = network.encode(part.inputs)
-            found.append(HeldOut(features, regions, partial(network.losses, part)))
-    return found
+            batches.append(HeldOut(features, regions, partial(network.losses, part)))
+    return batches
 
 
 def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
-    """Two supernets, each trained for half of the steps on half of the images and judged on the other half."""
+    """Two supernets, each trained for half of the steps on half of the images and evaluated on the other half."""
     open = UniformMixture.everything(space)
     for i, (target, source) in enumerate(space.pairs):
         open[i] &= target != source
     mixture = UniformMixture(space, open)
     halves = [slice(0, len(images) // 2), slice(len(images) // 2, None)]
     draw = torch.Generator().manual_seed(seed + 1)
-    parts, training, judging = [], 0.0, 0.0
+    parts, training, evaluation = [], 0.0, 0.0
     torch.manual_seed(seed)
     for own, others in (halves, halves[::-1]):
         times = [time.process_time()]
@@ -166,19 +165,19 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
         fit(network, images[own], steps // 2, seed, backward)
         times.append(time.process_time())
         assert isinstance(network.exchange, Exchange)
-        plain = probe_exchanges(space, CHANNELS)
-        parts.append(collect(network.exchange, held_out(network, images[others]), open, plain))
+        probes = probe_exchanges(space, CHANNELS)
+        parts.append(collect(network.exchange, held_out(network, images[others]), open, probes))
         times.append(time.process_time())
         training += times[1] - times[0]
-        judging += times[2] - times[1]
+        evaluation += times[2] - times[1]
     began = time.process_time()
     posteriors = infer_posterior(pool(parts))
-    judging += time.process_time() - began
+    evaluation += time.process_time() - began
     choices = {}
     for pair, posterior in posteriors.items():
         candidate = max(posterior.p_best, key=lambda name: posterior.p_best[name])
         choices[pair] = Choice(posterior.choice, candidate, posterior.log_odds, posterior.p_correct)
-    return Outcome(choices, steps, training, judging)
+    return Outcome(choices, steps, training, evaluation)
 
 
 RULES: dict[str, Rule] = {

@@ -5,7 +5,7 @@ import io
 import pytest
 import torch
 
-from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
+from search_spaces import BLOCKS, Architecture, Exchange, SearchSpace, SpaceError
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import NATIVE
 from tests.support import naive
@@ -150,6 +150,22 @@ def test_extraction_without_weights():
 
 
 # ---- errors, and the module as a module
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "none"])
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+def test_gradients_flow_to_features(name, aggregator):
+    """From one target's output to its own features, and to those of each source."""
+    features, logits, valid = draw(grad=True)
+    exchange = naive.randomise(Exchange(Architecture.uniform(TASKS, name, aggregator), CHANNELS)).train()
+    exchange(features, logits, valid)["a"].square().sum().backward()
+    for task in TASKS:
+        grad = features[task].grad
+        assert grad is not None and grad.isfinite().all() and grad.any()
+    # in its own row of the module, and nowhere else
+    block = exchange.block(name)
+    for i, (target, _) in enumerate(block.pairs):
+        assert target == "a" or not any(p.grad[i].any() for p in block.parameters() if p.grad is not None)
 
 
 def test_errors_of_inputs():

@@ -1,4 +1,4 @@
-"""What makes a search faster or smaller changes nothing else."""
+"""Recomputing, single paths and the estimate of a step's memory."""
 
 import copy
 from pathlib import Path
@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import peak
-from benchmarks.naive import NaiveExchange, unfold_attention
 from experiment.config import DataSettings
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
-from search_spaces import Exchange, SearchSpace, SpaceError
-from search_spaces.blocks.local_context import local_attention, tiled_attention
+from search_spaces import SearchSpace, SpaceError
 from search_spaces.space import SPACES
 from supernet.cost.memory import describe, search_memory
 from supernet.supernet import Supernet
@@ -47,49 +45,6 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
         torch.testing.assert_close(
             value, other[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
-
-
-@pytest.mark.parametrize("space", ["atrc", "full"])
-def test_batched_pairs_equal_one_module_per_pair(space):
-    plan = SearchSpace(TASKS, SPACES[space])
-    batched = reference.randomise(Exchange(plan, CHANNELS)).double()
-    naive = NaiveExchange(plan, CHANNELS).double()
-    naive.take_weights(batched)
-    features, regions = draw()
-    for maps in features.values():
-        maps.requires_grad_()
-    legal = torch.tensor([[name in plan.legal(pair) for name in plan.blocks] for pair in plan.pairs])
-    weights = torch.rand(legal.shape, generator=torch.Generator().manual_seed(2)).double() * legal
-    outputs, theirs = batched(features, regions, None, weights), naive(features, regions, None, weights)
-    assert_same({k: v.detach() for k, v in outputs.items()}, {k: v.detach() for k, v in theirs.items()})
-    gradients = [
-        torch.autograd.grad(
-            sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(refined.values())), features.values()
-        )
-        for refined in (outputs, theirs)
-    ]
-    for ours, other in zip(*gradients):
-        torch.testing.assert_close(ours, other, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("size", [(3, 4), (8, 8), (9, 17), (20, 13)])
-@pytest.mark.parametrize("attention", [local_attention, tiled_attention])
-def test_local_attention_equals_unfold(size, attention):
-    generator = torch.Generator().manual_seed(0)
-    maps = [torch.randn(5, 6, *size, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    gradient = torch.randn(5, 6, *size, generator=generator, dtype=torch.float64)
-    results = []
-    for each in (attention, unfold_attention):
-        out = each(*maps)
-        results.append([out.detach(), *torch.autograd.grad(out, maps, gradient)])
-    for ours, theirs in zip(*results):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-
-
-def test_local_attention_gradients_are_those_of_differences():
-    generator = torch.Generator().manual_seed(0)
-    maps = [torch.randn(1, 2, 5, 9, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    assert torch.autograd.gradcheck(local_attention, maps)
 
 
 def supernet(**options: object) -> Supernet:

@@ -1,6 +1,7 @@
 """The documentation agrees with the code: links, configuration keys, commands, file formats, worked examples."""
 
 import dataclasses
+import importlib
 import re
 import types
 import typing
@@ -115,9 +116,23 @@ def test_columns_of_tables_are_those_that_are_written():
     assert tuple(re.findall(r"`(\w+)`", " ".join(described))) == choices.COLUMNS
 
 
-def test_worked_examples_join_a_search(tmp_path, monkeypatch):
+def test_folders_dicts_and_checks_of_extensions_exist():
+    text = (ROOT / "docs/extending.md").read_text()
+    table = text.split("|---|---|---|---|\n")[1].splitlines()
+    rows = [[cell.strip(" `") for cell in line.split("|")[2:5]] for line in table]
+    assert len(rows) >= 9
+    for place, entries, check in rows:
+        assert (ROOT / place).exists(), place
+        module = importlib.import_module(place.removesuffix(".py").replace("/", "."))
+        assert not entries.isupper() or hasattr(module, entries), entries
+        package, _, name = check.rpartition(".")
+        assert not check or hasattr(importlib.import_module(package), name), check
+
+
+def test_worked_examples_join_a_search_and_pass_their_checks(tmp_path, monkeypatch):
     """The classes of docs/extending.md, in files as named there, and the commands below them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     text = (ROOT / "docs/extending.md").read_text()
     for code in fenced(text, "python"):
         name = re.match(r"# (my_\w+\.py)\n", code)
@@ -128,3 +143,4 @@ def test_worked_examples_join_a_search(tmp_path, monkeypatch):
         run(line)
         assert (tmp_path / line[line.index("--output") + 1] / "architecture.yaml").is_file()
     assert "my_blocks:Difference" in (tmp_path / "runs/own/selection.csv").read_text()
+    importlib.import_module("my_checks")

@@ -61,5 +61,5 @@ def build_network(model: Model, settings: NetworkSettings, tasks: dict[str, Task
     """
     if model.architecture is None:
         return MultiTaskNetwork(settings, tasks, seed=seed)
-    exchange = Exchange(model.architecture, feature_channels(settings))
+    exchange = Exchange(model.architecture, feature_channels(settings), seed=seed)
     return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks(), seed=seed)

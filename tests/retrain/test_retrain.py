@@ -168,6 +168,31 @@ def test_architectures_of_a_space_differ_in_blocks_only():
             assert baseline(kind, space, 0).architecture.normalize_messages is rule
 
 
+def test_architectures_of_one_seed_start_from_the_same_weights():
+    """Two architectures: every parameter of an equal name, and of an equal block on an equal pair, bit for bit."""
+    tasks = build_tasks(TASKS, DataSettings(), 5)
+    space = SearchSpace.from_settings(SpaceSettings(name="full"), TASKS)
+    local = dict.fromkeys(space.pairs, "local")
+    others = [local, local | {("depth", "semseg"): "none"}, local | {("depth", "semseg"): "xtam"}]
+    first, *networks = (
+        build_network(Model("one", Architecture.from_space(space, exchanges)), SETTINGS, tasks, seed=4)
+        for exchanges in others
+    )
+    block = first.exchange.block("local")
+    for network in networks:
+        state = network.state_dict()
+        for key, value in first.state_dict().items():
+            if key in state and state[key].shape == value.shape:
+                assert torch.equal(state[key], value), key
+            else:
+                assert key.startswith(("exchange.blocks.local.", "exchange.norms.local.", "exchange.aggregator.")), key
+        other = network.exchange.block("local")
+        for row, pair in enumerate(other.pairs):
+            same = block.pair_state(block.pairs.index(pair))
+            for key, value in other.pair_state(row).items():
+                assert torch.equal(value, same[key]), (pair, key)
+
+
 def test_the_retrained_network_has_no_trace_of_the_supernet(architecture):
     tasks = build_tasks(TASKS, DataSettings(), 5)
     network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, tasks)

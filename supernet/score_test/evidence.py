@@ -1,18 +1,18 @@
-"""Does a pair's source know something about its target's errors? Measured on held-out images of a trained mixture.
+"""Do a pair's messages predict the target's negative loss gradient? Measured on held-out images of a trained supernet.
 
-The pair's messages are replaced by their mean over images, so that nothing of this image's source is wanted but
-nothing else changes either. The gradient of each image's loss with respect to the target's refined features, with its
-sign turned, then says what the target lacks; how it goes together with the messages is what the pair could tell. Only
-these moments are kept, summed over groups of images, for each candidate:
+The pair's messages are replaced by their mean over images, so that this image's source has no influence and nothing
+else changes. The negative gradient of each image's loss with respect to the target's refined features is the direction
+in which they should change; a pair can help as far as its messages are correlated with it. Only these moments are
+kept, summed over groups of images, for each candidate:
 
     cross_f = - sum over images i of group f and pixels x of  dL_i/dR_x  (m_x - mean m_x)^T     (C, d)
     square  =   sum over images and pixels of  (m_x - mean m_x) (m_x - mean m_x)^T              (d, d)
 
-What the target's head could read from the refined features as they are is no exchange: the messages' linear dependence
-on these is taken out first. A linear map from messages to refined features that is fitted on some groups is tested on
-the others. So a message is judged by what it holds, however far its readout was trained, and memorised images count for
-nothing. What a block could say with other weights is asked as well: plain exchanges, which were never trained, speak
-beside the trained one.
+The messages' linear regression on the refined features is subtracted first, because the target's head could read that
+part without any exchange. A linear map from messages to the negative gradient is fitted on some groups and tested on
+the others: a message counts by its content, however far its readout was trained, and memorised images do not count. The
+messages of untrained probe exchanges stand beside those of the trained one, for what a block could send with other
+weights.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ RIDGE = 0.05  # of each message channel's mean square, added to it when the map 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A batch at the exchange's door: features {task: (B, C, H, W)}, region logits {task: (B, R, H, W)}, validity
+    """A batch of the exchange's inputs: features {task: (B, C, H, W)}, region logits {task: (B, R, H, W)}, validity
     (B, 1, H, W), and the function that turns refined features into each task's loss per image.
     """
 
@@ -46,8 +46,8 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Moments:
-    """cross: (groups, C, K, d); square: (K, d, d), where d counts the channels of all the exchanges that spoke; images:
-    how many were asked.
+    """cross: (groups, C, K, d); square: (K, d, d), where d counts the channels of all exchanges; images: the number of
+    held-out images.
     """
 
     cross: Tensor
@@ -57,21 +57,21 @@ class Moments:
     def agreement(self) -> Tensor:
         """For each candidate, how well the map fitted on each group of images does on each other, (K, groups, groups).
 
-        Symmetric with a zero diagonal. If the candidate tells nothing, every group's cross moments may as well have
+        Symmetric with a zero diagonal. If the candidate predicts nothing, each group's cross moments are as likely with
         the other sign.
         """
         return torch.stack([_agreement(self.cross[:, :, k], square) for k, square in enumerate(self.square)])
 
     def gains(self) -> Tensor:
-        """What each candidate tells about each group by the map fitted on all others, (K, groups): the gain of loss per
-        unit of message, to first order, so that its square goes with the loss that the candidate can save.
+        """Each candidate's decrease of the loss on each group by the map fitted on all others, (K, groups): to first
+        order and per unit of message, so that its square is proportional to the loss that the candidate can save.
         """
         return torch.stack([_gains(self.cross[:, :, k], square) for k, square in enumerate(self.square)])
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one pair. candidates: K names in the space's order; parts: the moments of each supernet that was asked."""
+    """Of one pair. candidates: K names in the space's order; parts: the moments of each supernet."""
 
     candidates: tuple[str, ...]
     parts: tuple[Moments, ...]
@@ -86,47 +86,47 @@ class Evidence:
         return [part.gains() for part in self.parts]
 
 
-def pool(found: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
-    """What several supernets say, each of images of its own."""
-    first = found[0]
+def pool(parts: Sequence[Mapping[Pair, Evidence]]) -> dict[Pair, Evidence]:
+    """The evidence of several supernets, each on images of its own."""
+    first = parts[0]
     return {
-        pair: Evidence(first[pair].candidates, tuple(p for one in found for p in one[pair].parts)) for pair in first
+        pair: Evidence(first[pair].candidates, tuple(p for one in parts for p in one[pair].parts)) for pair in first
     }
 
 
 class ProbeExchange:
-    """Untrained blocks that hand on what they hear as plainly as they can."""
+    """Untrained blocks in their probe form, from whose messages the source can be read linearly."""
 
     def __init__(self, space: SearchSpace, projection: Tensor):
         self.exchange = Exchange(replace(space, normalize_messages=False), projection.shape[1], affine=False)
         self.exchange.requires_grad_(False).train()  # norms without statistics of their own
-        # the blocks that ask nothing of the target
+        # the blocks whose messages do not depend on the target
         self.source_only = {name for name in self.exchange.served if self.exchange.block(name).as_probe(projection)}
 
     def messages(self, batch: HeldOut, active: Mapping[str, list[int]]) -> Messages:
-        """As those of an exchange. What follows from the source alone is sums_by_pair once for all that hear it."""
+        """As those of an exchange. A message that depends on the source alone is computed once for all its targets."""
         served = self.exchange.served
         wanted = {name: [i for i in on if i in served.get(name, ())] for name, on in active.items()}
         representatives = {name: {self._message_key(name, i): i for i in on} for name, on in wanted.items()}
-        computed = {name: list(of_voice.values()) for name, of_voice in representatives.items()}
+        computed = {name: list(of_key.values()) for name, of_key in representatives.items()}
         messages: Messages = {}
-        for name, (on, sums_by_pair) in self.exchange.messages(
+        for name, (on, computed_messages) in self.exchange.messages(
             batch.features, batch.regions, batch.valid, computed
         ).items():
             rows = [on.index(representatives[name][self._message_key(name, i)]) for i in wanted[name]]
-            messages[name] = (wanted[name], sums_by_pair[:, rows])
+            messages[name] = (wanted[name], computed_messages[:, rows])
         return messages
 
     def _message_key(self, name: str, pair: int) -> Pair | str:
-        """Pairs with the same one are messages the same."""
+        """Pairs with the same key have the same messages."""
         return self.exchange.pairs[pair][1] if name in self.source_only else self.exchange.pairs[pair]
 
 
 def probe_exchanges(space: SearchSpace, channels: int) -> list[ProbeExchange]:
-    """As many as it takes for the messages to hold all channels of the source, which they share out."""
+    """As many as needed for the messages to hold all channels of the source, each exchange a part of them."""
     width = AGGREGATORS[space.aggregator].message_channels(channels)
     rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
-    # the last ones may have to say again what the first ones say
+    # the last exchange may repeat channels of the first
     rows = torch.arange(-(-channels // width) * width) % channels
     return [ProbeExchange(space, rotation[part]) for part in rows.split(width)]
 
@@ -136,7 +136,8 @@ def collect(
 ) -> dict[Pair, Evidence]:
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
-    open: (pairs, blocks) bool, the candidates of the mixture, none aside; probes: over the same space, only judged.
+    open: (pairs, blocks) bool, the candidates of the mixture, none aside; probes: over the same space, beside the
+    trained exchange.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
@@ -168,7 +169,7 @@ def collect(
 
 
 class _Sums:
-    """Moments of errors, messages, and what the target's head can read already, summed over images."""
+    """Moments of negative gradients, messages and covariates, summed over images."""
 
     def __init__(self) -> None:
         self.parts: dict[str, Tensor] = {}
@@ -189,10 +190,10 @@ class _Sums:
             self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each
 
     def residualize(self, images: int) -> Moments:
-        """The moments of what the messages hold beyond what is covariates.
+        """The moments of the messages less their linear regression on the covariates.
 
-        A linear map of the refined features is a change of the head, which needs no exchange: it is taken out of the
-        messages (Frisch and Waugh), which asks nothing of the errors.
+        A linear map of the refined features is a change of the head and needs no exchange. It is taken out of the
+        messages only; the gradients may stay as they are (Frisch and Waugh).
         """
         used = min(images, GROUPS)
         parts = {name: each.double().cpu() for name, each in self.parts.items()}
@@ -234,7 +235,7 @@ def _passes(pairs: Sequence[Pair], open: Tensor) -> list[list[int]]:
 def _negative_gradient(
     exchange: Exchange, batch: HeldOut, sums_by_pair: Mapping[int, Tensor], pairs: Sequence[int]
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Of each pair's target, {pair: (B, C, H, W)}: its falling loss as a direction in refined features, and these."""
+    """Of each pair's target, {pair: (B, C, H, W)}: its negative loss gradient in refined features, and these."""
     with torch.no_grad():
         refined = exchange.aggregate(batch.features, sums_by_pair)
     refined = {task: maps.detach().requires_grad_() for task, maps in refined.items()}
@@ -264,8 +265,8 @@ def _agreement(cross: Tensor, square: Tensor) -> Tensor:
 
 
 def _gains(cross: Tensor, square: Tensor) -> Tensor:
-    """cross (groups, C, q), square (q, q) -> (groups,); the map is scaled to say something of size one, whatever the
-    size of the messages.
+    """cross (groups, C, q), square (q, q) -> (groups,); the map is scaled to outputs of size one, whatever the size of
+    the messages.
     """
     cross, square, ridged = _scaled(cross, square)
     fitted = torch.linalg.solve(ridged, (cross.sum(0) - cross).transpose(1, 2)).transpose(1, 2)  # (groups, C, q)

@@ -1,14 +1,13 @@
-"""From held-out evidence to a choice per pair, and how sure it is.
+"""From held-out evidence to a choice per pair and its posterior probability.
 
-Something or none? If a candidate tells nothing, the moments of each group of images may as well have the other sign.
-So the agreement of the groups is compared with what it would be under random signs: mean zero, variance and skewness in
-closed form, whatever the loss, the network or its overfitting. That gives a z per pair and candidate: N(0, 1) if
-nothing is told and N(delta, 1) otherwise, delta being half normal with any of several spreads. How many pairs tell
-nothing and how many want which block is learned from all pairs of the search.
+Is there an effect? If a candidate predicts nothing, the moments of each group of images are as likely with the other
+sign. So the agreement of the groups is compared with its distribution under random signs: mean zero, variance and
+skewness in closed form, whatever the loss, the network or its overfitting. That gives a z per pair and candidate:
+N(0, 1) without an effect and N(delta, 1) with one, delta being half normal with any of several spreads (a two-groups
+model). The shares of pairs without an effect, and with each block, are estimated from all pairs of the search.
 
-Which candidate? What each can tell is normal about its mean over groups. Each two groups meet twice there, so that the
-covariance is twice the groups' own. Another training would have taught each candidate better or worse: by how much, two
-supernets show.
+Which candidate? The gain of each is normal about its mean over groups. Each two groups meet twice there, so that the
+covariance is twice the groups' own. The variance between trainings is estimated from the two supernets.
 """
 
 import math
@@ -22,23 +21,21 @@ from search_spaces.blocks import Pair
 from supernet.score_test.evidence import Evidence
 
 TWICE = 2.0  # true over counted variance
-TRAINING = (
-    0.95  # of one supernet: another training moves what a candidate tells by up to this part of its standard error
-)
+TRAINING = 0.95  # with one supernet: standard deviation between trainings over the standard error of a gain
 DRAWS = 4000
-WIDER = 1.25  # sd of z where nothing is told, as found on planted problems 22 to 25
-SPREADS = (2.0, 4.0, 8.0)  # of delta with as many images as below: smaller ones are as good as none
-IMAGES = 1024  # fewer can neither show much nor rule it out
-PRIOR = 2.0  # pairs that tell nothing, and as many that tell something, known beforehand
-ROUNDS = 200  # of learning the shares
+WIDER = 1.25  # sd of z without an effect, measured on planted problems 22 to 25
+SPREADS = (2.0, 4.0, 8.0)  # of delta with as many images as below: smaller effects do not matter
+IMAGES = 1024  # the spreads are proportional to the number of images
+PRIOR = 2.0  # pseudo-count of pairs without an effect, and as many with one
+ROUNDS = 200  # of expectation maximisation
 
 
 @dataclass(frozen=True)
 class PairPosterior:
-    """choice: a candidate or none; p_correct: the probability that it is right; decided: whether that is enough;
-    z: the largest of all candidates; p_exchange: the probability that the pair tells anything; log_odds: the same, for
-    comparing pairs that surely do; p_best: for each candidate, the probability that it is the best, if the pair tells
-    anything; margin: how much more the best tells than the next, as a part of what it tells.
+    """choice: a candidate or none; p_correct: its posterior probability; decided: whether that reaches the confidence;
+    z: the largest of all candidates; p_exchange: the probability that the pair has an effect; log_odds: the same, for
+    comparing pairs near 1; p_best: for each candidate, the probability that it is the best, given an effect; margin:
+    the difference of the two largest gains, over the largest.
     """
 
     choice: str
@@ -56,10 +53,10 @@ def infer_posterior(
 ) -> dict[Pair, PairPosterior]:
     """A posterior per pair.
 
-    A pair that tells something with less than the probability `confidence` gets none, which is then the cheapest that
-    is not known to be worse. Another gets the candidate that is likeliest to be the best, if that is right with the
-    same probability; else, undecided, the cheapest that is about as likely.
-    cost: of each candidate; without it they count as alike.
+    A pair whose p_exchange is below `confidence` gets none. Another gets the candidate that is likeliest to be the best
+    if p_exchange times p_best reaches `confidence`; else it is undecided and gets the cheapest candidate of at least
+    half the largest p_best.
+    cost: of each candidate; by default all are equal.
     """
     names = list(dict.fromkeys(name for one in evidence.values() for name in one.candidates))
     z = torch.full((len(evidence), len(names)), -torch.inf, dtype=torch.double)
@@ -116,9 +113,9 @@ def sign_flip_z(agreement: Tensor) -> Tensor:
 
 def posterior_log_odds(z: Tensor, images: int = IMAGES) -> Tensor:
     """From the z of all pairs and candidates (pairs, K), minus infinity where a block is no candidate: the log odds of
-    each pair telling something, (pairs,).
+    an effect, (pairs,).
 
-    images: on which the z rest; a message's delta grows with their number.
+    images: the number of held-out images, to which the spreads of delta are proportional.
     """
     z = z.double()
     variance = (torch.tensor(SPREADS, dtype=z.dtype) * images / IMAGES).view(-1, 1, 1) ** 2
@@ -140,7 +137,7 @@ def posterior_log_odds(z: Tensor, images: int = IMAGES) -> Tensor:
 
 
 def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """What candidates tell on average over supernets, each (K, groups) -> (K,), and its covariance, (K, K)."""
+    """The candidates' mean gains over supernets, each (K, groups) -> (K,), and their covariance, (K, K)."""
     means = torch.stack([one.double().mean(1) for one in gains])
     return means.mean(0), torch.stack([_covariance(one.double()) for one in gains]).sum(0) / len(gains) ** 2
 
@@ -148,16 +145,16 @@ def average(gains: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 def _covariance(gains: Tensor) -> Tensor:
     """Of the mean over groups."""
     count, groups = gains.shape
-    if groups == 1:  # which may be wrong by as much as it says
+    if groups == 1:  # no spread to estimate it from: as large as the gain itself
         return torch.diag(gains[:, 0].square())
     return torch.cov(gains).reshape(count, count) * TWICE / groups
 
 
 def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
-    """The variance of what a candidate tells between trainings, over that of its standard error.
+    """The variance of a candidate's gain between trainings, over its squared standard error.
 
-    gains: of each pair, what each of its supernets says, (K, groups). With two or more: how much further apart they are
-    than their groups explain. What all candidates of a pair have in common does not count.
+    gains: for each pair, those of each supernet, (K, groups). With two or more supernets: the excess of their
+    differences over what their groups explain. What all candidates of a pair have in common does not count.
     """
     beyond, expected = 0.0, 0.0
     for by_supernet in gains:
@@ -174,7 +171,7 @@ def training_variance(gains: Sequence[Sequence[Tensor]]) -> float:
 
 
 def probabilities_of_being_best(gains: Sequence[Tensor], training: float) -> Tensor:
-    """Of each candidate of a pair, (K,), if each is as likely beforehand.
+    """Of each candidate of a pair, (K,), under equal prior probabilities.
 
     gains: by each supernet, (K, groups); training: the variance between trainings over the candidates' own.
     """
@@ -188,9 +185,9 @@ def probabilities_of_being_best(gains: Sequence[Tensor], training: float) -> Ten
 
 
 def empirical_bayes_update(best: Tensor, weight: Tensor) -> Tensor:
-    """The same chances once it is learned from all pairs how often each block is the best, (pairs, K) -> (pairs, K).
+    """The same probabilities with the share of pairs on which each block is best, estimated from all pairs, as prior.
 
-    best: zero where a block is no candidate; weight: (pairs,), the probability that a pair tells anything.
+    best: (pairs, K), zero where a block is no candidate; weight: (pairs,), the probability that a pair has an effect.
     """
     shares = torch.full((best.shape[1],), 1 / best.shape[1], dtype=best.dtype)
     for _ in range(ROUNDS):

@@ -72,7 +72,6 @@ def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
     if state is None:
         raise SystemExit(f"error: '{folder}' has no checkpoints/last.pt")
     network.load_state_dict(state["network"])
-    training.generator.set_state(state["generator"])  # the same crops as --search.pareto saw
     return training, supernet
 
 

@@ -43,6 +43,16 @@ class Progress:
         )
         sys.stdout.flush()
 
+    def note(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        if self.quiet:
+            return
+        line = f"{self.label}  {text}" if self.label else text
+        if self.bar is not None:
+            self.bar.write(line)
+        else:
+            print(line, flush=True)
+
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()

@@ -1,38 +1,51 @@
-"""Losses over the valid pixels of a batch. Every mask is (B, 1, H, W) bool; a batch without valid pixels costs 0."""
+"""Losses over the valid pixels of a batch. Every mask is (B, 1, H, W) bool; without valid pixels the loss is 0.
+
+per_image: whether the mean is taken over each image's pixels, (B,), instead of over those of the whole batch, ().
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     """Mean of (B, 1, H, W) values over the mask; ignored values, NaN too, have no influence."""
-    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+    dims = (1, 2, 3) if per_image else (0, 1, 2, 3)
+    return torch.where(mask, values, 0).sum(dims) / mask.sum(dims).clamp_min(1)
 
 
-def cross_entropy(logits: Tensor, classes: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """logits (B, K, H, W), classes (B, 1, H, W) integer; `weight` (K,) multiplies each pixel's loss by its class's."""
+def cross_entropy(
+    logits: Tensor, classes: Tensor, mask: Tensor, weight: Tensor | None = None, per_image: bool = False
+) -> Tensor:
+    """logits (B, K, H, W), classes (B, 1, H, W) integer; `weight`, (K,) or (B, K), multiplies each pixel's loss by its
+    class's weight.
+    """
     safe = torch.where(mask, classes, 0).long()
     losses = F.cross_entropy(logits, safe.squeeze(1), reduction="none").unsqueeze(1)
     if weight is not None:
-        losses = losses * weight.to(losses)[safe]
-    return masked_mean(losses, mask)
+        weights = weight.to(losses).expand(len(logits), -1)
+        losses = losses * weights.gather(1, safe.flatten(1)).view_as(losses)
+    return masked_mean(losses, mask, per_image)
 
 
-def balanced_cross_entropy(logits: Tensor, positive: Tensor, mask: Tensor) -> Tensor:
-    """Two-class cross-entropy (B, 2, H, W) in which either class counts by the other's share of the batch."""
-    share = masked_mean(positive.float(), mask)
-    return cross_entropy(logits, positive, mask, torch.stack([share, 1 - share]))
+def balanced_cross_entropy(logits: Tensor, positive: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
+    """Two-class cross-entropy (B, 2, H, W) in which either class is weighted by the other's share of the pixels that
+    the mean is taken over.
+    """
+    share = masked_mean(positive.float(), mask, per_image)
+    return cross_entropy(logits, positive, mask, torch.stack([share, 1 - share], -1), per_image)
 
 
-def weighted_binary_cross_entropy(logits: Tensor, positive: Tensor, mask: Tensor, positive_weight: float) -> Tensor:
+def weighted_binary_cross_entropy(
+    logits: Tensor, positive: Tensor, mask: Tensor, positive_weight: float, per_image: bool = False
+) -> Tensor:
     """w BCE on positives, 1 - w on negatives, mean over valid pixels; logits and labels (B, 1, H, W)."""
     target = positive.to(logits.dtype)
     weight = positive_weight * target + (1 - positive_weight) * (1 - target)
     losses = F.binary_cross_entropy_with_logits(logits, target.clamp(0, 1), reduction="none")
-    return masked_mean(weight * losses, mask)
+    return masked_mean(weight * losses, mask, per_image)
 
 
-def absolute_error(prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+def absolute_error(prediction: Tensor, label: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     """L1 per pixel, summed over channels: (B, C, H, W)."""
-    return masked_mean((prediction - label).abs().sum(1, keepdim=True), mask)
+    return masked_mean((prediction - label).abs().sum(1, keepdim=True), mask, per_image)

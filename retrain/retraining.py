@@ -128,6 +128,7 @@ def _retrain_seed(model: Model, source: DatasetSplits, recipe: Recipe, seed: int
             "tasks": describe(total["best"], tasks),
             "last": {"tasks": describe(total["last"], tasks)},
             "validation": {"tasks": describe(total["validation"], tasks)},
+            "prior": describe(total["prior"], tasks),
             "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
             "parameters": total["parameters"],
             "multiply_adds": total["multiply_adds"],
@@ -137,7 +138,7 @@ def _retrain_seed(model: Model, source: DatasetSplits, recipe: Recipe, seed: int
         },
     )
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
-    print(table(total["best"], tasks))
+    print(table(total["best"], tasks, total["prior"]))
 
 
 def _train(
@@ -171,6 +172,7 @@ def _train(
         "best": best,
         "last": last,
         "validation": training.validate("val"),
+        "prior": training.prior("test"),
         "best_step": best_step,
         "parameters": parameter_count(network),
         "multiply_adds": multiply_adds(network, recipe.data.height, recipe.data.width),
@@ -187,6 +189,6 @@ def _merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {
         key: sum(part[key] for part in parts) for key in ("parameters", "multiply_adds", "train_seconds")
     }
-    for key in ("best", "last", "validation"):
+    for key in ("best", "last", "validation", "prior"):
         merged[key] = {name: values for part in parts for name, values in part[key].items()}
     return merged

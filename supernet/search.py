@@ -18,7 +18,7 @@ from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels
-from multitask.training.evaluation import describe, evaluate_prior, score, table
+from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
 from multitask.training.recipe import Recipe
@@ -108,7 +108,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     network.exchange = supernet.exchange.extract(architecture)
     training.recalibrate(config.search.recalibration_batches)
     values = training.validate("val")
-    prior = evaluate_prior(source.splits["train"], source.splits["val"], source.tasks)
+    prior = training.prior("val")
     run.write_json(
         "metrics.json",
         {

@@ -12,12 +12,11 @@ from supernet.supernet import Supernet
 def evaluate_shared(training: Trainer, supernet: Supernet, architecture: Architecture, batches: int) -> Values:
     """Its metrics, batch statistics renewed over so many training batches; the supernet is left as it was.
 
-    All architectures see the same training batches, since the generator is set back too.
+    All architectures see the same training batches and crops.
     """
     network = training.network
     assert isinstance(network, MultiTaskNetwork)
     former = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    state = training.generator.get_state()
     network.exchange = supernet.exchange.extract(architecture)
     try:
         training.recalibrate(batches)
@@ -27,4 +26,3 @@ def evaluate_shared(training: Trainer, supernet: Supernet, architecture: Archite
         with torch.no_grad():
             for name, buffer in network.named_buffers():
                 buffer.copy_(former[name])
-        training.generator.set_state(state)

@@ -22,6 +22,8 @@ class TrainingSettings:
         clip_norm: largest joint norm of the gradients, a search's logits included; null for no clipping (ATRC's
             retraining).
         auxiliary_weight: weight of the auxiliary predictions' losses, relative to their tasks'.
+        prior_start: whether output heads start at the training prior (class frequencies, mean depth, mean normal, log
+            odds of an edge), estimated from at most 256 training images; otherwise their biases start at 0.
         log_every: steps between log lines.
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validations of a retraining, the best of which is reported; 0 validates only at
@@ -37,6 +39,7 @@ class TrainingSettings:
     poly_power: float = 0.9
     clip_norm: float | None = 10.0
     auxiliary_weight: float = 1.0
+    prior_start: bool = True
     log_every: int = 20
     checkpoint_every: int = 200
     validate_every: int = 0

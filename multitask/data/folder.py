@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experiment.errors import InputError
+from experiment.errors import InputError, unknown
+from multitask.data.label_files import READERS
 from multitask.data.samples import Sample
 from multitask.tasks import Task
 
@@ -37,6 +38,9 @@ class Folder(torch.utils.data.Dataset[Sample]):
         self.root = check_root(root)
         self.size = (height, width)
         self.tasks = dict(tasks)
+        for name in tasks:
+            if name not in READERS:
+                raise unknown("task of a data folder", name, READERS)
         self.ids = read_split(root, split)
 
     def __len__(self) -> int:
@@ -82,10 +86,10 @@ class Folder(torch.utils.data.Dataset[Sample]):
         raise InputError(f"{self.root / 'images' / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
 
     def _label(self, task: Task, name: str, photo_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        path = self.root / task.name / f"{name}{task.suffix}"
+        path = self.root / task.name / f"{name}.png"
         if not path.is_file():
             raise InputError(f"{path}: no such file; {SOURCE_HINT}")
-        label, valid = task.read(path)
+        label, valid = READERS[task.name](path, task)
         found = (label.shape[1], label.shape[0])
         if found != photo_size:
             raise InputError(

@@ -1,17 +1,13 @@
-"""What a task is: all that the rest of the project may ask about one kind of dense prediction."""
+"""What a task is: all that the rest of the project knows about one kind of dense prediction."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchmetrics import Metric
 
-from experiment.errors import InputError
 from multitask import losses
 
 
@@ -20,14 +16,12 @@ class Task(ABC):
 
     channels: of the prediction; region_count: R of its auxiliary prediction (label regions);
     loss_weight: the published weight (ATRC, NYUD-v2 and PASCAL-Context);
-    metrics: {name: whether higher is better}, the first being the primary one, which Delta_m compares;
-    suffix: of its files in a data folder.
+    metrics: {name: whether higher is better}, the first being the primary one, which Delta_m compares.
     """
 
     name: ClassVar[str]
     label_channels: ClassVar[int] = 1
     balances_crops: ClassVar[bool] = False  # whether a crop that one of its classes fills is drawn again
-    suffix: ClassVar[str] = ".png"
     metrics: ClassVar[Mapping[str, bool]]
     channels: int
     region_count: int
@@ -40,6 +34,12 @@ class Task(ABC):
     @abstractmethod
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         """Of (B, channels, H, W) raw outputs against (B, label_channels, H, W); a scalar."""
+
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each image on its own, (B,)."""
+        return torch.stack(
+            [self.loss(*image) for image in zip(prediction.split(1), label.split(1), mask.split(1), strict=True)]
+        )
 
     @abstractmethod
     def region_label(self, label: Tensor) -> Tensor:
@@ -57,9 +57,20 @@ class Task(ABC):
     def metric(self) -> Metric:
         """A fresh metric: `update(decoded, label, mask)`, and `compute()` gives {name: value} for `metrics`."""
 
+    def statistics(self, label: Tensor, mask: Tensor) -> Tensor:
+        """What a prior is computed from: sums over images, so that those of several batches add up.
+
+        (n, label_channels, H, W) -> (S, H, W); here the sum of the valid labels and, in the last channel, their number.
+        """
+        return torch.cat([torch.where(mask, label, 0).float().sum(0), mask.float().sum(0)])
+
     @abstractmethod
-    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
-        """The best constant decoded prediction per pixel: (n, label_channels, H, W) -> (1, ..., H, W)."""
+    def prior(self, statistics: Tensor) -> Tensor:
+        """The best constant decoded prediction of each pixel: (S, H, W) -> (1, ..., H, W)."""
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        """Raw outputs that decode to the prior over all pixels: (S, H, W) -> (channels,); here 0."""
+        return torch.zeros(self.channels)
 
     def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
         """The label after the image was magnified by `factor` (B, 1, 1, 1)."""
@@ -69,22 +80,17 @@ class Task(ABC):
         """The label's values after a horizontal flip (its pixels are moved already)."""
         return label
 
-    @abstractmethod
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """A label file as (H, W, label_channels) and its (H, W) validity. Raises InputError if malformed."""
+
+def mean_label(statistics: Tensor) -> Tensor:
+    """The mean of the valid labels: (S, H, W) of `Task.statistics` -> (1, S - 1, H, W)."""
+    return (statistics[:-1] / statistics[-1:].clamp_min(1))[None]
 
 
-def read_image(path: Path, kind: str, modes: tuple[str, ...]) -> np.ndarray:
-    """A PNG as an array. Raises InputError for another kind of image."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in modes:
-                raise InputError(f"{path}: a {image.mode} image, expected {kind}")
-            return np.array(image)
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+def overall(statistics: Tensor) -> Tensor:
+    """The statistics of all pixels together, (S, 1, 1)."""
+    return statistics.sum((1, 2), keepdim=True)
 
 
-def frequencies(classes: Tensor, mask: Tensor, count: int) -> Tensor:
-    """How often each class occurs per pixel: (n, 1, H, W) -> (count, H, W)."""
-    return torch.stack([((classes == k) & mask).sum((0, 1)) for k in range(count)])
+def log_frequencies(shares: Tensor) -> Tensor:
+    """log p of each class, with p at least 1e-4, so that a class missing from the statistics can still be learned."""
+    return shares.clamp_min(1e-4).log()

@@ -1,36 +1,31 @@
-"""Tasks that ask one question of each pixel: is it an edge, does it stand out?"""
+"""Tasks with two classes per pixel: edges and saliency."""
 
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from experiment.errors import InputError
 from multitask import losses
 from multitask.metrics.boundary import BoundaryF
 from multitask.metrics.saliency import MaxF
-from multitask.tasks.base import Task, read_image
+from multitask.tasks.base import Task, log_frequencies, mean_label, overall
 
 
 class BinaryTask(Task):
-    """Files: 8-bit, 0 or 255."""
+    """The label is 1 on positive pixels, else 0."""
 
     region_count = 2
 
     def region_label(self, label: Tensor) -> Tensor:
         return label
 
-    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
-        return (labels * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+    def prior(self, statistics: Tensor) -> Tensor:
+        """The frequency of positives."""
+        return mean_label(statistics)
 
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        values = read_image(path, "8-bit values 0 and 255", ("L", "1", "P")).astype(np.uint8)
-        strange = np.setdiff1d(values, (0, 1, 255))
-        if strange.size:
-            raise InputError(f"{path}: value {strange[0]}, expected 0 or 255")
-        return (values > 0).astype(np.uint8)[..., None], np.ones(values.shape, bool)
+    def log_frequencies(self, statistics: Tensor) -> Tensor:
+        """Of negatives and positives over all pixels, (2,)."""
+        share = mean_label(overall(statistics)).flatten()
+        return log_frequencies(torch.cat([1 - share, share]))
 
 
 class Edge(BinaryTask):
@@ -52,6 +47,9 @@ class Edge(BinaryTask):
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.weighted_binary_cross_entropy(prediction, label, mask, self.positive_weight)
 
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.weighted_binary_cross_entropy(prediction, label, mask, self.positive_weight, per_image=True)
+
     def region_loss(self, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         share = torch.full((1,), self.positive_weight, device=logits.device)
         return losses.cross_entropy(logits, label, mask, torch.cat([1 - share, share]))
@@ -62,9 +60,14 @@ class Edge(BinaryTask):
     def metric(self) -> Metric:
         return BoundaryF(self.tolerance)
 
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        """The log odds of an edge."""
+        negative, positive = self.log_frequencies(statistics)
+        return (positive - negative)[None]
+
 
 class Saliency(BinaryTask):
-    """What stands out: balanced two-class cross-entropy, maximal F."""
+    """Salient objects: balanced two-class cross-entropy, maximal F."""
 
     name = "saliency"
     metrics = {"max_f": True}
@@ -74,6 +77,9 @@ class Saliency(BinaryTask):
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.balanced_cross_entropy(prediction, label, mask)
 
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.balanced_cross_entropy(prediction, label, mask, per_image=True)
+
     def region_loss(self, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.balanced_cross_entropy(logits, label, mask)
 
@@ -82,3 +88,6 @@ class Saliency(BinaryTask):
 
     def metric(self) -> Metric:
         return MaxF()
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        return self.log_frequencies(statistics)

@@ -1,21 +1,19 @@
 """Depth along the optical axis, in metres."""
 
 import math
-from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 from torchmetrics import Metric
 
 from multitask import losses
 from multitask.metrics.depth import DepthErrors
-from multitask.tasks.base import Task, read_image
+from multitask.tasks.base import Task, mean_label, overall
 
 NEAR, FAR = 0.7, 10.0  # metres: the range of the logarithmic bins (ATRC, NYUD-v2)
 
 
 class Depth(Task):
-    """L1; RMSE and the usual ratios; 40 logarithmic bins as label regions. Files: 16-bit millimetres, 0 invalid."""
+    """L1; RMSE and the usual ratios; 40 logarithmic bins as label regions."""
 
     name = "depth"
     metrics = {
@@ -33,6 +31,9 @@ class Depth(Task):
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.absolute_error(prediction, label, mask)
 
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.absolute_error(prediction, label, mask, per_image=True)
+
     def region_label(self, label: Tensor) -> Tensor:
         """floor(40 ln(y / 0.7) / ln(10 / 0.7)), clamped to 0..39."""
         position = (label.clamp_min(1e-6) / NEAR).log() / math.log(FAR / NEAR)
@@ -44,14 +45,13 @@ class Depth(Task):
     def metric(self) -> Metric:
         return DepthErrors()
 
-    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
-        return (labels * mask).sum(0, keepdim=True) / mask.sum(0, keepdim=True).clamp_min(1)
+    def prior(self, statistics: Tensor) -> Tensor:
+        """The mean depth."""
+        return mean_label(statistics)
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        return mean_label(overall(statistics)).flatten()
 
     def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
         """What looks twice as large stands at half the distance."""
         return label / factor
-
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        millimetres = read_image(path, "16-bit depth in millimetres", ("I;16", "I;16B", "I"))
-        depth = millimetres.astype(np.float32)[..., None] / 1000
-        return depth, millimetres > 0

@@ -12,13 +12,12 @@ from torchmetrics import Metric
 from experiment.errors import InputError
 from multitask import losses
 from multitask.metrics.normals import NormalErrors
-from multitask.tasks.base import Task, read_image
+from multitask.tasks.base import Task, mean_label, overall
 
 
 class Normals(Task):
     """L1 on the unit prediction; mean angle; 40 directions as label regions.
 
-    Files: 8-bit RGB, n = (v - 127) / 127, then normalised; (0, 0, 0) is invalid.
     centroids: a .npy file of (R, 3) directions, such as NYUD-v2's; by default 40 even ones facing the camera.
     """
 
@@ -41,6 +40,9 @@ class Normals(Task):
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.absolute_error(F.normalize(prediction, dim=1), label, mask)
 
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.absolute_error(F.normalize(prediction, dim=1), label, mask, per_image=True)
+
     def region_label(self, label: Tensor) -> Tensor:
         """The nearest centroid."""
         self.centroids = self.centroids.to(label.device)
@@ -52,18 +54,15 @@ class Normals(Task):
     def metric(self) -> Metric:
         return NormalErrors()
 
-    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
-        return F.normalize((labels * mask).sum(0, keepdim=True), dim=1)
+    def prior(self, statistics: Tensor) -> Tensor:
+        """The direction of the mean normal."""
+        return F.normalize(mean_label(statistics), dim=1)
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        return self.prior(overall(statistics)).flatten()
 
     def flip(self, label: Tensor) -> Tensor:
         return torch.cat([-label[:, :1], label[:, 1:]], 1)
-
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        pixels = read_image(path, "8-bit RGB normals", ("RGB",))
-        normals = (pixels.astype(np.float32) - 127) / 127
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        valid = pixels.any(-1) & (length[..., 0] > 0)
-        return normals / np.maximum(length, 1e-6), valid
 
 
 def facing_directions(count: int) -> Tensor:

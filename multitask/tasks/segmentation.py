@@ -1,15 +1,12 @@
 """Tasks that give each pixel one of K classes: semantic segmentation and human parts."""
 
-from pathlib import Path
-
-import numpy as np
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from experiment.errors import InputError
 from multitask import losses
 from multitask.metrics.segmentation import MeanIoU
-from multitask.tasks.base import Task, frequencies, read_image
+from multitask.tasks.base import Task, log_frequencies, overall
 
 
 class ClassTask(Task):
@@ -25,6 +22,9 @@ class ClassTask(Task):
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.cross_entropy(prediction, label, mask)
 
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.cross_entropy(prediction, label, mask, per_image=True)
+
     def region_label(self, label: Tensor) -> Tensor:
         return label
 
@@ -34,12 +34,21 @@ class ClassTask(Task):
     def metric(self) -> Metric:
         return MeanIoU(self.channels, skip_empty=self.skip_empty)
 
-    def prior(self, labels: Tensor, mask: Tensor) -> Tensor:
-        return frequencies(labels, mask, self.channels).argmax(0)[None, None]
+    def statistics(self, label: Tensor, mask: Tensor) -> Tensor:
+        """How often each class occurs at each pixel, (K, H, W)."""
+        return torch.stack([((label == k) & mask).sum((0, 1)) for k in range(self.channels)])
+
+    def prior(self, statistics: Tensor) -> Tensor:
+        """The most frequent class."""
+        return statistics.argmax(0)[None, None]
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        counts = overall(statistics).flatten()
+        return log_frequencies(counts / counts.sum().clamp_min(1))
 
 
 class SemanticSegmentation(ClassTask):
-    """Files: 8-bit class ids; 0 is ignored, 1..K are the classes."""
+    """The classes of a dataset."""
 
     name = "semseg"
     balances_crops = True
@@ -47,25 +56,11 @@ class SemanticSegmentation(ClassTask):
     def __init__(self, classes: int, skip_empty: bool = False):
         super().__init__(classes, 1.0, skip_empty)
 
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        ids = read_image(path, "8-bit class ids", ("L", "P"))
-        if ids.max(initial=0) > self.channels:
-            raise InputError(f"{path}: class id {ids.max()}, expected 0 (ignored) to {self.channels}")
-        valid = ids > 0
-        return np.where(valid, ids - 1, 0).astype(np.uint8)[..., None], valid
-
 
 class HumanParts(ClassTask):
-    """Files: 8-bit part ids; 0 is background, 255 is ignored."""
+    """Background and six body parts."""
 
     name = "human_parts"
 
     def __init__(self, skip_empty: bool = False):
         super().__init__(7, 2.0, skip_empty)
-
-    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        ids = read_image(path, "8-bit part ids", ("L", "P"))
-        valid = ids != 255
-        if ids[valid].max(initial=0) >= self.channels:
-            raise InputError(f"{path}: part id {ids[valid].max()}, expected 0 to {self.channels - 1}, or 255 (ignored)")
-        return np.where(valid, ids, 0).astype(np.uint8)[..., None], valid

@@ -1,4 +1,4 @@
-"""Metrics of a network over a split, and of the best constant prediction, which any network must beat."""
+"""Metrics of a network over a split, beside those of the constant prediction, which any network must beat."""
 
 from collections.abc import Mapping
 
@@ -30,25 +30,6 @@ def evaluate(
     return {name: _values(metric.compute()) for name, metric in metrics.items()}
 
 
-def evaluate_prior(train: Dataset, other: Dataset, tasks: Mapping[str, Task], limit: int = 256) -> Values:
-    """Metrics of predicting each pixel's best constant, learned from at most `limit` training images."""
-    labels: dict[str, list[Tensor]] = {name: [] for name in tasks}
-    masks: dict[str, list[Tensor]] = {name: [] for name in tasks}
-    step = -(-len(train) // limit)
-    for i in range(0, len(train), step):
-        sample = train[i]
-        for name in tasks:
-            labels[name].append(sample["labels"][name])
-            masks[name].append(sample["masks"][name])
-    priors = {n: task.prior(torch.stack(labels[n]), torch.stack(masks[n])) for n, task in tasks.items()}
-    metrics = {name: task.metric() for name, task in tasks.items()}
-    for i in range(len(other)):
-        sample = other[i]
-        for name in tasks:
-            metrics[name].update(priors[name], sample["labels"][name][None], sample["masks"][name][None])
-    return {name: _values(metric.compute()) for name, metric in metrics.items()}
-
-
 def _values(computed: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(value) for name, value in computed.items()}
 
@@ -74,13 +55,27 @@ def score(values: Values, tasks: Mapping[str, Task]) -> float:
     return log_score(primary, {name: task.metrics[task.primary] for name, task in tasks.items()})
 
 
-def table(values: Values, tasks: Mapping[str, Task], prior: Values | None = None) -> str:
-    """The primary metrics, for people."""
+def table(values: Values, tasks: Mapping[str, Task], prior: Values) -> str:
+    """The primary metrics beside those of the constant prediction, and a warning where they are not better."""
     lines = []
     for name, task in tasks.items():
         arrow = "higher is better" if task.metrics[task.primary] else "lower is better"
-        line = f"  {name:<12} {task.primary:<11} {values[name][task.primary]:8.4f}"
-        if prior is not None:
-            line += f"   training prior {prior[name][task.primary]:8.4f}"
-        lines.append(f"{line}   ({arrow})")
+        found, constant = values[name][task.primary], prior[name][task.primary]
+        lines.append(f"  {name:<12} {task.primary:<11} {found:8.4f}   constant prediction {constant:8.4f}   ({arrow})")
+    beaten = untrained(values, tasks, prior)
+    if beaten:
+        lines.append(
+            f"warning: no better than the constant prediction: {', '.join(beaten)}; comparisons of untrained networks "
+            "mean nothing. Try more training.iterations."
+        )
     return "\n".join(lines)
+
+
+def untrained(values: Values, tasks: Mapping[str, Task], prior: Values) -> list[str]:
+    """The tasks whose primary metric is not better than that of the constant prediction."""
+    names = []
+    for name, task in tasks.items():
+        gain = values[name][task.primary] - prior[name][task.primary]
+        if not (gain > 0 if task.metrics[task.primary] else gain < 0):
+            names.append(name)
+    return names

@@ -10,12 +10,11 @@ import yaml
 from torch import Tensor, nn
 
 from experiment.config import LossWeightSettings
+from experiment.config.loss_weights import usable
 from experiment.errors import InputError, unknown
-from multitask.tasks import Task
+from multitask.tasks import TASKS, Task
 
 VERSION = 1  # of loss_weights.yaml
-METHODS = ("fixed", "uncertainty")
-SAMPLERS = ("tpe", "random", "grid")
 
 
 class UncertaintyWeighting(nn.Module):
@@ -48,39 +47,16 @@ def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dic
 
 
 def check_weighting(settings: LossWeightSettings, tasks: Sequence[str]) -> None:
-    """Raises InputError for settings that no weighting can follow."""
-    s = settings
-    if s.method not in METHODS:
-        raise unknown("loss_weights.method", s.method, METHODS)
-    if s.sampler not in SAMPLERS:
-        raise unknown("loss_weights.sampler", s.sampler, SAMPLERS)
-    for key, weights in (("weights", s.weights), ("grid", s.grid)):
+    """Raises InputError for settings that do not fit the tasks; those of tasks that are not selected are ignored."""
+    for key, weights in (("weights", settings.weights), ("grid", settings.grid)):
         for name in weights:
-            if name not in tasks:
-                raise unknown(f"task in loss_weights.{key}", name, tasks)
-    for name, weight in s.weights.items():
-        if not _usable(weight):
-            raise InputError(f"loss_weights.weights.{name} is {weight}: expected a positive number")
-    if tasks[0] in s.grid:
+            if name not in tasks and name not in TASKS:
+                raise unknown(f"task in loss_weights.{key}", name, dict.fromkeys([*tasks, *TASKS]))
+    if tasks[0] in settings.grid:
         raise InputError(f"loss_weights.grid names {tasks[0]}, the first task, whose weight is 1: expected other tasks")
-    for name, values in s.grid.items():
-        if not values or not all(map(_usable, values)):
-            raise InputError(f"loss_weights.grid.{name} is {values}: expected positive numbers")
-    if s.method == "uncertainty" and (s.trials or s.file is not None):
-        given = "trials" if s.trials else "file"
-        raise InputError(f"loss_weights.method uncertainty learns the weights: expected no loss_weights.{given}")
-    if s.trials < 0:
-        raise InputError(f"loss_weights.trials is {s.trials}: expected at least 0")
-    if s.trials and len(tasks) < 2:
-        raise InputError(f"loss_weights.trials is {s.trials}, but {tasks[0]} is the only task: expected two or more")
-    for key in ("iterations", "validations"):
-        value = getattr(s, key)
-        if value is not None and value < 1:
-            raise InputError(f"loss_weights.{key} is {value}: expected at least 1")
-    if not (_usable(s.low) and _usable(s.high) and s.low < s.high):
-        raise InputError(f"loss_weights.low and high are {s.low} and {s.high}: expected 0 < low < high")
-    if not s.study:
-        raise InputError("loss_weights.study is empty: expected a name")
+    if settings.trials and len(tasks) < 2:
+        found = f"loss_weights.trials is {settings.trials}, but {tasks[0]} is the only task"
+        raise InputError(f"{found}: expected two or more")
 
 
 def dump_weights(weights: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
@@ -105,10 +81,6 @@ def read_weights(path: str | Path, tasks: Sequence[str]) -> dict[str, float]:
     if set(weights) != set(tasks):
         raise InputError(f"'{path}' is for the tasks {list(weights)}: the configuration has {list(tasks)}")
     for name, weight in weights.items():
-        if not _usable(weight):
+        if not usable(weight):
             raise InputError(f"the weight of {name} in '{path}' is {weight!r}: expected a positive number")
     return {name: float(weights[name]) for name in tasks}
-
-
-def _usable(weight: Any) -> bool:
-    return isinstance(weight, (int, float)) and 0 < weight < math.inf

@@ -1,5 +1,6 @@
 """The one training loop, for the search and for retraining."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +23,12 @@ from multitask.network import Outputs
 from multitask.tasks import Task
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
+from multitask.training.common_random import CommonRandomNumbers
 from multitask.training.evaluation import Values, evaluate
 from multitask.training.loss_weighting import UncertaintyWeighting
 from multitask.training.recipe import Recipe
+
+PRIOR = "prior.json"
 
 
 class Diverged(InputError):
@@ -34,9 +38,9 @@ class Diverged(InputError):
 class Trainer:
     """Trains a network by a recipe, on all of the dataset's tasks or on some of them, resumably.
 
-    Everything random draws from generators seeded by `seed` that the checkpoint saves; the order of the data follows
-    from the seed and the step. On a CPU, resuming therefore equals never having stopped; on a GPU it does so as far as
-    its kernels are deterministic.
+    Batches, augmentation and dropout masks follow from `seed` and the step, so that all networks of one seed see the
+    same ones; what a callback draws, its checkpoint restores. On a CPU, resuming therefore equals never having stopped;
+    on a GPU it does so as far as its kernels are deterministic.
 
     label: begins the log lines.
     quiet: no log lines, only a bar on a terminal.
@@ -66,7 +70,8 @@ class Trainer:
         self.optimizer = self._optimizer()
         self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
         self.device = recipe.fabric.device
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator()
+        self.random = CommonRandomNumbers(seed, self.generator)
         # with all of the dataset's tasks, so that a network of one task sees the same crops as one of all
         data = recipe.data
         self.augment = Augmentation(recipe.dataset.tasks, self.generator, data.scale_range, data.photometric)
@@ -96,6 +101,8 @@ class Trainer:
         Raises Interrupted, after a checkpoint, when stopped.
         """
         self._resume()
+        if self.step == 0 and self.settings.prior_start:
+            self._start_heads()
         s = self.settings
         self.callback.begin(self.run, self.step)
         writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
@@ -106,8 +113,9 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         self.model.train()
         try:
-            with Interruption() as interruption:
+            with Interruption() as interruption, self.random.dropout_of(self.network):
                 for sample in loader:
+                    self.random.begin_step(self.step)
                     losses = self.train_step(self.augment(sample, self.device))
                     sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
                     self.step += 1
@@ -123,7 +131,7 @@ class Trainer:
                         sums, since = {}, (now, self.step)
                     if score is not None and (last or (s.validate_every and self.step % s.validate_every == 0)):
                         before = time.monotonic()
-                        self._keep_best(score, writer)
+                        self._keep_best(score, writer, progress)
                         began += time.monotonic() - before  # not training
                     if self.step % s.checkpoint_every == 0 or last or interruption.requested:
                         save_checkpoint(self.run, self.state_dict())
@@ -134,13 +142,18 @@ class Trainer:
             progress.close()
             writer.close()
 
-    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter) -> None:
-        values = self.validate("val")
+    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter, progress: Progress) -> None:
+        values, prior = self.validate("val"), self.prior("val")
+        figures = []
         for name, task in self.tasks.items():
-            writer.add_scalar(f"validation/{name}_{task.primary}", values[name][task.primary], self.step)
-        found = score(values)
-        if self.best is None or found > self.best[0]:
-            self.best = (found, self.step)
+            metric = task.primary
+            writer.add_scalar(f"validation/{name}_{metric}", values[name][metric], self.step)
+            writer.add_scalar(f"validation_prior/{name}_{metric}", prior[name][metric], self.step)
+            figures.append(f"{name} {metric} {values[name][metric]:.4g} (constant {prior[name][metric]:.4g})")
+        progress.note(f"validation, step {self.step}: {', '.join(figures)}")
+        value = score(values)
+        if self.best is None or value > self.best[0]:
+            self.best = (value, self.step)
             save_checkpoint(self.run, {"step": self.step, "network": self.network.state_dict()}, "best")
 
     def loader(self, dataset: Dataset, start: int, stop: int) -> DataLoader[Sample]:
@@ -193,7 +206,34 @@ class Trainer:
             writer.add_scalar(f"loss/{name}" if name in losses else f"training/{name}", value, self.step)
         progress.log(self.step, {**figures, **resources})
 
+    def prior(self, split: str) -> Values:
+        """Metrics of the constant prediction from the training images, kept in the run's prior.json."""
+        kept = self._kept_prior()
+        if split not in kept["metrics"]:
+            values = self.recipe.dataset.prior.metrics(split)
+            kept["metrics"][split] = {name: values[name] for name in self.tasks}
+            self.run.write_json(PRIOR, kept)
+        return kept["metrics"][split]
+
+    def _start_heads(self) -> None:
+        """Sets the output heads' biases to the training prior."""
+        kept = self._kept_prior()
+        if not kept["head_biases"]:
+            biases = self.recipe.dataset.prior.head_biases()
+            kept["head_biases"] = {name: biases[name].tolist() for name in self.tasks}
+            self.run.write_json(PRIOR, kept)
+        network: Any = self.network
+        network.initialize_heads({name: torch.tensor(bias) for name, bias in kept["head_biases"].items()})
+
+    def _kept_prior(self) -> dict[str, Any]:
+        """What prior.json holds, so that resuming estimates nothing again."""
+        path = self.run.path(PRIOR)
+        if path.is_file():
+            return json.loads(path.read_text())
+        return {"version": 1, "images": self.recipe.dataset.prior.images, "head_biases": {}, "metrics": {}}
+
     def validate(self, split: str) -> Values:
+        """The metrics of every task on a split."""
         batch_size, workers = self.settings.batch_size, self.recipe.data.workers
         return evaluate(self.model, self.recipe.dataset.splits[split], self.tasks, batch_size, workers, self.device)
 
@@ -207,8 +247,9 @@ class Trainer:
         start = self.settings.iterations
         loader = self.loader(self.recipe.dataset.splits["train"], start, start + batches)
         self.network.train()
-        with torch.no_grad():
+        with torch.no_grad(), self.random.dropout_of(self.network):
             for i, sample in enumerate(loader):
+                self.random.begin_step(start + i)
                 for norm in norms:
                     norm.momentum = 1 / (i + 1)  # the running mean becomes the plain mean
                 batch = self.augment(sample, self.device)
@@ -226,7 +267,6 @@ class Trainer:
             "callback": self.callback.state_dict(),
             "weights": self.weights,
             "uncertainty": None if self.uncertainty is None else self.uncertainty.state_dict(),
-            "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
         }
         if self.device.type == "cuda":
@@ -246,7 +286,6 @@ class Trainer:
         self.callback.load_state_dict(state["callback"])
         if self.uncertainty is not None:
             self.uncertainty.load_state_dict(state["uncertainty"])
-        self.generator.set_state(state["generator"])
         torch.set_rng_state(state["random"])
         if "random_cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)

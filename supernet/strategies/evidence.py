@@ -208,7 +208,6 @@ def image_losses(
     predictions = network.predict({name: refined[name] for name in tasks}, batch.image.shape[2:])
     losses = {}
     for name, task in tasks.items():
-        triples = zip(*(maps.split(1) for maps in (predictions[name], batch.labels[name], batch.masks[name])))
-        each = torch.stack([task.loss(*triple) for triple in triples])
+        each = task.image_losses(predictions[name], batch.labels[name], batch.masks[name])
         losses[name] = each if sign is None else each * sign
     return losses

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
-from experiment.config import DataSettings, LossWeightSettings, TrainingSettings
+from experiment.config import TrainingSettings
 from experiment.errors import InputError
 from experiment.progress import Progress
 from experiment.run import Run
@@ -15,29 +14,12 @@ from multitask.data import open_dataset
 from multitask.data.loader import StepOrder, training_loader
 from multitask.network import MultiTaskNetwork
 from multitask.training.checkpoints import load_checkpoint
-from multitask.training.evaluation import evaluate, evaluate_prior
-from multitask.training.loss_weighting import loss_weights
-from multitask.training.recipe import Recipe
-from multitask.training.trainer import Trainer
+from multitask.training.evaluation import evaluate
 from tests.support.networks import small_network
+from tests.support.training import DATA, training
 
 SMALL = small_network()
-DATA = DataSettings(height=32, width=48, train_images=6, validation_images=3, workers=0, tasks=["semseg", "depth"])
 CPU = torch.device("cpu")
-
-
-def training(tmp_path, name="run", resume=False, only=None, **changes):
-    torch.manual_seed(0)
-    source = open_dataset(DATA)
-    network = MultiTaskNetwork(SMALL, source.tasks)
-    settings = TrainingSettings(
-        **{"iterations": 6, "batch_size": 2, "optimizer": "adamw", "checkpoint_every": 3, **changes}
-    )
-    run = Run(tmp_path / name, {"seed": 0}, resume)
-    weights = loss_weights(source.tasks, LossWeightSettings())
-    only = None if only is None else {name: source.tasks[name] for name in only}
-    recipe = Recipe(source, DATA, settings, weights, False, Fabric(accelerator="cpu", devices=1))
-    return Trainer(network, recipe, run, 0, tasks=only)
 
 
 def test_order_covers_each_epoch_and_restarts_anywhere():
@@ -82,12 +64,17 @@ def test_the_loss_falls(tmp_path):
     assert last < 0.8 * first
 
 
+def interrupted(done):
+    """A callback's hook that breaks the training off after its fourth step."""
+    if done == 4:
+        raise KeyboardInterrupt
+
+
 def test_resuming_equals_never_having_stopped(tmp_path):
     whole = training(tmp_path, "whole")
     whole.fit()
     half = training(tmp_path, "half")
-    steps = []
-    half.callback.after_step = lambda done: steps.append(done) if done < 4 else (_ for _ in ()).throw(KeyboardInterrupt)
+    half.callback.after_step = interrupted
     with pytest.raises(KeyboardInterrupt):
         half.fit()
     torch.manual_seed(123)
@@ -147,7 +134,7 @@ def test_bad_training_settings(changes, message):
 
 def test_prior_is_scored_as_any_other_prediction():
     source = open_dataset(DATA)
-    prior = evaluate_prior(source.splits["train"], source.splits["val"], source.tasks)
+    prior = source.prior.metrics("val")
     depths = torch.stack([source.splits["train"][i]["labels"]["depth"] for i in range(6)]).mean(0)
     errors = [(depths - source.splits["val"][i]["labels"]["depth"]) ** 2 for i in range(3)]
     assert prior["depth"]["rmse"] == pytest.approx(torch.stack(errors).double().mean().sqrt().item(), rel=1e-5)

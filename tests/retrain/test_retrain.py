@@ -19,9 +19,9 @@ from multitask.training.evaluation import evaluate, score
 from retrain.loading import load_trained, read_config
 from retrain.models import Model, baseline, build_network
 from search_spaces import Architecture, Exchange, SearchSpace
-from tests.multitask.test_learner import training
 from tests.supernet.test_search import SHORT
 from tests.support.networks import small_network
+from tests.support.training import training
 
 # `import retrain` finds the package, so the script is loaded from its path
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def test_found_architecture_over_two_seeds(architecture, tmp_path):
         assert list(folder.glob("events.out.tfevents*"))
         found = metrics(folder)
         assert (found["model"], found["seed"], found["split"]) == ("found", seed, "test")
-        assert set(found["tasks"]) == set(found["last"]["tasks"]) == set(TASKS)
+        assert set(found["tasks"]) == set(found["last"]["tasks"]) == set(found["prior"]) == set(TASKS)
         assert Architecture.load(folder / "architecture.yaml") == Architecture.load(architecture)
     assert metrics(tmp_path / "run/seed_0")["tasks"] != metrics(tmp_path / "run/seed_3")["tasks"]
     assert "test split" in printed

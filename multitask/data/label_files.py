@@ -1,0 +1,82 @@
+"""The label files of a data folder: one reader per task.
+
+A reader takes a file and its task and returns the label, (H, W, label_channels), and its validity, (H, W) bool; it
+raises InputError for a malformed file. To read another task's files, add a line to `READERS`; a data set that encodes
+its labels differently has readers of its own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from experiment.errors import InputError
+from multitask.tasks import Task
+
+Label = tuple[np.ndarray, np.ndarray]
+IGNORED_PART = 255
+
+
+def read_semseg(path: Path, task: Task) -> Label:
+    """8-bit class ids; 0 is ignored, 1..K are the classes."""
+    ids = read_image(path, "8-bit class ids", ("L", "P"))
+    if ids.max(initial=0) > task.channels:
+        raise InputError(f"{path}: class id {ids.max()}, expected 0 (ignored) to {task.channels}")
+    valid = ids > 0
+    return np.where(valid, ids - 1, 0).astype(np.uint8)[..., None], valid
+
+
+def read_human_parts(path: Path, task: Task) -> Label:
+    """8-bit part ids; 0 is background, 255 is ignored."""
+    ids = read_image(path, "8-bit part ids", ("L", "P"))
+    valid = ids != IGNORED_PART
+    if ids[valid].max(initial=0) >= task.channels:
+        found = f"part id {ids[valid].max()}"
+        raise InputError(f"{path}: {found}, expected 0 to {task.channels - 1}, or {IGNORED_PART} (ignored)")
+    return np.where(valid, ids, 0).astype(np.uint8)[..., None], valid
+
+
+def read_depth(path: Path, task: Task) -> Label:
+    """16-bit millimetres; 0 is invalid."""
+    millimetres = read_image(path, "16-bit depth in millimetres", ("I;16", "I;16B", "I"))
+    return millimetres.astype(np.float32)[..., None] / 1000, millimetres > 0
+
+
+def read_normals(path: Path, task: Task) -> Label:
+    """8-bit RGB, n = (v - 127) / 127, then normalised; (0, 0, 0) is invalid."""
+    pixels = read_image(path, "8-bit RGB normals", ("RGB",))
+    normals = (pixels.astype(np.float32) - 127) / 127
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    valid = pixels.any(-1) & (length[..., 0] > 0)
+    return normals / np.maximum(length, 1e-6), valid
+
+
+def read_binary(path: Path, task: Task) -> Label:
+    """8-bit, 0 or 255."""
+    values = read_image(path, "8-bit values 0 and 255", ("L", "1", "P")).astype(np.uint8)
+    strange = np.setdiff1d(values, (0, 1, 255))
+    if strange.size:
+        raise InputError(f"{path}: value {strange[0]}, expected 0 or 255")
+    return (values > 0).astype(np.uint8)[..., None], np.ones(values.shape, bool)
+
+
+READERS: dict[str, Callable[[Path, Task], Label]] = {
+    "semseg": read_semseg,
+    "depth": read_depth,
+    "normals": read_normals,
+    "edge": read_binary,
+    "human_parts": read_human_parts,
+    "saliency": read_binary,
+}
+
+
+def read_image(path: Path, kind: str, modes: tuple[str, ...]) -> np.ndarray:
+    """A PNG as an array. Raises InputError for another kind of image."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in modes:
+                raise InputError(f"{path}: a {image.mode} image, expected {kind}")
+            return np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error})") from error

@@ -30,9 +30,9 @@ class Exchange(nn.Module):
     """Runs each kind of block once over all the pairs that use it, and aggregates the messages.
 
     plan: an Architecture (each pair has one block), or a SearchSpace (each pair has all its legal blocks, and `forward`
-        takes their weights).
+        takes their weights). If its `normalize_messages` is true, every message ends in BatchNorm (not affine in a
+        search) and ReLU.
     channels: C of every task's features.
-        If its `normalize_messages` is true, every message ends in BatchNorm (not affine in a search) and ReLU.
     seed: with one, the initial weights of each (block, pair) and of each part of the aggregator follow from the seed
         and from their names. So exchanges of different architectures, and of their space, start with the same weights
         wherever they have the same block on the same pair. Without one, weights come from the global generator.

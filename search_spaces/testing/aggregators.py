@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.aggregators import AGGREGATORS, Aggregator
+from search_spaces.errors import unknown_name
 from search_spaces.testing.maps import (
     SIZES,
     TASKS,
@@ -35,8 +36,11 @@ def check_aggregator(
     - With a seed, weights follow from the seed and the part's name, and the global generator is left alone.
     - A first pass in inference mode leaves later training possible.
     """
-    kind = AGGREGATORS[aggregator] if isinstance(aggregator, str) else aggregator
-    case = _AggregatorCase(kind, channels, dtype)
+    if isinstance(aggregator, str):
+        if aggregator not in AGGREGATORS:
+            raise unknown_name("aggregator", aggregator, AGGREGATORS)
+        aggregator = AGGREGATORS[aggregator]
+    case = _AggregatorCase(aggregator, channels, dtype)
     _check_seeds(case)
     for size in SIZES:
         _check_refined(case, size)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces import BLOCKS
+from search_spaces import BLOCKS, SpaceError
 from search_spaces.aggregators import AGGREGATORS, Aggregator, PadAggregator, conv_norm
 from search_spaces.blocks.base import ExchangeBlock
 from search_spaces.blocks.padnet import PadnetLinear
@@ -33,6 +33,24 @@ def test_other_precision_and_no_weights():
     check_block("padnet_linear", dtype=torch.float32)
     check_block(BLOCKS["padnet_linear"])
     check_block(Copied, message_channels=6)  # without a single weight
+
+
+class Dropping(Product):
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(target, source), 0.5, self.training)
+
+
+def test_random_training():
+    """A block with dropout passes where its training mode is declared random, and only there."""
+    check_block(Dropping, random_training=True)
+    with pytest.raises(AssertionError, match="training mode"):
+        check_block(Dropping)
+
+
+def test_unknown_names():
+    for check, name, nearest in ((check_block, "locl", "local"), (check_aggregator, "mtep", "mteb")):
+        with pytest.raises(SpaceError, match=f"'{name}'.*nearest: '{nearest}'"):
+            check(name)
 
 
 @pytest.mark.parametrize("name", AGGREGATORS)

@@ -1,5 +1,7 @@
 """Search spaces: named ones, legal blocks, size, normalisation, settings."""
 
+from types import SimpleNamespace
+
 from experiment.config import SpaceSettings
 from search_spaces import BLOCKS, SPACES, Architecture, SearchSpace
 from tests.support.errors import fails
@@ -70,7 +72,8 @@ def test_settings():
     settings = SpaceSettings(name="atrc", blocks=["none", "local"], aggregator="pad")
     space = SearchSpace.from_settings(settings, list(TASKS))
     assert (space.name, space.blocks, space.aggregator) == ("custom", ("none", "local"), "pad")
-    fails(lambda: SearchSpace.from_settings(SpaceSettings(blocks=[]), TASKS), "space.blocks", "empty")
+    nothing = SimpleNamespace(name="full", blocks=[], aggregator="atrc", normalize=None)
+    fails(lambda: SearchSpace.from_settings(nothing, TASKS), "space.blocks", "empty")
     fails(lambda: SearchSpace.from_settings(SpaceSettings(name="ful"), TASKS), "'ful'", "nearest: 'full'")
     fails(lambda: SearchSpace.from_settings(SpaceSettings(blocks=["xtan"]), TASKS), "'xtan'", "nearest: 'xtam'")
     fails(lambda: SearchSpace.from_settings(SpaceSettings(aggregator="artc"), TASKS), "'artc'", "nearest: 'atrc'")

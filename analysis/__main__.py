@@ -10,10 +10,12 @@ from types import ModuleType
 
 from analysis.arguments import Parser
 from analysis.commands import agreement, compare, importance, proportions, ranking, report, resources, strategies
+from analysis.report.render import write
 from experiment.command import exit_code
 from experiment.errors import InputError
 
-# a subcommand is a module with add_arguments(parser) and run(arguments), and a line here
+# a subcommand is a module with add_arguments(parser) and run(arguments), and a line here; `run` returns a Result, or
+# None where it has written its own output
 COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "proportions": proportions,
@@ -34,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = module.__doc__ or ""
         module.add_arguments(commands.add_parser(name, description=text, help=text.splitlines()[0]))
     arguments = parser.parse_args(argv)
-    COMMANDS[arguments.command].run(arguments)
+    result = COMMANDS[arguments.command].run(arguments)
+    if result is not None:
+        write(result, arguments.command, arguments.format, arguments.output)
 
 
 if __name__ == "__main__":

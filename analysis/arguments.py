@@ -1,9 +1,10 @@
-"""argparse whose complaints are one-line InputErrors that name the nearest valid word."""
+"""argparse with one-line InputErrors that name the nearest valid word, and the options that commands share."""
 
 import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
+from analysis.report.render import FORMATS
 from experiment.errors import InputError, unknown
 
 
@@ -35,11 +36,17 @@ class Parser(argparse.ArgumentParser):
             raise unknown(kind, value, action.choices)
 
 
-def output_folder(given: str | None) -> Path | None:
-    """Where --output asks to write, whether it is there yet or not. Raises InputError for a file."""
-    if given is None:
-        return None
+def add_output_options(parser: argparse.ArgumentParser, figure: str = "") -> None:
+    """--format, and --output for the folder of NAME.csv, NAME.json and a figure."""
+    name = parser.prog.rpartition(" ")[2]
+    files = f"{name}.csv and {name}.json" if not figure else f"{name}.csv, {name}.json and {figure}"
+    parser.add_argument("--output", metavar="DIR", type=_folder, help=f"folder for {files}")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="table (default), markdown, csv or json")
+
+
+def _folder(given: str) -> Path:
+    """A folder, whether it exists yet or not."""
     folder = Path(given)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder")
+        raise argparse.ArgumentTypeError(f"'{folder}' is a file: expected a folder")
     return folder

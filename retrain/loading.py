@@ -1,14 +1,12 @@
 """Trained networks back from their run folders, for those who read results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
-from experiment.config import DataSettings, NetworkSettings, TrainingSettings
+from experiment.config import Config, DataSettings, TrainingSettings
 from experiment.errors import InputError
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, Outputs
@@ -50,9 +48,9 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     """
     folder = Path(folder)
     config = read_config(folder)
-    data = data_settings(config, data_root)
+    data = config.data if data_root is None else replace(config.data, root=data_root)
     source = open_dataset(data)
-    network = NetworkSettings(**{**config["network"], "pretrained": False})  # the checkpoint has the weights
+    network = replace(config.network, pretrained=False)  # the checkpoint has the weights
     path = folder / "architecture.yaml"
     architecture = Architecture.load(path) if path.is_file() else None
     if (folder / "checkpoints").is_dir():
@@ -64,21 +62,15 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
             parts[name] = build_network(Model(""), network, {name: task})
             _load_best(parts[name], folder / name)
         whole = SeparateNetworks(parts)  # type: ignore[arg-type]
-    return Trained(whole.eval(), architecture, source, data, TrainingSettings(**config["training"]))
+    return Trained(whole.eval(), architecture, source, data, config.training)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Config:
     """config.yaml of a run's folder. Raises InputError if there is none."""
     path = folder / "config.yaml"
     if not path.is_file():
         raise InputError(f"'{folder}' is no run: expected a config.yaml in it")
-    return yaml.safe_load(path.read_text())
-
-
-def data_settings(config: dict[str, Any], data_root: str | None = None) -> DataSettings:
-    values = dict(config["data"])
-    values["scale_range"] = tuple(values["scale_range"])
-    return DataSettings(**{**values, "root": data_root or values["root"]})
+    return Config.load(path)
 
 
 def _load_best(network: nn.Module, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How sure Delta_m is: a bootstrap interval over seeds. The formula itself is in multitask/delta_m.py."""
+"""A bootstrap interval of Delta_m over seeds. The formula itself is in multitask/delta_m.py."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,9 +16,9 @@ def bootstrap_interval(
     draws: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of Delta_m: seeds of model and of baseline are drawn anew, with replacement.
+    """Percentile bootstrap interval of Delta_m: the seeds of the model and of the baseline are drawn with replacement.
 
-    One mapping of values per seed. None if either side has a single seed, whose noise nothing shows. With few seeds
+    One mapping of values per seed. None if either side has a single seed. With few seeds
     the interval is too narrow: on normal noise, 95 % intervals cover 66 % (2 seeds a side), 80 % (3), 87 % (5),
     90 % (8), 92 % (16).
     """

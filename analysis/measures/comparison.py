@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.measures.bootstrap import bootstrap_interval
 from analysis.measures.runs import ModelRun, Seed, read_model
+from analysis.measures.spread import mean, std
 from experiment.errors import InputError
 from multitask.metrics.delta_m import contributions, delta_m
 
@@ -43,7 +44,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """A row of the comparison. Delta_m in percent, from the means over seeds; None where one seed cannot tell."""
+    """A row of the comparison. Delta_m in percent, from the means over seeds; no spread and interval of one seed."""
 
     model: str
     run: str
@@ -65,25 +66,31 @@ class Comparison:
     reference: ModelResult
     rows: tuple[ModelResult, ...]
 
+    @property
+    def shown(self) -> list[ModelResult]:
+        """The baseline first, and not again where it is also among the models."""
+        baseline = Path(self.reference.run).resolve()
+        return [self.reference, *(row for row in self.rows if Path(row.run).resolve() != baseline)]
+
 
 def compare(baseline: str | Path, models: Sequence[str | Path]) -> Comparison:
     """Raises InputError for a run without a finished seed, or one that the baseline cannot be compared with."""
-    found = [read_model(folder) for folder in models]
+    runs = [read_model(folder) for folder in models]
     reference = read_model(baseline)
     if not reference.seeds:
-        command = baseline_command(reference, found)
+        command = baseline_command(reference, runs)
         raise InputError(f"no finished seed in the baseline '{baseline}'; this command makes it: {command}")
-    for model in found:
+    for model in runs:
         check_finished(model)
-    check_comparable(reference, found)
-    rows = tuple(result(model, reference) for model in found)
-    return Comparison(reference, tuple(found), result(reference, reference), rows)
+    check_comparable(reference, runs)
+    rows = tuple(result(model, reference) for model in runs)
+    return Comparison(reference, tuple(runs), result(reference, reference), rows)
 
 
 def check_finished(model: ModelRun) -> None:
     if not model.seeds:
-        found = "is no folder" if not model.folder.is_dir() else "has no finished seed"
-        raise InputError(f"'{model.folder}' {found}: expected a retrain run with seed_K/metrics.json")
+        problem = "is no folder" if not model.folder.is_dir() else "has no finished seed"
+        raise InputError(f"'{model.folder}' {problem}: expected a retrain run with seed_K/metrics.json")
 
 
 def check_comparable(baseline: ModelRun, models: Sequence[ModelRun]) -> None:
@@ -108,7 +115,7 @@ def check_comparable(baseline: ModelRun, models: Sequence[ModelRun]) -> None:
 
 
 def _facts(seed: Seed) -> dict[str, Any]:
-    """{what must be alike: its value}, as far as the seed's files say."""
+    """{what must be alike: its value}, as far as the seed's files have it."""
     facts: dict[str, Any] = {"dataset": seed.dataset, "split": seed.split}
     facts = {name: value for name, value in facts.items() if value is not None}
     facts["tasks"] = ", ".join(sorted(seed.tasks))
@@ -121,13 +128,13 @@ def _facts(seed: Seed) -> dict[str, Any]:
 
 
 def _settings(seed: Seed, keys: Iterable[str]) -> dict[str, Any]:
-    found = {}
+    settings = {}
     for key in keys:
         group, _, name = key.partition(".")
         content = seed.config.get(group)
         if isinstance(content, dict) and name in content:
-            found[key] = content[name]
-    return found
+            settings[key] = content[name]
+    return settings
 
 
 def result(run: ModelRun, baseline: ModelRun) -> ModelResult:
@@ -143,15 +150,15 @@ def result(run: ModelRun, baseline: ModelRun) -> ModelResult:
         str(run.folder),
         len(ours),
         delta_m(means, reference, higher),
-        _std([delta_m(values, reference, higher) for values in ours]),
+        std([delta_m(values, reference, higher) for values in ours]),
         None if run is baseline else bootstrap_interval(ours, theirs, higher),
-        _mean([seed.parameters for seed in run.seeds]),
-        _mean([seed.multiply_adds for seed in run.seeds]),
+        _cost([seed.parameters for seed in run.seeds]),
+        _cost([seed.multiply_adds for seed in run.seeds]),
         {
             task: TaskResult(
                 baseline.seeds[0].tasks[task].metric,
                 means[task],
-                _std([values[task] for values in ours]),
+                std([values[task] for values in ours]),
                 higher[task],
                 shares[task],
             )
@@ -160,19 +167,15 @@ def result(run: ModelRun, baseline: ModelRun) -> ModelResult:
     )
 
 
-def _std(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+def _cost(values: Sequence[float | None]) -> float | None:
+    """The mean, an integer where it is one: seeds of one architecture cost the same."""
+    average = mean(values)
+    return int(average) if average is not None and average == int(average) else average
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """An integer where the mean is one: seeds of one architecture cost the same."""
-    given = [value for value in values if value is not None]
-    mean = statistics.fmean(given) if given else None
-    return int(mean) if mean is not None and mean == int(mean) else mean
-
-
-def remarks(baseline: ModelRun, models: Sequence[ModelRun]) -> list[str]:
+def remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before believing the comparison, a line each."""
+    baseline, models = comparison.baseline, comparison.models
     lines = []
     runs = [baseline, *(run for run in models if run.folder.resolve() != baseline.folder.resolve())]
     counts = [len(run.seeds) for run in runs]
@@ -184,7 +187,7 @@ def remarks(baseline: ModelRun, models: Sequence[ModelRun]) -> list[str]:
     single = [run.name for run, count in zip(runs, counts, strict=True) if count == 1]
     if single:
         names = ", ".join(single) if len(single) < len(runs) else "every model"
-        lines.append(f"warning: only one seed of {names}: nothing shows how much chance is in it")
+        lines.append(f"warning: only one seed of {names}: its spread is unknown")
     if any(count < FEW_SEEDS for count in counts if count > 1):
         lines.append("warning: with few seeds a 95 % interval is too narrow: of 2 seeds it covers 66 %, of 5 87 %")
     ours = _settings(baseline.seeds[0], SHOULD_MATCH)

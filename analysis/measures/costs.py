@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from analysis.measures.settings import Settings
+from experiment.config import Config
 from experiment.errors import InputError
 from multitask.cost import parameter_count
 from multitask.data import open_dataset
 from retrain.models import Model, build_network
 from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
-from search_spaces.blocks import Pair, regions_needed
+from search_spaces.blocks import regions_needed
 from supernet.records.costs import Cost
+from supernet.records.pairs import Pair
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,28 @@ class Resources:
 
     def blocks(self) -> dict[str, tuple[int, Cost]]:
         """{block: (its pairs, their cost)}, in the order in which blocks occur."""
-        found: dict[str, tuple[int, Cost]] = {}
+        sums: dict[str, tuple[int, Cost]] = {}
         for pair, cost in self.pairs.items():
-            count, total = found.get(self.architecture.exchanges[pair], (0, Cost()))
-            found[self.architecture.exchanges[pair]] = (count + 1, total + cost)
-        return found
+            block = self.architecture.exchanges[pair]
+            count, total = sums.get(block, (0, Cost()))
+            sums[block] = (count + 1, total + cost)
+        return sums
 
 
-def resources(architecture: Architecture, settings: Settings) -> Resources:
-    """Of an architecture inside the network that the settings describe, counted on the meta device.
+def resources(architecture: Architecture, config: Config) -> Resources:
+    """Of an architecture inside the network of a configuration, counted on the meta device.
 
     Raises InputError where the two do not fit.
     """
-    data = settings.data
+    data = config.data
     tasks = open_dataset(data).tasks
     if set(tasks) != set(architecture.tasks):
         raise InputError(
             f"the architecture is for the tasks {list(architecture.tasks)}: the configuration has {list(tasks)}"
         )
     try:
-        SearchSpace.from_settings(settings.space, tuple(tasks))
-        sizes = replace(settings.network, pretrained=False)  # weights cost nothing
+        SearchSpace.from_settings(config.space, tuple(tasks))  # refuses a misspelt space
+        sizes = replace(config.network, pretrained=False)  # weights cost nothing
         network = build_network(Model("", architecture), sizes, tasks).to("meta").eval()
     except SpaceError as error:
         raise InputError(str(error)) from error
@@ -123,7 +125,7 @@ def _pairs(exchange: Exchange, inputs: tuple[Any, ...]) -> dict[Pair, Cost]:
         for k, i in enumerate(members):
             shares[i] -= (saved + k) // len(members)  # these integers sum to `saved`
 
-    found = {}
+    costs = {}
     with_message = sum(len(served) for served in exchange.served.values())
     for i, pair in enumerate(exchange.pairs):
         parameters = 0
@@ -131,5 +133,5 @@ def _pairs(exchange: Exchange, inputs: tuple[Any, ...]) -> dict[Pair, Cost]:
             # all pairs of a block have weights of the same shapes, and so have the norms behind all blocks
             parameters = parameter_count(exchange.block(blocks[i])) // len(exchange.served[blocks[i]])
             parameters += parameter_count(exchange.norms) // with_message
-        found[pair] = Cost(shares[i], parameters)
-    return found
+        costs[pair] = Cost(shares[i], parameters)
+    return costs

@@ -1,14 +1,13 @@
-"""Figures as PNG files, each block in one colour wherever it is drawn."""
+"""Figures, each block in one colour wherever it is drawn."""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure  # not pyplot: no display and no global state needed
 
-# Okabe and Ito, Color Universal Design, 2008: told apart by colour-blind readers; no exchange is pale
+# Okabe and Ito, Color Universal Design, 2008: distinct for colour-blind readers; no exchange is pale
 COLOURS = {
     "none": "#DDDDDD",
     "global": "#0072B2",
@@ -20,7 +19,7 @@ COLOURS = {
     "padnet_conv": "#F0E442",
     "padnet_linear": "#000000",
 }
-# users' own blocks: grey, told apart by their hatching
+# users' own blocks: grey, distinguished by their hatching
 OWN_COLOUR = "#999999"
 HATCHES = ("//", "\\\\", "..", "xx", "++", "oo", "--", "||")
 DARK = ("global", "t_label", "xtam", "padnet_linear")
@@ -51,8 +50,8 @@ def png_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def stacked_bars(bars: Mapping[str, Mapping[str, float]], path: Path, title: str) -> None:
-    """A bar a group, {group: {block: share, 0 to 1}}, with the percentages written in; a PNG file."""
+def stacked_bars(bars: Mapping[str, Mapping[str, float]], title: str) -> Figure:
+    """A bar a group, {group: {block: share, 0 to 1}}, with the percentages written in."""
     blocks = list(next(iter(bars.values())))
     own = [block for block in blocks if block not in COLOURS]
     figure = Figure(figsize=(2.8 + 0.9 * len(bars), 3.6), layout="constrained")
@@ -72,14 +71,13 @@ def stacked_bars(bars: Mapping[str, Mapping[str, float]], path: Path, title: str
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()  # in the order in which the bars are stacked
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def scatter(
-    panels: Mapping[str, Sequence[tuple[str, float, float, float | None]]], path: Path, label: str, title: str,
-    zero: bool = True,
-) -> None:  # fmt: skip
-    """Panels side by side, {x axis: [(name, x, y, spread of y)]}, over one y axis, with a line at zero; a PNG file."""
+    panels: Mapping[str, Sequence[tuple[str, float, float, float | None]]], label: str, title: str, zero: bool = True
+) -> Figure:
+    """Panels side by side, {x axis: [(name, x, y, spread of y)]}, over one y axis, with a line at zero."""
     figure = Figure(figsize=(1 + 3.8 * len(panels), 3.6), layout="constrained")
     for axes, (name, points) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()):
         if zero:
@@ -92,13 +90,13 @@ def scatter(
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel(label)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def heat_map(
-    values: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], names: Sequence[str], path: Path, title: str
-) -> None:
-    """Target x source, each cell with its text; 0 is white, positive values are blue; a PNG file."""
+    values: Sequence[Sequence[float]], texts: Sequence[Sequence[str]], names: Sequence[str], title: str
+) -> Figure:
+    """Target x source, each cell with its text; 0 is white, positive values are blue."""
     largest = max(max(abs(value) for row in values for value in row), 1e-9)
     side = 1.2 + 1.15 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -112,4 +110,4 @@ def heat_map(
     axes.set_xlabel("source")
     axes.set_ylabel("target")
     axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    return figure

@@ -1,6 +1,5 @@
 """Images, labels and predictions as small PNGs that stand inside a page."""
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import default_collate
 
+from analysis.report.figures import png_uri
 from multitask.data.samples import plain_batch
 from retrain.loading import Trained
 
@@ -77,7 +77,7 @@ def data_uri(pixels: Array) -> str:
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_uri(buffer.getvalue())
 
 
 def pictures(networks: Mapping[str, Trained], count: int, split: str = "test") -> list[dict[str, Any]]:

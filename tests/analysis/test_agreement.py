@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
-from analysis.commands.agreement import agreement, cohen_kappa, exchange_or_none, expected_by_chance, pair_agreement
+from analysis.measures.agreement import agreement, cohen_kappa, exchange_or_none, expected_by_chance, pair_agreement
 from analysis.measures.searches import read_searches
-from experiment.command import exit_code
-from experiment.errors import InputError
 from search_spaces import Architecture
 from supernet.records.choices import Choice
+from tests.support.results import CHOICES, analyse, refusal, write_choices
 
-CHOICES = "target,source,block,effect,effect_low,effect_high,probability,decided"
 TASKS = ("a", "b")
 PAIRS = [(target, source) for target in TASKS for source in TASKS]
 
@@ -40,8 +37,7 @@ def write_runs(folder, *choices, provenance=None):
 
 
 def printed(capsys, *argv):
-    main(["agreement", *argv])
-    return capsys.readouterr()
+    return analyse(capsys, "agreement", *argv)
 
 
 def test_two_searches_by_hand():
@@ -122,7 +118,7 @@ def test_command_in_json_and_csv(tmp_path, capsys):
     assert by_pair == {(t, s): found["by_pair"][t][s] for t, s in PAIRS}
 
 
-def test_table_says_undefined(tmp_path, capsys):
+def test_an_undefined_kappa_is_named(tmp_path, capsys):
     collapsed = choice("global", "none", "none", "global")
     text = printed(capsys, *write_runs(tmp_path, collapsed, collapsed)).out
     (of_all,) = [line.split() for line in text.splitlines() if line.startswith("all ")]
@@ -135,9 +131,9 @@ def test_table_says_undefined(tmp_path, capsys):
 
 def test_copies_of_one_search_are_remarked(tmp_path, capsys):
     runs = write_runs(tmp_path, FIRST, FIRST, provenance={"config_sha256": "12ab"})
-    assert "copies" in printed(capsys, *runs).err
+    assert "copies" in printed(capsys, *runs).out
     runs = write_runs(tmp_path, FIRST, FIRST)
-    assert printed(capsys, *runs).err == ""
+    assert "copies" not in printed(capsys, *runs).out
 
 
 def test_one_search_or_other_tasks_are_refused(tmp_path, capsys):
@@ -147,18 +143,9 @@ def test_one_search_or_other_tasks_are_refused(tmp_path, capsys):
         ([run], "two or more searches: found 1"),
         ([run, str(tmp_path / "other.yaml")], "differ in tasks"),
         ([run, run], "given twice"),
-        ([run, "--format", "markdown"], "expected one of table, csv, json"),
+        ([run, "--format", "html"], "expected one of table, markdown, csv, json"),
     ):
-        assert exit_code(lambda argv=argv: main(["agreement", *argv]), (InputError,)) == 2
-        captured = capsys.readouterr()
-        assert named in captured.err and captured.err.count("\n") == 1 and captured.err.startswith("error: ")
-
-
-def write_choices(run, choices, undecided=(), effect=("", "", ""), probability=""):
-    rows = [
-        ",".join((t, s, b, *effect, probability, str((t, s) not in undecided).lower())) for (t, s), b in choices.items()
-    ]
-    (Path(run) / "choices.csv").write_text("\n".join([CHOICES, *rows, ""]))
+        assert named in refusal(capsys, "agreement", *argv)
 
 
 def write_selection(run, steps):
@@ -188,8 +175,8 @@ def test_each_couple_is_compared_on_the_pairs_that_both_have():
 def test_pairs_decided_in_both_runs_by_hand(tmp_path, capsys):
     """FIRST and SECOND differ on a <- b alone, which one of them calls undecided."""
     runs = write_runs(tmp_path, FIRST, SECOND, SECOND)
-    write_choices(runs[0], FIRST, [("a", "b")])
-    write_choices(runs[1], SECOND, [("a", "b"), ("b", "a")])
+    write_choices(Path(runs[0]), FIRST, [("a", "b")])
+    write_choices(Path(runs[1]), SECOND, [("a", "b"), ("b", "a")])
     found = json.loads(printed(capsys, *runs, "--format", "json").out)
     # runs 0 and 1 share a <- a, b <- b; 0 and 2 also b <- a; 1 and 2 a <- a, b <- b
     assert found["decided_in_both"]["pairs"] == pytest.approx(7 / 3)
@@ -203,7 +190,7 @@ def test_pairs_decided_in_both_runs_by_hand(tmp_path, capsys):
     assert [line.split()[1:] for line in text.splitlines() if line.startswith(runs[1])] == [["2", "of", "4"]]
 
 
-def test_old_runs_say_nothing_of_what_they_decided(tmp_path, capsys):
+def test_runs_without_choices_and_history(tmp_path, capsys):
     runs = write_runs(tmp_path, FIRST, SECOND)
     text = printed(capsys, *runs).out
     assert "decided" not in text and "variance" not in text and "n/a" not in text and runs[0] not in text
@@ -214,9 +201,9 @@ def test_exchange_or_none_by_hand(tmp_path, capsys):
     """FIRST exchanges everywhere, THIRD on one pair of four."""
     found = agreement([exchange_or_none(FIRST), exchange_or_none(THIRD)])
     assert (found.agreement_percent, found.chance_percent) == (25, 25) and found.kappa == pytest.approx(0, abs=1e-6)
-    told = json.loads(printed(capsys, *write_runs(tmp_path, FIRST, THIRD), "--format", "json").out)
-    assert told["all"]["exchange_or_none"]["agreement_percent"] == 25
-    assert told["all"]["agreement_percent"] == 25 and told["different_tasks"]["agreement_percent"] == 0
+    printed_ = json.loads(printed(capsys, *write_runs(tmp_path, FIRST, THIRD), "--format", "json").out)
+    assert printed_["all"]["exchange_or_none"]["agreement_percent"] == 25
+    assert printed_["all"]["agreement_percent"] == 25 and printed_["different_tasks"]["agreement_percent"] == 0
 
 
 def test_coarser_answers_agree_at_least_as_often():
@@ -245,10 +232,9 @@ def test_noise_nulls_are_compared_among_themselves(tmp_path, capsys):
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv").out)))
     (null,) = [line for line in lines if (line["scope"], line["noise_null"]) == ("all", "true")]
     assert float(null["agreement_percent"]) == 100
-    # one null: nothing to agree with, but it is told; one of each kind: no couple
+    # one null: compared with nothing, but named; one of each kind: no couple
     assert f"{runs[1]} (noise null) is the only one" in printed(capsys, runs[0], runs[1], runs[2]).out
-    assert exit_code(lambda: main(["agreement", runs[0], runs[1]]), (InputError,)) == 2
-    assert "found 1 and 1 noise null" in capsys.readouterr().err
+    assert "found 1 and 1 noise null" in refusal(capsys, "agreement", runs[0], runs[1])
 
 
 def test_changes_in_the_last_third_by_hand(tmp_path, capsys):
@@ -307,19 +293,18 @@ def test_malformed_choices_are_refused(tmp_path, capsys, text, named):
     runs = write_runs(tmp_path, FIRST, SECOND)
     header = "" if text.startswith("target") else f"{CHOICES}\n"
     (Path(runs[0]) / "choices.csv").write_text(header + text)
-    assert exit_code(lambda: main(["agreement", *runs]), (InputError,)) == 2
-    captured = capsys.readouterr()
-    assert named in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert named in refusal(capsys, "agreement", *runs)
 
 
 def test_choices_are_read_as_written(tmp_path):
     (run,) = write_runs(tmp_path, FIRST)
-    write_choices(run, dict(reversed(FIRST.items())), [("b", "a")], effect=("2", "1.5", "2.25"), probability="0.25")
+    rows = dict(reversed(FIRST.items()))
+    write_choices(Path(run), rows, [("b", "a")], ("2", "1.5", "2.25"), {("b", "a"): "0.25"})
     (search,) = read_searches([run])
     assert search.name == run and list(search.choices) == PAIRS
     assert search.choices["b", "a"] == Choice("global", 0.25, False, 2.0, (1.5, 2.25))
     assert search.undecided == [("b", "a")] and search.decided() == {p: FIRST[p] for p in PAIRS if p != ("b", "a")}
-    # a file of another name does not speak for what lies beside it
+    # the files beside an architecture of another name are not its own
     Architecture(TASKS, SECOND).save(Path(run) / "other.yaml")
     (search,) = read_searches([Path(run) / "other.yaml"])
     assert search.choices == {} and search.history is None and search.decided() == SECOND

@@ -15,9 +15,8 @@ import yaml
 
 from analysis.__main__ import main
 from analysis.measures.bootstrap import bootstrap_interval
-from experiment.command import exit_code
-from experiment.errors import InputError
 from multitask.metrics.delta_m import contributions, delta_m
+from tests.support.results import entry, metrics, refusal, write_run, write_seed
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT.parent / "shared" / "published_tables.json"
@@ -27,35 +26,6 @@ CONFIG = {
     "network": {"backbone": "resnet18", "backbone_options": {"stem_width": 16}, "channels": None},
     "training": {"iterations": 300},
 }
-
-
-def entry(value, higher, primary=True):
-    return {"value": value, "higher_is_better": higher, "primary": primary}
-
-
-def metrics(semseg=0.4, depth=0.6, **content):
-    """The content of a metrics.json of two tasks."""
-    tasks = {
-        "semseg": {"pixel_accuracy": entry(0.9, True, False), "mean_iou": entry(semseg, True)},
-        "depth": {"rmse": entry(depth, False)},
-    }
-    facts = {"version": 1, "dataset": "scenes", "split": "test", "parameters": 2_000_000, "multiply_adds": 3 * 10**9}
-    return {**facts, "tasks": tasks, **content}
-
-
-def write_seed(folder, content, config=None):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(content))
-    if config is not None:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return folder
-
-
-def write_run(folder, *seeds, config=None):
-    """A retrain run of one content a seed."""
-    for k, content in enumerate(seeds):
-        write_seed(folder / f"seed_{k}", content, config)
-    return folder
 
 
 @pytest.fixture
@@ -75,15 +45,6 @@ def compare(capsys, baseline, *models, form="json"):
     main(["compare", "--baseline", str(baseline), *map(str, models), "--format", form])
     text = capsys.readouterr().out
     return json.loads(text) if form == "json" else text
-
-
-def refusal(capsys, *argv):
-    """The one line on stderr of a command that ends with code 2."""
-    assert exit_code(lambda: main([str(argument) for argument in argv]), (InputError,)) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"the published tables are not at {PUBLISHED.name} beside the tree")
@@ -161,16 +122,22 @@ def test_formats_tell_the_same_numbers(baseline, found, capsys):
         low, high = row["delta_m_interval"] or ("", "")
         assert (line["delta_m_low"], line["delta_m_high"]) == (str(low), str(high))
 
-    first, _, *body = compare(capsys, baseline, found, form="markdown").split("\n\n")[0].splitlines()
-    header, *cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (first, *body)]
-    for line, row in zip(cells, rows, strict=True):
-        values = dict(zip(header, line, strict=True))
+    text = compare(capsys, baseline, found, form="markdown")
+    printed_rows = [{}, {}]  # three tables, each with the model in its first column
+    for table in text.split("\n\n")[1:4]:
+        first, _, *body = table.splitlines()
+        header, *cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (first, *body)]
+        for values, line in zip(printed_rows, cells, strict=True):
+            values |= dict(zip(header, line, strict=True))
+    for values, row in zip(printed_rows, rows, strict=True):
         mean, std = values["Delta_m % ↑"].split(" ± ")
         assert float(mean) == pytest.approx(row["delta_m"], abs=0.005)
         assert float(std) == pytest.approx(row["delta_m_std"], abs=0.005)
         assert float(values["depth rmse ↓"].split()[0]) == pytest.approx(row["tasks"]["depth"]["mean"], abs=5e-5)
         assert values["parameters"] == "2.00 M" and values["multiply-adds"] == "3.00 G"
-    assert cells[0][0] == "single_task (baseline)"
+        task = row["tasks"]["depth"]["delta_m_percent_contribution"]
+        assert float(values["depth points"]) == pytest.approx(task, abs=0.005)
+    assert printed_rows[0]["model"] == "single_task (baseline)"
 
 
 def test_table_fits_100_columns_and_keeps_the_order_given(tmp_path, capsys):

@@ -10,11 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.__main__ import main
 from analysis.measures.shuffling import Message, Shuffling, derangement
-from experiment.command import exit_code
 from experiment.config import DataSettings
-from experiment.errors import InputError
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
 from multitask.training.evaluation import evaluate
@@ -22,6 +19,8 @@ from retrain.loading import load_trained
 from search_spaces import Architecture, Exchange
 from tests.retrain.test_retrain import TASKS, architecture, metrics, retrain  # noqa: F401
 from tests.support.networks import small_network
+from tests.support.results import analyse
+from tests.support.results import refusal as refused
 
 CPU = torch.device("cpu")
 SIZE, COUNT = (32, 48), 5
@@ -96,8 +95,8 @@ def test_no_image_keeps_its_place():
         for seed in range(20):
             order = derangement(count, random.Random(seed))
             assert sorted(order) == list(range(count)) and all(i != image for i, image in enumerate(order))
-    dice = random.Random(0)
-    assert {tuple(derangement(4, dice)) for _ in range(400)} == {
+    draw = random.Random(0)
+    assert {tuple(derangement(4, draw)) for _ in range(400)} == {
         (1, 0, 3, 2), (1, 2, 3, 0), (1, 3, 0, 2), (2, 0, 3, 1), (2, 3, 0, 1), (2, 3, 1, 0), (3, 0, 1, 2),
         (3, 2, 0, 1), (3, 2, 1, 0),
     }  # fmt: skip
@@ -113,22 +112,22 @@ def test_unshuffled_metrics_are_those_of_an_evaluation():
 
 
 @pytest.mark.parametrize("aggregator", ["atrc", "mteb", "pad"])
-def test_a_message_that_is_ignored_scores_exactly_nothing_and_one_that_matters_something(aggregator):
-    def deafen(exchange):
+def test_an_ignored_message_scores_exactly_0_and_one_that_is_used_more(aggregator):
+    def ignore(exchange):
         """depth <- semseg, the first source of depth, is given no weight."""
         with torch.no_grad():
             exchange.aggregator.fuse["depth"][0].weight[:, : exchange.message_channels] = 0
 
     pairs = {"depth_semseg": "padnet_linear", "depth_depth": "local"}
     if aggregator != "pad":  # which has no weights
-        deaf = shuffling(aggregator, deafen, **pairs)
-        assert list(deaf.shuffled(("depth", "semseg"), [ORDER])) == [deaf.reference()["depth"]]
-        (heard,) = deaf.shuffled(("depth", "depth"), [ORDER])
-        assert heard > deaf.reference()["depth"] + 1e-3
-    hearing = shuffling(aggregator, **pairs)
-    assert hearing.reference()["depth"] < 1e-6
-    (heard,) = hearing.shuffled(("depth", "semseg"), [ORDER])
-    assert heard > 1e-3
+        ignoring = shuffling(aggregator, ignore, **pairs)
+        assert list(ignoring.shuffled(("depth", "semseg"), [ORDER])) == [ignoring.reference()["depth"]]
+        (shuffled,) = ignoring.shuffled(("depth", "depth"), [ORDER])
+        assert shuffled > ignoring.reference()["depth"] + 1e-3
+    using = shuffling(aggregator, **pairs)
+    assert using.reference()["depth"] < 1e-6
+    (shuffled,) = using.shuffled(("depth", "semseg"), [ORDER])
+    assert shuffled > 1e-3
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -186,8 +185,7 @@ def seed_folder(architecture, tmp_path_factory):  # noqa: F811
 
 
 def printed(capsys, *argv):
-    main(["importance", *map(str, argv)])
-    return capsys.readouterr()
+    return analyse(capsys, "importance", *argv)
 
 
 def test_command(seed_folder, tmp_path, capsys):
@@ -236,10 +234,7 @@ def test_the_baseline_divides(seed_folder, tmp_path, capsys):
 
 def test_refusals(seed_folder, tmp_path, capsys):
     def refusal(*argv):
-        assert exit_code(lambda: main(["importance", *map(str, argv)]), (InputError,)) == 2
-        captured = capsys.readouterr()
-        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
-        return captured.err
+        return refused(capsys, "importance", *argv)
 
     assert "seed_0" in refusal(seed_folder.parent)
     assert "is no run" in refusal(tmp_path)

@@ -7,37 +7,22 @@ import json
 import pytest
 from PIL import Image
 
-from analysis.__main__ import main
-from analysis.commands.proportions import proportions
+from analysis.measures.proportions import proportions
 from analysis.report.figures import COLOURS
-from experiment.command import exit_code
-from experiment.errors import InputError
-from search_spaces import BLOCKS, Architecture
+from search_spaces import BLOCKS
+from tests.support.results import analyse, refusal, write_architecture, write_choices
 
 FIRST = {("a", "a"): "local", ("a", "b"): "xtam", ("b", "a"): "xtam", ("b", "b"): "none"}
 SECOND = {("a", "a"): "local", ("a", "b"): "global", ("b", "a"): "xtam", ("b", "b"): "global"}
 
 
-def write_run(folder, exchanges, tasks=("a", "b")):
-    Architecture(tasks, exchanges).save(folder / "architecture.yaml")
-    return str(folder)
-
-
 @pytest.fixture
 def runs(tmp_path):
-    return [write_run(tmp_path / "first", FIRST), write_run(tmp_path / "second", SECOND)]
+    return [write_architecture(tmp_path / "first", FIRST), write_architecture(tmp_path / "second", SECOND)]
 
 
 def printed(capsys, *argv):
-    main(["proportions", *map(str, argv)])
-    return capsys.readouterr().out
-
-
-def refusal(capsys, *argv):
-    assert exit_code(lambda: main(["proportions", *map(str, argv)]), (InputError,)) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
-    return captured.err
+    return analyse(capsys, "proportions", *argv).out
 
 
 def test_shares_by_hand(runs, capsys):
@@ -79,7 +64,7 @@ def test_blocks_of_users_follow_by_name():
 def test_files_and_retrained_seeds_are_read(runs, tmp_path, capsys):
     """The seeds of a retrain run usually share one architecture, which then counts once."""
     for k, exchanges in enumerate((FIRST, FIRST, SECOND)):
-        write_run(tmp_path / "retrained" / f"seed_{k}", exchanges)
+        write_architecture(tmp_path / "retrained" / f"seed_{k}", exchanges)
     of_seeds = json.loads(printed(capsys, tmp_path / "retrained", "--format", "json"))
     file = f"{runs[0]}/architecture.yaml"
     of_files = json.loads(printed(capsys, file, runs[1], "--format", "json"))
@@ -102,22 +87,20 @@ def test_every_block_has_its_own_colour():
 
 
 def test_refusals(runs, tmp_path, capsys):
-    other = write_run(tmp_path / "other", {("a", "a"): "local"}, tasks=("a",))
-    assert "differ in tasks: a, b against a" in refusal(capsys, *runs, other)
-    assert "given twice" in refusal(capsys, runs[0], f"{runs[0]}/architecture.yaml")
-    assert "does not exist" in refusal(capsys, tmp_path / "nowhere")
-    assert "holds no architecture.yaml" in refusal(capsys, tmp_path)
-    assert "--output" in refusal(capsys, *runs, "--output", f"{runs[0]}/architecture.yaml")
-    assert "nearest: '--output'" in refusal(capsys, *runs, "--ouput", "x")
+    other = write_architecture(tmp_path / "other", {("a", "a"): "local"}, tasks=("a",))
+    assert "differ in tasks: a, b against a" in refusal(capsys, "proportions", *runs, other)
+    assert "given twice" in refusal(capsys, "proportions", runs[0], f"{runs[0]}/architecture.yaml")
+    assert "does not exist" in refusal(capsys, "proportions", tmp_path / "nowhere")
+    assert "holds no architecture.yaml" in refusal(capsys, "proportions", tmp_path)
+    assert "--output" in refusal(capsys, "proportions", *runs, "--output", f"{runs[0]}/architecture.yaml")
+    assert "nearest: '--output'" in refusal(capsys, "proportions", *runs, "--ouput", "x")
     (tmp_path / "broken.yaml").write_text("exchanges: {a: {a: locall}}\nversion: 1\n")
-    assert "nearest: 'local'" in refusal(capsys, tmp_path / "broken.yaml")
+    assert "nearest: 'local'" in refusal(capsys, "proportions", tmp_path / "broken.yaml")
 
 
 def test_decided_and_undecided_pairs_by_hand(runs, tmp_path, capsys):
-    """The first run is undecided about b <- b, where it takes none; the second tells nothing and is in neither."""
-    rows = [f"{t},{s},{b},,,,,{str(b != 'none').lower()}" for (t, s), b in FIRST.items()]
-    text = "\n".join(["target,source,block,effect,effect_low,effect_high,probability,decided", *rows])
-    (tmp_path / "first/choices.csv").write_text(text)
+    """The first run is undecided about b <- b, where it takes none; the second has no choices.csv and is in neither."""
+    write_choices(tmp_path / "first", FIRST, [("b", "b")])
     found = json.loads(printed(capsys, *runs, "--format", "json"))
     assert found["decided"] == {"none": 0, "global": 0, "local": 1 / 3, "xtam": 2 / 3}
     assert found["undecided"] == {"none": 1, "global": 0, "local": 0, "xtam": 0}
@@ -128,7 +111,7 @@ def test_decided_and_undecided_pairs_by_hand(runs, tmp_path, capsys):
     ]
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv"))))
     assert [line["count"] for line in lines if line["scope"] == "undecided"] == ["1", "0", "0", "0"]
-    (tmp_path / "first/choices.csv").write_text(text.replace("false", "true"))
+    write_choices(tmp_path / "first", FIRST)
     assert "decided" not in printed(capsys, *runs)
 
 

@@ -11,11 +11,9 @@ from PIL import Image
 from scipy.stats import kendalltau
 
 from analysis.__main__ import main
-from analysis.commands.ranking import Point, kendall, ranking
-from experiment.command import exit_code
-from experiment.errors import InputError
+from analysis.measures.ranking import Point, kendall, ranking
 from search_spaces import Architecture
-from tests.analysis.test_compare import metrics, write_run
+from tests.support.results import metrics, refusal, write_run
 
 TASKS = ("semseg", "depth")
 PAIRS = [(t, s) for t in TASKS for s in TASKS]
@@ -107,25 +105,20 @@ def test_the_command(runs, tmp_path, capsys):
 def test_refusals(runs, tmp_path, capsys):
     search, models = runs
 
-    def refusal(*argv):
-        assert exit_code(lambda: main(["ranking", *map(str, argv)]), (InputError,)) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        errors = [line for line in captured.err.splitlines() if not line.startswith("warning: ")]
-        assert len(errors) == 1 and errors[0].startswith("error: ")
-        return captured.err
+    def refused(*argv):
+        return refusal(capsys, "ranking", *argv)
 
-    assert "2 architectures are in common: expected at least 3" in refusal("--search", search, "--models", *models[:2])
-    assert "--search.pareto" in refusal("--search", tmp_path, "--models", *models)
-    assert "once more" in refusal("--search", search, "--models", *models, models[0])
-    assert "holds no finished seed" in refusal("--search", search, "--models", tmp_path)
-    assert "nearest: '--models'" in refusal("--search", search, "--model", *models)
+    assert "2 architectures are in common: expected at least 3" in refused("--search", search, "--models", *models[:2])
+    assert "--search.pareto" in refused("--search", tmp_path, "--models", *models)
+    assert "once more" in refused("--search", search, "--models", *models, models[0])
+    assert "holds no finished seed" in refused("--search", search, "--models", tmp_path)
+    assert "nearest: '--models'" in refused("--search", search, "--model", *models)
     strange = Architecture(TASKS, dict.fromkeys(PAIRS, "global"))
     for k, model in itertools.product(range(2), models[:2]):
         strange.save(model / f"seed_{k}" / "architecture.yaml")
-    assert "is left out" in refusal("--search", search, "--models", *models)
+    assert "left out, as no samples of the search" in refused("--search", search, "--models", *models)
     for seed in models[2].iterdir():
         (seed / "metrics.json").write_text(json.dumps(metrics()))
-    assert "has no validation" in refusal("--search", search, "--models", models[2])
+    assert "has no validation" in refused("--search", search, "--models", models[2])
     (search / "pareto/samples.csv").write_text("number,score\n1,many\n")
-    assert "expected the columns number, score, cost" in refusal("--search", search, "--models", *models)
+    assert "expected the columns number, score, cost" in refused("--search", search, "--models", *models)

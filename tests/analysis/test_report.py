@@ -12,14 +12,14 @@ import yaml
 from analysis.__main__ import main
 from analysis.report.charts import HEIGHT, WIDTH, bars, chart
 from analysis.report.pictures import PALETTE, RENDERERS, render
-from experiment.command import exit_code
-from experiment.errors import InputError
 from multitask.tasks import TASKS as KNOWN_TASKS
 from search_spaces import SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
 from tests.retrain.test_retrain import retrain
 from tests.supernet.test_search import search
+from tests.support.results import refusal as refused
+from tests.support.results import write_choices
 
 TASKS = ("semseg", "depth")
 VOID = {"meta", "img", "line", "rect", "br", "link", "input"}
@@ -209,17 +209,7 @@ def repeated(runs, tmp_path_factory):
     return {name: folder / name for name in blocks}
 
 
-def write_choices(run, undecided, probability):
-    exchanges = Architecture.load(run / "architecture.yaml").exchanges
-    rows = [
-        f"{t},{s},{block},,,,{probability.get((t, s), '')},{'false' if (t, s) in undecided else 'true'}"
-        for (t, s), block in exchanges.items()
-    ]
-    header = "target,source,block,effect,effect_low,effect_high,probability,decided"
-    (run / "choices.csv").write_text("\n".join([header, *rows]))
-
-
-def test_how_reliably_is_told_beside_noise_nulls(repeated, report, capsys):
+def test_agreement_stands_beside_that_of_noise_nulls(repeated, report, capsys):
     first, *others = repeated.values()
     _, page = report(first, "--searches", first, *others)  # given twice by a shell's pattern, it counts once
     sections = [*OF_SEARCH[:2], "reliability", *OF_SEARCH[2:]]
@@ -227,33 +217,35 @@ def test_how_reliably_is_told_beside_noise_nulls(repeated, report, capsys):
     words = [text.strip() for text in page.texts]
     titles = [value for name, value in page.attributes if name == "title"]
     assert "semseg <- depth: local in 2 of 3" in titles and "semseg <- depth: xtam in 1 of 3" in titles
-    assert "depth <- semseg: global in 3 of 3" in titles and "What 3 searches chose" in words
+    assert "depth <- semseg: global in 3 of 3" in titles and "The choices of 3 searches" in words
     assert not any("none in" in title for title in titles)  # the nulls are not mixed in
     main(["agreement", *map(str, repeated.values()), "--format", "json"])
     found = json.loads(capsys.readouterr().out)
     for name, kind in (("all", found), ("all (noise null)", found["noise_null"])):
-        row = words.index(name, words.index("How reliably"))
+        row = words.index(name, words.index("Agreement of repeated searches"))
         cells = [word for word in words[row : row + 20] if word][:5]
         both = [f"{kind['all'][key]:.1f} %" for key in ("agreement_percent", "chance_percent")]
         assert cells == [name, "4", *both, f"{kind['all']['kappa']:.2f}"]
     assert f"{repeated['n0']} (noise null)" in words and str(repeated["s1"]) in words
     assert page.texts.count("Search on scenes") == 2  # in the head and on the page
     _, null = report(repeated["n0"], "--searches", *others)
-    assert "Search on scenes (noise null)" in null.texts and "What 2 searches (noise null) chose" in null.texts
+    assert "Search on scenes (noise null)" in null.texts and "The choices of 2 searches (noise null)" in null.texts
     assert report(first)[1].sections == OF_SEARCH
 
 
-def test_the_table_shows_how_sure_and_what_is_undecided(repeated, report):
+def test_the_table_shows_probabilities_and_undecided_pairs(repeated, report):
     run = repeated["s0"]
     try:
-        write_choices(run, {("semseg", "depth")}, {("semseg", "depth"): 0.41, ("depth", "depth"): 0.934})
+        exchanges = Architecture.load(run / "architecture.yaml").exchanges
+        probability = {("semseg", "depth"): "0.41", ("depth", "depth"): "0.934"}
+        write_choices(run, exchanges, [("semseg", "depth")], probability=probability)
         text, page = report(run)
         undecided = [c for c in text.splitlines() if 'class="undecided"' in c]
         assert len(undecided) == 1 and "semseg &lt;- depth: local" in undecided[0] and "41 %" in undecided[0]
         assert "93 %" in page.texts and text.count("<small>") == 2
         assert any("1 of 4 pairs" in words and "not fixed" in words for words in page.texts)
         assert any("1 of 4 pairs were undecided at the end" in words for words in page.texts)
-        write_choices(run, set(), {("depth", "depth"): 0.999})
+        write_choices(run, exchanges, probability={("depth", "depth"): "0.999"})
         text, page = report(run)
         assert "No pair is undecided." in page.texts and "> 99 %" in page.texts and 'class="undecided"' not in text
     finally:
@@ -266,8 +258,7 @@ def test_searches_of_other_tasks_or_none_are_refused(repeated, tmp_path, capsys)
     Architecture(("semseg",), {("semseg", "semseg"): "local"}).save(tmp_path / "other.yaml")
     for other, named in ((tmp_path / "other.yaml", "differ in tasks"), (repeated["s0"], "two or more searches")):
         argv = ["report", str(repeated["s0"]), "--searches", str(other), "--output", str(tmp_path / "page.html")]
-        assert exit_code(lambda argv=argv: main(argv), (InputError,)) == 2
-        assert named in capsys.readouterr().err
+        assert named in refused(capsys, *argv)
     assert not (tmp_path / "page.html").exists()
 
 
@@ -280,10 +271,7 @@ def test_names_are_escaped(runs, tmp_path, report):
 
 def test_refusals(runs, tmp_path, capsys):
     def refusal(*argv):
-        assert exit_code(lambda: main(["report", *map(str, argv)]), (InputError,)) == 2
-        captured = capsys.readouterr()
-        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
-        return captured.err
+        return refused(capsys, "report", *argv)
 
     run = runs / "search"
     assert "is no run" in refusal(tmp_path)
@@ -295,7 +283,7 @@ def test_refusals(runs, tmp_path, capsys):
     (tmp_path / "broken/selection.csv").write_text("step,target\n1,2\n")
     assert "expected step,target,source,block,probability" in refusal(tmp_path / "broken")
     (tmp_path / "broken/config.yaml").write_text("[")
-    assert "cannot be read" in refusal(tmp_path / "broken")
+    assert "is not valid YAML" in refusal(tmp_path / "broken")
     assert not list(runs.rglob("report.html"))
 
 

@@ -10,7 +10,7 @@ from analysis.__main__ import main
 from experiment.command import exit_code
 from experiment.errors import InputError
 from search_spaces import Architecture
-from tests.analysis.test_compare import metrics, write_run, write_seed
+from tests.support.results import metrics, write_run, write_seed
 
 TASKS = ("semseg", "depth")
 PAIRS = [(target, source) for target in TASKS for source in TASKS]
@@ -110,10 +110,11 @@ def test_formats_tell_the_same(runs, tmp_path, capsys):
 def test_other_settings_are_named(tmp_path, runs, capsys):
     longer = config("gdas", 0, training={"iterations": 9}, search={"samples": 3})
     other = write_search(tmp_path / "four", FIRST, metrics(), longer)
-    errors = printed(capsys, *runs, other).err
+    assert "training.iterations" in printed(capsys, *runs, other).out
+    errors = printed(capsys, *runs, other, "--format", "csv").err  # remarks stand beside data
     assert errors.count("\n") == 1 and "training.iterations" in errors and "search.samples" in errors
     copy = write_search(tmp_path / "five", FIRST, metrics(), config("darts", 0))
-    assert "2 runs of darts have seed 0" in printed(capsys, *runs, copy).err
+    assert "2 runs of darts have seed 0" in printed(capsys, *runs, copy).out
     larger = write_search(tmp_path / "six", FIRST, metrics(), config("gdas", 0, data={"height": 480}))
     with pytest.raises(InputError, match=r"differ in data\.height"):
         main(["strategies", *runs, larger])
@@ -121,7 +122,7 @@ def test_other_settings_are_named(tmp_path, runs, capsys):
 
 def test_bad_input_is_one_line(tmp_path, runs, baseline, capsys):
     stray = retrained(tmp_path / "r3", ("none",) * 4, metrics())
-    assert "no search chose" in printed(capsys, *runs, "--retrained", stray, "--baseline", baseline).err
+    assert "no search chose" in printed(capsys, *runs, "--retrained", stray, "--baseline", baseline).out
     unfinished = tmp_path / "seven"
     architecture(FIRST).save(unfinished / "architecture.yaml")
     (tmp_path / "file").write_text("")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiment.config import DataSettings, NetworkSettings, SpaceSettings
+from experiment.config import DataSettings, SpaceSettings
 from experiment.errors import InputError
 from multitask.network import feature_channels
 from multitask.tasks import build_tasks
@@ -155,7 +155,7 @@ def test_the_architecture_file_determines_the_module(version, tmp_path):
     network = torch.load(folder / "checkpoints/best.pt", weights_only=True)["network"]
     weights = {k.removeprefix("exchange."): v for k, v in network.items() if k.startswith("exchange.")}
     assert any(key.startswith("norms.local.") for key in weights)
-    channels = feature_channels(NetworkSettings(**read_config(folder)["network"]))
+    channels = feature_channels(read_config(folder).network)
     for written in (file, folder / "architecture.yaml"):
         Exchange(Architecture.load(written), channels).load_state_dict(weights)
 

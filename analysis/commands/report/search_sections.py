@@ -1,0 +1,170 @@
+"""Sections from the files of the search run itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from analysis.commands.resources import COLUMNS, candidates
+from analysis.measures.proportions import proportions
+from analysis.measures.runs import read_mapping
+from analysis.report.charts import Chart, chart
+from analysis.report.figures import colour, data_uri, png_uri
+from analysis.report.page import Section
+from experiment.config import Config
+from search_spaces import BLOCKS, Architecture
+from supernet.loss_weights import figures
+from supernet.records.choices import Choice
+from supernet.records.costs import CostTable
+from supernet.records.pairs import Pair, pair_name
+from supernet.records.samples import FRONT, read_samples
+from supernet.records.selection_history import History
+from supernet.records.trials import TRIALS, WEIGHTS, read_trials
+from supernet.selection import linear_schedule
+
+
+def facts(folder: Path, config: Config, metrics: Any, architecture: Architecture | None) -> dict[str, str]:
+    """The head of the page: what was searched."""
+    data, network, training = config.data, config.network, config.training
+    options = network.backbone_options
+    entries = {
+        "tasks": ", ".join(data.tasks or (architecture.tasks if architecture else ())),
+        "space": "custom" if config.space.blocks else config.space.name,
+        "strategy": config.search.strategy,
+        "seed": config.seed,
+        "image": f"{data.height} x {data.width} pixels",
+        "backbone": ", ".join([network.backbone, *(f"{key} {value}" for key, value in options.items())]),
+        "training": f"{training.iterations} steps of {training.batch_size} images",
+        "searched in": f"{metrics['train_seconds']:.0f} s" if metrics and "train_seconds" in metrics else None,
+        "aggregator": architecture.aggregator if architecture else None,
+        "run": folder,
+    }
+    return {name: str(entry) for name, entry in entries.items() if entry not in (None, "")}
+
+
+def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: Config) -> Section:
+    blocks = architecture.exchanges
+    chosen = set(blocks.values())
+    known = [block for block in BLOCKS if block in chosen]
+    undecided = {pair for pair, choice in choices.items() if not choice.decided}
+    return {
+        "tasks": architecture.tasks,
+        "blocks": blocks,
+        "legend": [*known, *sorted(chosen - set(known))],
+        "probability": {pair: _percent(c.probability) for pair, c in choices.items() if c.probability is not None},
+        "undecided": undecided,
+        "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
+        "gumbel": config.search.strategy == "gumbel",
+    }
+
+
+def _percent(probability: float) -> str:
+    """Only what is certain is rounded to 100 %."""
+    return "> 99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
+
+
+def shares(architecture: Architecture) -> Section:
+    """Of the blocks, over all pairs, by target and by source."""
+    counted = proportions(architecture.tasks, [architecture.exchanges], tuple(BLOCKS))
+    rows = {"all": counted.shares()}
+    rows |= {f"into {task}": counted.shares(target=task) for task in counted.tasks}
+    rows |= {f"from {task}": counted.shares(source=task) for task in counted.tasks}
+    return {"rows": rows}
+
+
+def selection(history: History, choices: Mapping[Pair, Choice]) -> Section:
+    """A chart per pair, by target."""
+    targets: dict[str, list[tuple[str, Chart, str, float]]] = {}
+    blocks: dict[str, None] = {}
+    for pair, lines in history.probabilities.items():
+        coloured = {block: (colour(block), line) for block, line in lines.items()}
+        best = max(lines, key=lambda block: lines[block][-1])
+        drawn = chart(pair_name(pair), history.steps, coloured, 0, 1)
+        targets.setdefault(pair[0], []).append((pair[1], drawn, best, lines[best][-1]))
+        blocks |= dict.fromkeys(lines)
+    undecided = sum(not choice.decided for choice in choices.values()) if choices else history.undecided()[-1]
+    text = f"{undecided} of {len(history.probabilities)} pairs were undecided at the end"
+    return {"targets": targets, "legend": list(blocks), "last": history.steps[-1], "undecided": text}
+
+
+def schedules(history: History, config: Config) -> Section:
+    """Of gumbel the temperature and the entropy weight by their schedules; entropy and undecided pairs as recorded."""
+    charts = []
+    if config.search.strategy == "gumbel":
+        settings, iterations = config.search.gumbel, config.training.iterations
+        ends = {
+            "temperature": (settings.temperature_start, settings.temperature_end),
+            "entropy weight": (settings.entropy_start, settings.entropy_end),
+        }
+        for title, (start, end) in ends.items():
+            values = [linear_schedule(start, end, step, iterations) for step in history.steps]
+            charts.append(chart(title, history.steps, {title: (None, values)}))
+    for title, line in (("mean pair entropy, nats", history.entropy()), ("undecided pairs", history.undecided())):
+        charts.append(chart(title, history.steps, {title: (None, line)}, low=0))
+    return {"charts": charts}
+
+
+def loss_weights(folder: Path) -> Section | None:
+    """The weights of the best trial, and figures of all trials."""
+    if not (folder / WEIGHTS).is_file() or not (folder / TRIALS).is_file():
+        return None
+    best = read_mapping(folder / WEIGHTS, yaml.safe_load)
+    trials = read_trials(folder / TRIALS)
+    drawn = {
+        "Delta_m of the trials": figures.history(trials),
+        "each trial's weights and its Delta_m": figures.parallel_coordinates(trials),
+    }
+    if best["provenance"]["importances"]:
+        drawn["importance of the weights"] = figures.importances(best["provenance"]["importances"])
+    return {
+        "rows": [(name, f"{weight:.4g}") for name, weight in best["weights"].items()],
+        "provenance": best["provenance"],
+        "figures": {title: data_uri(figure) for title, figure in drawn.items()},
+    }
+
+
+def validation(metrics: Mapping[str, Any]) -> Section:
+    """Each metric of the choice inside the supernet beside the training prior's."""
+    rows = []
+    for task, entries in (metrics.get("tasks") or {}).items():
+        for name, entry in entries.items():
+            prior = ((metrics.get("prior") or {}).get(task) or {}).get(name)
+            better = None
+            if prior is not None:
+                gain = entry["value"] - prior["value"]
+                better = gain > 0 if entry["higher_is_better"] else gain < 0
+            row = {"task": task, "metric": name, "arrow": "↑" if entry["higher_is_better"] else "↓"}
+            row |= {"value": entry["value"], "prior": prior and prior["value"]}
+            rows.append(row | {"better": better, "primary": entry["primary"]})
+    return {"rows": rows, "split": metrics.get("split", "val")}
+
+
+def candidate_costs(file: Path, architecture: Architecture, metrics: Mapping[str, Any]) -> Section | None:
+    """The costs of all candidates, and the share of the budget where there was one."""
+    if not file.is_file():
+        return None
+    cost = metrics.get("exchange_cost") or {}
+    budget = None
+    if cost.get("budget"):
+        share = f"{100 * cost['value'] / cost['budget']:.0f} % of the budget of {_amount(cost['budget'])}"
+        budget = f"{_amount(cost['value'])} {COLUMNS[cost['measure']].partition(',')[0]}, {share}"
+    return {"table": candidates(CostTable.read(file), architecture.exchanges), "budget": budget}
+
+
+def front(folder: Path) -> Section | None:
+    """The figure that --search.pareto drew, and the architectures on it."""
+    path, figure = folder / FRONT, folder / "front.png"
+    if not path.is_file() or not figure.is_file():
+        return None
+    rows = []
+    for i, sample in enumerate(read_samples(path, ("cost",))):
+        messages = sum(block != "none" for block in sample.exchanges.values())
+        cells = [_amount(sample.values["cost"]), f"{sample.score:+.4f}", str(messages)]
+        rows.append([f"architecture_{i:02d}", *cells])
+    return {"figure": png_uri(figure.read_bytes()), "rows": rows}
+
+
+def _amount(value: float) -> str:
+    """Of multiply-adds, parameters, or seconds."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"

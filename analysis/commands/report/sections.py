@@ -1,0 +1,86 @@
+"""All sections of the page, from the folders that were given."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from analysis.commands.report import model_sections as models
+from analysis.commands.report import search_sections as search
+from analysis.measures.comparison import check_finished, compare
+from analysis.measures.runs import ModelRun, load_architecture, read_mapping, read_model
+from analysis.measures.searches import choices_of, marked
+from analysis.report.page import Section
+from experiment.config import Config
+from experiment.errors import InputError
+from supernet.records.choices import CHOICES
+from supernet.records.costs import COSTS
+from supernet.records.samples import PARETO
+from supernet.records.selection_history import SELECTION, read_history
+
+STEPS = 200  # a line does not need more points
+
+Given = TypeVar("Given")
+
+
+def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The content of the template; None for a section without input. Raises InputError for a malformed file."""
+    config = Config.load(folder / "config.yaml")
+    metrics = _if_there(folder / "metrics.json", lambda path: read_mapping(path, json.loads))
+    architecture = _if_there(folder / "architecture.yaml", load_architecture)
+    choices = _if_there(folder / CHOICES, lambda path: architecture and choices_of(path, architecture)) or {}
+    history = _if_there(folder / SELECTION, lambda path: read_history(path).thinned(STEPS))
+    given = [*([arguments.found] if arguments.found else []), *arguments.models]
+    comparison = compare(arguments.baseline, given) if arguments.baseline is not None and given else None
+    found = _finished(arguments.found)
+    others = [model for model in (_finished(path) for path in (*arguments.models, arguments.baseline)) if model]
+    # a search that chooses only at its end has no course to draw
+    course = history if history is not None and len(history.steps) > 2 else None
+
+    root = arguments.data_root
+    return {
+        "title": marked(f"Search on {config.data.name}", config.search.noise_null),
+        "facts": search.facts(folder, config, metrics, architecture),
+        "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
+        "shares": _of(architecture, search.shares),
+        "reliability": models.reliability(folder, arguments.searches) if arguments.searches else None,
+        "selection": _of(history, lambda history: search.selection(history, choices)),
+        "schedules": _of(course, lambda history: search.schedules(history, config)),
+        "loss_weights": search.loss_weights(folder),
+        "metrics": _of(metrics, search.validation),
+        "comparison": _of(comparison, lambda comparison: models.comparison(comparison, arguments.found)),
+        "resources": _of(architecture, lambda plan: _optional(lambda: models.network_costs(plan, config, root))),
+        "costs": _of(architecture, lambda plan: search.candidate_costs(folder / COSTS, plan, metrics or {})),
+        "front": search.front(folder / PARETO),
+        "importance": _of(
+            found if arguments.importance else None, lambda run: models.importance(run, arguments.baseline, root)
+        ),
+        "pictures": _optional(lambda: models.predictions(found, others, arguments.images, root)),
+    }
+
+
+def _if_there(path: Path, read: Callable[[Path], Any]) -> Any:
+    return read(path) if path.is_file() else None
+
+
+def _of(given: Given | None, section: Callable[[Given], Section | None]) -> Section | None:
+    return None if given is None else section(given)
+
+
+def _optional(section: Callable[[], Section | None]) -> Section | None:
+    """A section that needs data or checkpoints, which may have gone since the run."""
+    try:
+        return section()
+    except InputError as error:
+        print(f"note: left out: {error}", file=sys.stderr)
+        return None
+
+
+def _finished(folder: str | None) -> ModelRun | None:
+    if folder is None:
+        return None
+    model = read_model(folder)
+    check_finished(model)
+    return model

@@ -1,0 +1,24 @@
+"""Numbers as cells of a table; n/a for those that do not exist."""
+
+
+def spread(mean: float | None, std: float | None, digits: int, sign: str = "") -> str:
+    """The mean, and ± the standard deviation where there is one; sign: + writes the sign of a positive mean too."""
+    return decimal(mean, digits, sign) + (f" ± {std:.{digits}f}" if mean is not None and std is not None else "")
+
+
+def decimal(value: float | None, digits: int, sign: str = "", missing: str = "n/a") -> str:
+    return missing if value is None else f"{value:{sign}.{digits}f}"
+
+
+def scaled(value: float | None, unit: float, letter: str) -> str:
+    """In multiples of a unit, as in 3.00 G."""
+    return "n/a" if value is None else f"{value / unit:.2f} {letter}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """share: 0 to 1."""
+    return "n/a" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    return "n/a" if ends is None else f"[{ends[0]:+.2f}, {ends[1]:+.2f}]"

@@ -12,6 +12,7 @@ from statistics import median
 
 import torch
 
+from benchmarks.supernets import gumbel_supernet
 from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, SpaceSettings, TrainingSettings
 from experiment.run import Run
 from multitask.data import open_dataset
@@ -22,7 +23,6 @@ from multitask.training.loss_weighting import loss_weights
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
-from supernet.supernet import Supernet
 
 NARROW = {"channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8}  # the demo's encoder
 
@@ -31,7 +31,7 @@ def measure(data: DataSettings, network: NetworkSettings, batch_size: int, round
     """Median seconds of rendering a batch in this process, augmenting it, and a step on it, taken in turn."""
     source = open_dataset(data)
     space = SearchSpace.from_settings(SpaceSettings(), tuple(source.tasks))
-    supernet = Supernet(space, network.channels or 48, torch.Generator().manual_seed(0))
+    supernet = gumbel_supernet(space, network.channels or 48)
     model = MultiTaskNetwork(network, source.tasks, supernet, supernet.exchange.region_tasks())
     settings = TrainingSettings(batch_size=batch_size, optimizer="adamw", learning_rate=1e-3)
     with tempfile.TemporaryDirectory() as folder:

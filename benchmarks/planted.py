@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.score_test.uniform_mixture import Draw
+from supernet.samplers import Draw
 
 TASKS = ("a", "b", "c", "d")
 RIGHT = {

@@ -14,14 +14,15 @@ import torch
 from torch import nn
 
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
+from benchmarks.supernets import gumbel_supernet
 from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
+from supernet.samplers.relaxed import GumbelSampler
+from supernet.samplers.uniform_mixture import UniformMixture, all_candidates
 from supernet.score_test.evidence import HeldOut, collect, pool, probe_exchanges
 from supernet.score_test.posterior import infer_posterior
-from supernet.score_test.uniform_mixture import UniformMixture
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import Supernet
+from supernet.strategies.gumbel import GumbelCallback
 
 BATCH, RATE, CLIP = 8, 1e-2, 10.0
 
@@ -86,15 +87,17 @@ def gumbel(
     With `noise`, white noise of the same norm replaces the logits' gradient of the tasks' losses (the noise null).
     """
     torch.manual_seed(seed)
-    supernet = Supernet(space, CHANNELS, torch.Generator().manual_seed(seed))
-    selection, logits = supernet.selection, supernet.selection.logits
+    supernet = gumbel_supernet(space, CHANNELS, torch.Generator().manual_seed(seed))
+    sampler = supernet.sampler
+    assert isinstance(sampler, GumbelSampler)
+    selection, logits = sampler.selection, sampler.selection.logits
     for i, (target, source) in enumerate(space.pairs):
         if target == source:
             selection.fixed[i] = space.blocks.index("none")
     selection.refresh()
     network = PlantedNetwork(supernet)
     settings = GumbelSettings(learning_rate=learning_rate, fix_gap=fix_gap)
-    search = GumbelSearch(supernet, settings, SearchSettings(record_every=steps), steps)
+    search = GumbelCallback(sampler, settings, SearchSettings(record_every=steps), steps)
     draw = torch.Generator().manual_seed(seed + 1)
 
     def backward(step: int, batch: Images) -> None:
@@ -111,7 +114,7 @@ def gumbel(
     began = time.process_time()
     fit(network, images, steps, seed, backward)
     seconds = time.process_time() - began
-    chosen = selection.architecture().exchanges
+    chosen = {pair: space.blocks[i] for pair, i in zip(space.pairs, selection.choices().tolist())}
     logits_of = dict(zip(space.pairs, selection.masked_logits().detach().tolist()))
     choices = {}
     for pair in crossing(space):
@@ -147,12 +150,11 @@ def held_out(network: PlantedNetwork, images: Images, batch: int = 64) -> list[H
 
 def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
     """Two supernets, each trained for half of the steps on half of the images and evaluated on the other half."""
-    open = UniformMixture.everything(space)
+    open = all_candidates(space)
     for i, (target, source) in enumerate(space.pairs):
         open[i] &= target != source
-    mixture = UniformMixture(space, open)
     halves = [slice(0, len(images) // 2), slice(len(images) // 2, None)]
-    draw = torch.Generator().manual_seed(seed + 1)
+    mixture = UniformMixture(space, torch.Generator().manual_seed(seed + 1), candidates=open)
     parts, training, evaluation = [], 0.0, 0.0
     torch.manual_seed(seed)
     for own, others in (halves, halves[::-1]):
@@ -160,7 +162,7 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
         network = planted_network(space)
 
         def backward(step: int, batch: Images, network: PlantedNetwork = network) -> None:
-            network(batch, mixture.draw(draw)).backward()
+            network(batch, mixture.draw()).backward()
 
         fit(network, images[own], steps // 2, seed, backward)
         times.append(time.process_time())

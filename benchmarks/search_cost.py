@@ -26,11 +26,13 @@ from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from retrain.models import baseline, build_network
 from search_spaces import SearchSpace
-from supernet.strategies.evidence import EvidenceSearch
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import SAMPLINGS, Supernet
+from supernet.samplers.relaxed import GumbelSampler
+from supernet.samplers.uniform_mixture import UniformMixture
+from supernet.selection import Selection
+from supernet.strategies.gumbel import GumbelCallback
+from supernet.supernet import Supernet
 
-KINDS = ("evidence", *SAMPLINGS)
+KINDS = ("evidence", "mixture", "single_path")
 PUBLISHED_STEPS = 40_000  # of ATRC's search on NYUD-v2
 
 
@@ -53,14 +55,18 @@ class Steps:
 
 def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: str) -> Steps:
     """kind: evidence, or how gumbel samples."""
-    sampling = kind if kind in SAMPLINGS else "mixture"
-    supernet = Supernet(space, feature_channels(config.network), torch.Generator().manual_seed(0), sampling)
-    auxiliary = supernet.exchange.region_tasks()
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, auxiliary, seed=config.seed)
-    steps = config.training.iterations
+    generator, channels = torch.Generator().manual_seed(0), feature_channels(config.network)
+    callback: Callback | None = None
     if kind == "evidence":
-        return Steps(network, EvidenceSearch(supernet, config.search, steps), config, source)
-    return Steps(network, GumbelSearch(supernet, config.search.gumbel, config.search, steps), config, source)
+        supernet = Supernet(space, channels, UniformMixture(space, generator), seed=0)
+    else:
+        sampler = GumbelSampler(Selection(space), generator, kind == "single_path")
+        supernet = Supernet(space, channels, sampler, seed=0)
+        callback = GumbelCallback(sampler, config.search.gumbel, config.search, config.training.iterations)
+    network = MultiTaskNetwork(
+        config.network, source.tasks, supernet, supernet.exchange.region_tasks(), seed=config.seed
+    )
+    return Steps(network, callback, config, source)
 
 
 def retraining(config: Config, source: DatasetSplits, space: SearchSpace, name: str) -> Steps:

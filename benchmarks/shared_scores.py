@@ -6,26 +6,22 @@ python -m analysis ranking --search runs/scores --models runs/sample_*
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from experiment.config import Config
 from experiment.run import Run
 from multitask.data import open_dataset
-from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.checkpoints import load_checkpoint
 from multitask.training.evaluation import score
 from multitask.training.hardware import Hardware
-from multitask.training.recipe import Recipe
+from multitask.training.loss_weighting import loss_weights
 from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
+from supernet.context import SearchContext
 from supernet.records.costs import COSTS, CostTable
 from supernet.records.samples import PARETO, SAMPLES, Sample, write_samples
 from supernet.shared_weights import evaluate_shared
-from supernet.strategies import build_strategy
-from supernet.supernet import Supernet
+from supernet.strategies import STRATEGIES
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,43 +32,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for pareto/samples.csv")
     options = parser.parse_args(argv)
     config = Config.load(options.search / "config.yaml")
-    training, supernet = trained(config, options.search)
+    trainer = trained(config, options.search)
     batches = config.search.recalibration_batches if options.recalibration is None else options.recalibration
     costs = CostTable.read(options.search / COSTS).costs(config.search.cost)
     samples: list[Sample] = []
     for number, path in enumerate(options.architectures):
         plan = Architecture.load(path)
-        value = score(evaluate_shared(training, supernet, plan, batches), training.tasks)
-        exchanges = {pair: plan.exchanges[pair] for pair in supernet.selection.space.pairs}
+        value = score(evaluate_shared(trainer, plan, batches), trainer.tasks)
+        exchanges = {pair: plan.exchanges[pair] for pair in plan.pairs}
         samples.append(Sample(number, value, exchanges, {"cost": costs.total(exchanges)}))
         write_samples(options.output / PARETO / SAMPLES, samples)
         print(f"{number:03d}  {value:+.4f}  {path}", flush=True)
 
 
-def trained(config: Config, folder: Path) -> tuple[Trainer, Supernet]:
-    """The search as it stood after its last step."""
-    source = open_dataset(config.data)
-    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
-    supernet = Supernet(
-        space,
-        feature_channels(config.network),
-        torch.Generator(),
-        config.search.gumbel.sampling,
-        config.search.recompute,
-    )
-    auxiliary = supernet.exchange.region_tasks()
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, auxiliary, seed=config.seed)
-    strategy = build_strategy(config, supernet)
+def trained(config: Config, folder: Path) -> Trainer:
+    """The trainer of the finished search's supernet: its strategy, resumed from the run's checkpoints."""
     run = Run(folder, config.to_dict(), True)
-    fabric = Hardware(config.device, config.precision).fabric()
-    recipe = Recipe.from_config(config, strategy.training_images(source), fabric)
-    recipe = replace(recipe, training=strategy.training_settings(config.training))
-    training = Trainer(network, recipe, run, config.seed, callback=strategy)
-    state = load_checkpoint(run)
-    if state is None:
+    if load_checkpoint(run) is None:
         raise SystemExit(f"error: '{folder}' has no checkpoints/last.pt")
-    network.load_state_dict(state["network"])
-    return training, supernet
+    dataset = open_dataset(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
+    fabric = Hardware(config.device, config.precision).fabric()
+    context = SearchContext(config, dataset, space, loss_weights(dataset.tasks, config.loss_weights), fabric, run)
+    STRATEGIES[config.search.strategy]().search(context)
+    assert context.trained is not None
+    return context.trained
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from benchmarks.measure import Cost, in_turn
 from benchmarks.naive import NaiveExchange, NaiveSupernet
 from benchmarks.output import print_table, write
+from benchmarks.supernets import gumbel_supernet
 from experiment.config import DataSettings, NetworkSettings
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import TASKS, Task, build_tasks
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.space import SPACES
+from supernet.samplers.relaxed import GumbelSampler
 from supernet.supernet import Supernet
 
 CLASSES = 40  # of NYUD-v2
@@ -57,8 +59,8 @@ class Bench:
         auxiliary = inner.region_tasks() if isinstance(inner, Exchange | NaiveExchange) else ()
         return MultiTaskNetwork(self.settings, tasks, exchange, auxiliary).to(self.device).train()
 
-    def supernet(self, space: SearchSpace, sampling: str = "mixture", recompute: Sequence[str] = ()) -> Supernet:
-        return Supernet(space, self.channels, torch.Generator().manual_seed(0), sampling, recompute)
+    def supernet(self, space: SearchSpace, single_path: bool = False, recompute: Sequence[str] = ()) -> Supernet:
+        return gumbel_supernet(space, self.channels, None, single_path, recompute)
 
     def single(self, space: SearchSpace, block: str, itself: str = "none") -> Exchange:
         """Block wherever it is legal, else another from a task to itself, as retraining would build it."""
@@ -173,11 +175,12 @@ def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]
     sides["supernet, atrc"] = bench.whole_step(bench.network(tasks, bench.supernet(native)))
     sides["supernet"] = bench.whole_step(bench.network(tasks, bench.supernet(space)))
     half = bench.supernet(space)
+    assert isinstance(half.sampler, GumbelSampler)
     # every other pair decided, for the blocks in turn
     for i in range(0, len(space.pairs), 2):
         legal = space.legal(space.pairs[i])
-        half.selection.fixed[i] = space.blocks.index(legal[i // 2 % len(legal)])
-    half.selection.refresh()
+        half.sampler.selection.fixed[i] = space.blocks.index(legal[i // 2 % len(legal)])
+    half.sampler.selection.refresh()
     sides["supernet, half of the pairs fixed"] = bench.whole_step(bench.network(tasks, half))
     return sides
 
@@ -190,7 +193,7 @@ def smaller(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
         "supernet": bench.supernet(space),
         "recompute local, xtam": bench.supernet(space, recompute=("local", "xtam")),
         "recompute all": bench.supernet(space, recompute=space.blocks[1:]),
-        "single_path": bench.supernet(space, "single_path"),
+        "single_path": bench.supernet(space, True),
     }
     return {name: bench.whole_step(bench.network(tasks, supernet)) for name, supernet in ways.items()}
 

@@ -1,35 +1,33 @@
-"""Training images that a search keeps from the weights."""
+"""The search-validation split: training images that a search keeps from the weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from torch.utils.data import Subset
 
 from experiment.errors import InputError
-from multitask.data import Dataset, DatasetSplits, Sample
+from multitask.data import DatasetSplits, Sample
 
 STRETCHES = 16  # neighbouring images, such as frames of one video, stay on one side
 
-
-@dataclass(frozen=True)
-class Part:
-    """Some images of a dataset."""
-
-    dataset: Dataset
-    indices: list[int]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.indices[index]]
+Images = Subset[Sample]
 
 
-def hold_out(source: DatasetSplits, share: float) -> tuple[DatasetSplits, Part]:
-    """The source with a part of its training images, and the others. Raises InputError if either has none."""
-    dataset = source.splits["train"]
-    kept, held_out = split(len(dataset), share)
+def split_training(dataset: DatasetSplits, fraction: float) -> tuple[Images, Images]:
+    """Training images for the weights, and this fraction of them for the choice.
+
+    Raises InputError if either part is empty.
+    """
+    images = dataset.splits["train"]
+    kept, held_out = split(len(images), fraction)
     if not kept or not held_out:
-        found = f"validation_fraction is {share}, which leaves {len(kept)} images to the weights"
-        raise InputError(f"{found} and {len(held_out)} to the choice: expected some for both")
-    return replace(source, splits={**source.splits, "train": Part(dataset, kept)}), Part(dataset, held_out)
+        counts = f"{len(kept)} images to the weights and {len(held_out)} to the choice"
+        raise InputError(f"validation_fraction is {fraction}, which leaves {counts}: expected some for both")
+    return Subset(images, kept), Subset(images, held_out)  # type: ignore[arg-type]
+
+
+def trained_on(dataset: DatasetSplits, images: Images) -> DatasetSplits:
+    """The dataset with these training images."""
+    return replace(dataset, splits={**dataset.splits, "train": images})
 
 
 def split(count: int, held_out: float) -> tuple[list[int], list[int]]:

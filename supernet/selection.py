@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from search_spaces import Architecture, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
+from supernet.samplers import blocks_by_pair, one_hot
 
 OPEN = -1
 
@@ -26,15 +27,15 @@ class Selection(nn.Module):
     def __init__(self, space: SearchSpace):
         super().__init__()
         self.space = space
-        self.candidates = [space.legal(pair) for pair in space.pairs]  # asked at every step
+        self.candidates = [space.legal(pair) for pair in space.pairs]  # read at every step
         self.logits = nn.Parameter(torch.zeros(len(space.pairs), len(space.blocks)))
         legal = torch.tensor([[name in names for name in space.blocks] for names in self.candidates])
         self.register_buffer("legal", legal)
         only = torch.where(legal.sum(1) == 1, legal.int().argmax(1), OPEN)
         self.register_buffer("fixed", only)  # int and always there, so that any checkpoint loads
-        self.prices: Tensor | None = None  # (pairs, blocks), taken off the logits where candidates are drawn
-        self.noise: torch.Generator | None = None  # the tasks' gradients give way to noise drawn from it
-        self.known: list[int] = only.tolist()  # `fixed` on the host, where asking need not wait for a GPU; see refresh
+        self.penalties: Tensor | None = None  # (pairs, blocks), subtracted from the logits when drawing
+        self.noise: torch.Generator | None = None  # where set, noise from it replaces the tasks' gradients
+        self.known: list[int] = only.tolist()  # `fixed` on the host, readable without waiting; see refresh
 
     def masked_logits(self) -> Tensor:
         """fp32, minus infinity where a block is not legal."""
@@ -65,8 +66,8 @@ class Selection(nn.Module):
         logits = self.masked_logits()
         if self.noise is not None and logits.requires_grad:
             logits.register_hook(self._noise)
-        if self.prices is not None:
-            logits = logits - self.prices
+        if self.penalties is not None:
+            logits = logits - self.penalties
         return self.decided_or(((logits + gumbel) / temperature).softmax(1))
 
     def _noise(self, gradient: Tensor) -> Tensor:
@@ -81,10 +82,6 @@ class Selection(nn.Module):
         """
         index = soft.argmax(1)
         return self._one_hot(index) + (soft - soft.detach()), self._on(index.tolist())
-
-    def path(self, choices: Sequence[int]) -> tuple[Tensor, dict[str, list[int]]]:
-        """Weights and blocks to compute of one given block per pair, without a gradient for the logits."""
-        return self._one_hot(torch.tensor(choices, device=self.logits.device)), self._on(choices)
 
     def entropies(self, normalize: bool = False) -> Tensor:
         """Of each pair's probabilities, in nats, (pairs,); 0 where decided.
@@ -129,8 +126,8 @@ class Selection(nn.Module):
     def refresh(self) -> None:
         """Reads back which pairs are decided; until then `active` computes more than it must, never less.
 
-        How often this is asked is part of a search: a target whose pairs are all decided for none stops hearing the
-        fusing norm's offset at the next refresh.
+        How often this is done is part of a search: a target whose pairs are all decided for none loses the fusing
+        norm's offset at the next refresh.
         """
         self.known = self.fixed.tolist()
 
@@ -147,22 +144,14 @@ class Selection(nn.Module):
 
     def _on(self, choices: Sequence[int]) -> dict[str, list[int]]:
         """{block: the pairs on which it is computed}, of one choice per pair, or OPEN for all candidates."""
-        active: dict[str, list[int]] = {name: [] for name in self.space.blocks}
-        for i, legal in enumerate(self.candidates):
-            names = legal if choices[i] == OPEN else (self.space.blocks[choices[i]],)
-            for name in names:
-                active[name].append(i)
-        return active
-
-    def architecture(self, provenance: dict[str, object] | None = None) -> Architecture:
-        """The current choices as an architecture."""
-        names = [self.space.blocks[i] for i in self.choices().tolist()]
-        exchanges = dict(zip(self.space.pairs, names, strict=True))
-        return Architecture.from_space(self.space, exchanges, provenance)
+        names = [
+            legal if choice == OPEN else (self.space.blocks[choice],)
+            for choice, legal in zip(choices, self.candidates, strict=True)
+        ]
+        return blocks_by_pair(self.space, names)
 
     def _one_hot(self, index: Tensor) -> Tensor:
-        columns = torch.arange(self.logits.shape[1], device=index.device)
-        return (columns == index[:, None]).to(torch.float32)
+        return one_hot(index, self.logits.shape[1])
 
 
 def linear_schedule(start: float, end: float, step: int, steps: int) -> float:

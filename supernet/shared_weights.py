@@ -9,18 +9,19 @@ from search_spaces import Architecture
 from supernet.supernet import Supernet
 
 
-def evaluate_shared(training: Trainer, supernet: Supernet, architecture: Architecture, batches: int) -> Values:
-    """Its metrics, batch statistics renewed over so many training batches; the supernet is left as it was.
+def evaluate_shared(trainer: Trainer, architecture: Architecture, batches: int) -> Values:
+    """The metrics of an architecture with the weights of the trained supernet, which is left as it was.
 
-    All architectures see the same training batches and crops.
+    Batch statistics are renewed over so many training batches. All architectures see the same batches and crops.
     """
-    network = training.network
-    assert isinstance(network, MultiTaskNetwork)
+    network = trainer.network
+    assert isinstance(network, MultiTaskNetwork) and isinstance(network.exchange, Supernet)
+    supernet = network.exchange
     former = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.exchange = supernet.exchange.extract(architecture)
     try:
-        training.recalibrate(batches)
-        return training.validate("val")
+        trainer.recalibrate(batches)
+        return trainer.validate("val")
     finally:
         network.exchange = supernet
         with torch.no_grad():

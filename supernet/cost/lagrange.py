@@ -1,4 +1,4 @@
-"""A price on cost, which keeps what a search draws within its budget."""
+"""A Lagrange multiplier on cost, which keeps the candidates that a search draws within its budget."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,10 @@ from supernet.selection import Selection
 
 
 class LagrangeMultiplier:
-    """What cost takes off the logits where candidates are drawn, in logits per mean cost of a candidate.
+    """Subtracted from the sampling logits, times each candidate's cost, in logits per mean cost of a candidate.
 
-    The penalty on the expected cost above the budget moves the price alone, as fast as logits move at most; without a
-    penalty it falls. Were the penalty to move the logits, Adam would turn all pairs alike towards none, whatever the
-    tasks say. So the logits stay what the tasks say, and the choice is made by them.
+    It rises while the expected cost exceeds the budget, as fast as logits move at most, and falls otherwise. The logits
+    themselves get no gradient from cost: Adam would move all pairs towards `none` alike, whatever the tasks' gradients.
     """
 
     def __init__(self, budget: Budget, selection: Selection, learning_rate: float):
@@ -23,10 +22,10 @@ class LagrangeMultiplier:
     def begin_step(self) -> None:
         device = self.selection.logits.device
         self.unit, self.value = self.unit.to(device), self.value.to(device).requires_grad_()
-        self.selection.prices = self.value.detach() * self.unit
+        self.selection.penalties = self.value.detach() * self.unit
 
     def expected_share(self) -> Tensor:
-        """The mean cost of what is drawn at present over the budget; its gradient goes to the price."""
+        """Expected cost of the current draws over the budget; its gradient goes to the multiplier."""
         logits = self.selection.masked_logits().detach() - self.value * self.unit
         return self.budget.expected(self.selection.decided_or(logits.softmax(1))) / self.budget.limit
 
@@ -42,4 +41,4 @@ class LagrangeMultiplier:
         self.value = torch.where(gradient == 0, value * (1 - rate), value - rate * gradient.sign()).clamp_min(0)
 
     def figures(self) -> dict[str, float]:
-        return {"price": float(self.value.detach()), "cost_share": float(self.expected_share().detach())}
+        return {"multiplier": float(self.value.detach()), "cost_share": float(self.expected_share().detach())}

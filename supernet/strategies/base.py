@@ -1,28 +1,32 @@
-"""What every search strategy is: something that goes along with the training of weights, and then chooses."""
+"""What every search strategy is."""
 
-from experiment.config import TrainingSettings
-from multitask.data import DatasetSplits
-from multitask.training.callback import Callback
-from multitask.training.trainer import Trainer
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from experiment.config import Config
 from search_spaces.blocks import Pair
+from supernet.context import SearchContext
 from supernet.records.choices import Choice
 
 
-class Strategy(Callback):
-    training_seconds = 0.0  # of training beside the one that it goes along with
-    choice_seconds = 0.0  # of what prepares the choice beside `choose`
+class Strategy(ABC):
+    """A procedure that chooses a block for every pair.
 
-    def training_settings(self, settings: TrainingSettings) -> TrainingSettings:
-        """The settings of the training that this strategy goes along with; it may need steps for another."""
-        return settings
+    Its life: `check(config)` before anything is written; then, once, `search(context)`, which makes a sampler, takes a
+    network from `context.supernet(sampler)`, trains it by `context.trainer(network, callback).fit()`, writes
+    selection.csv by `context.record()`, and returns a choice for every pair. A stopped run calls `search` again: `fit`
+    then resumes from the run's checkpoint, and everything else must follow from the seed and what was trained.
 
-    def training_images(self, source: DatasetSplits) -> DatasetSplits:
-        """The source on which weights are trained; a strategy may hold images out."""
-        return source
+    The strategy's settings are the group of its name below `search` (experiment/config/search.py).
+    """
 
-    def attach(self, training: Trainer) -> None:
-        """Called once, before the training begins that this strategy goes along with."""
+    name: ClassVar[str]
 
-    def choose(self, training: Trainer) -> dict[Pair, Choice]:
-        """A choice per pair, after the last step."""
-        raise NotImplementedError(f"{type(self).__name__} does not choose")
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Raises InputError for settings that cannot be followed, or a library that is missing."""
+        return None  # most strategies have nothing to check
+
+    @abstractmethod
+    def search(self, context: SearchContext) -> dict[Pair, Choice]:
+        """A choice for every pair of `context.space`, in its order, within `context.budget` where there is one."""

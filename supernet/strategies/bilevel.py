@@ -1,83 +1,124 @@
-"""Searches on two levels: the weights learn from a part of the training images, the logits from the others.
+"""darts and gdas: the weights learn from a part of the training images, the logits from the search-validation split.
 
 Sources: Liu et al., DARTS (ICLR 2019), its first-order form; Dong and Yang, GDAS (CVPR 2019). Both update the logits by
-Adam with these moments and this weight decay, after each step of the weights.
+Adam with these moments and this weight decay, after each step of the weights. The entropy has no weight, and no pair is
+fixed before the end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from experiment.config import DartsSettings, GdasSettings, GumbelSettings, SearchSettings
-from multitask.data import DatasetSplits, Sample
+from experiment.config import DartsSettings, GdasSettings, SearchSettings
+from experiment.run import Run
+from multitask.data import Sample
+from multitask.training.callback import Callback
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
-from supernet.search_split import Part, hold_out
-from supernet.selection import linear_schedule
-from supernet.strategies.base import Choice
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import Supernet
+from supernet.context import SearchContext
+from supernet.records.choices import Choice
+from supernet.records.selection_history import SELECTION, SelectionRecord
+from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
+from supernet.search_split import Images, split_training
+from supernet.selection import Selection, linear_schedule
+from supernet.strategies.base import Strategy
+from supernet.strategies.gumbel import entropy_figures, likeliest, noise_generator, record_every, sampling_generator
 
 BETAS = (0.5, 0.999)
 WEIGHT_DECAY = 1e-3
-SAMPLINGS = {"darts": "softmax", "gdas": "single_path"}
 
 
-class BilevelSearch(GumbelSearch):
-    """darts computes all candidates, weighted by the softmax of the logits; gdas one drawn candidate per pair, whose
-    weight is 1 with the soft weight's gradient. The logits learn from a search-validation split.
+class Darts(Strategy):
+    """All candidates are computed, weighted by the softmax of the logits."""
 
-    No entropy counts, and no pair is fixed before the end.
+    name = "darts"
+
+    def search(self, context: SearchContext) -> dict[Pair, Choice]:
+        sampler = SoftmaxSampler(Selection(context.space), sampling_generator(context.seed))
+        return _search(context, sampler, context.config.search.darts)
+
+
+class Gdas(Strategy):
+    """One drawn candidate a pair is computed, with weight 1 and the gradient of its Gumbel-softmax weight."""
+
+    name = "gdas"
+
+    def search(self, context: SearchContext) -> dict[Pair, Choice]:
+        sampler = GumbelSampler(Selection(context.space), sampling_generator(context.seed), single_path=True)
+        return _search(context, sampler, context.config.search.gdas)
+
+
+def _search(
+    context: SearchContext, sampler: GumbelSampler, settings: DartsSettings | GdasSettings
+) -> dict[Pair, Choice]:
+    kept, held_out = split_training(context.dataset, settings.validation_fraction)
+    search, iterations = context.config.search, context.config.training.iterations
+    callback = BilevelCallback(sampler, settings, search, iterations, held_out)
+    callback.trainer = context.trainer(context.supernet(sampler), callback, images=kept)
+    callback.trainer.fit()
+    context.figures = callback.figures()
+    # all count as decided: nothing here measures how reliable a choice is
+    return {pair: replace(choice, decided=True) for pair, choice in likeliest(sampler.selection).items()}
+
+
+class BilevelCallback(Callback):
+    """After each step of the weights, a step of the logits on images of the search-validation split.
+
+    trainer: of the weights; set it before the first step.
     """
+
+    trainer: Trainer
 
     def __init__(
         self,
-        supernet: Supernet,
-        name: str,
+        sampler: GumbelSampler,
         settings: DartsSettings | GdasSettings,
         search: SearchSettings,
         iterations: int,
+        images: Images,
     ):
-        super().__init__(supernet, GumbelSettings(), search, iterations)
+        self.sampler, self.selection, self.iterations, self.images = sampler, sampler.selection, iterations, images
         logits = self.selection.logits.requires_grad_(False)  # except while they learn
         self.optimizer = torch.optim.Adam([logits], settings.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
-        self.name, self.held_out = name, settings.validation_fraction
-        self.temperatures = (
-            (settings.temperature_start, settings.temperature_end) if isinstance(settings, GdasSettings) else (1.0, 1.0)
-        )
-        self.entropy_weight = 0.0
-        supernet.sampling = SAMPLINGS[name]
-        self.part: Part | None = None
-        self.training: Trainer | None = None
+        self.temperatures: tuple[float, float] | None = None
+        if isinstance(settings, GdasSettings):
+            self.temperatures = (settings.temperature_start, settings.temperature_end)
+        self.every = record_every(search, iterations)
+        self.record: SelectionRecord | None = None
         self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
+        if search.noise_null:
+            self.selection.noise = noise_generator(sampler)
 
-    def training_images(self, source: DatasetSplits) -> DatasetSplits:
-        source, self.part = hold_out(source, self.held_out)
-        return source
+    def begin(self, run: Run, step: int) -> None:
+        self._schedule(step)
+        self.record = SelectionRecord(run.path(SELECTION), self.selection.space, step)
+        if step % self.every == 0:  # otherwise a resumed record would have a row more
+            self._add_record(step)
 
-    def attach(self, training: Trainer) -> None:
-        self.training = training
+    def before_step(self, step: int) -> None:
+        self._schedule(step)
+        self.optimizer.zero_grad(set_to_none=True)
 
-    def loss(self) -> Tensor:
-        return torch.zeros((), device=self.selection.logits.device)
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.selection.logits]
 
     def after_step(self, done: int) -> None:
-        training = self.training
-        assert training is not None, "attach comes before the first step"
+        trainer = self.trainer
         if self.samples is None:
-            self.samples = self._held_out_samples(training, done - 1)
+            self.samples = iter(trainer.loader(self.images, done - 1, self.iterations))  # type: ignore[arg-type]
         sample = next(self.samples)
-        with self._logits_learn(training):
-            batch = training.augment(sample, training.device)
-            losses = training.losses(training.model(batch.image, batch.valid), batch)
+        with self._logits_learn():
+            batch = trainer.augment(sample, trainer.device)
+            losses = trainer.losses(trainer.model(batch.image, batch.valid), batch)
             total = torch.stack(list(losses.values())).sum()
-            if total.requires_grad:  # not so where none was drawn for every pair
-                training.recipe.fabric.backward(total)
-        training.clip(self.parameters())
+            if total.requires_grad:  # not so where `none` was drawn for every pair
+                trainer.recipe.fabric.backward(total)
+        trainer.clip(self.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._schedule(done)
@@ -87,34 +128,42 @@ class BilevelSearch(GumbelSearch):
     def end(self) -> None:
         self.samples = None
 
-    def choose(self, training: Trainer) -> dict[Pair, Choice]:
-        """The likeliest blocks, all decided, since nothing here says how sure they are."""
-        return {pair: replace(choice, decided=True) for pair, choice in super().choose(training).items()}
-
     def figures(self) -> dict[str, float]:
-        shown = ["entropy", "entropy_share", *(["temperature"] if self.name == "gdas" else [])]
-        figures = super().figures()
-        return {name: figures[name] for name in shown}
+        temperature = {} if self.temperatures is None else {"temperature": self.sampler.temperature}
+        return {**entropy_figures(self.selection), **temperature}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "noise": None if self.selection.noise is None else self.selection.noise.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.selection.noise is not None:
+            self.selection.noise.set_state(state["noise"])
 
     def _schedule(self, step: int) -> None:
-        self.supernet.temperature = linear_schedule(*self.temperatures, step, self.iterations)
+        if self.temperatures is not None:
+            self.sampler.temperature = linear_schedule(*self.temperatures, step, self.iterations)
 
-    def _held_out_samples(self, training: Trainer, step: int) -> Iterator[Sample]:
-        assert self.part is not None
-        return iter(training.loader(self.part, step, training.settings.iterations))
+    def _add_record(self, step: int) -> None:
+        if self.record is not None:
+            self.record.add(step, self.selection.probabilities().detach().tolist())
 
     @contextmanager
-    def _logits_learn(self, training: Trainer) -> Iterator[None]:
+    def _logits_learn(self) -> Iterator[None]:
         """While open, gradients reach the logits and no weights, so that little needs to be kept for them, and the
         images leave no trace in batch statistics.
         """
+        trainable = [parameter for parameter in self.trainer.parameters if parameter.requires_grad]
         self.selection.logits.requires_grad_(True)
-        for parameter in training.parameters:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         try:
-            with frozen_statistics(training.network):
+            with frozen_statistics(self.trainer.network):
                 yield
         finally:
             self.selection.logits.requires_grad_(False)
-            for parameter in training.parameters:
+            for parameter in trainable:
                 parameter.requires_grad_(True)

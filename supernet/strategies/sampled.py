@@ -1,33 +1,30 @@
 """Random search, evolution and TPE over architectures that share a supernet's weights.
 
-The supernet is trained by single paths that favour no block (`fair_paths`); then a strategy of NNI proposes
-architectures, each scored by Delta_m on validation with the shared weights. The reference is the same supernet with
-`none` on every pair, so that the score ranks architectures; it is not the Delta_m of a trained network.
+The supernet is trained by single paths that train every block equally often (`FairPaths`). Then a strategy of NNI
+proposes architectures, each scored by Delta_m on validation with the shared weights. The reference is the same supernet
+with `none` on every pair, so the score ranks architectures; it is not the Delta_m of a trained network.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from torch import nn
-
-from experiment.config import SearchSettings
+from experiment.config import Config
+from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
-from experiment.run import Run
 from multitask.metrics.delta_m import delta_m
 from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.fair_paths import FairPaths
+from supernet.context import SearchContext
 from supernet.records.choices import Choice
 from supernet.records.pairs import pair_name
 from supernet.records.samples import SAMPLES, Sample, read_samples, write_samples
-from supernet.records.selection_history import SELECTION, SelectionRecord
+from supernet.samplers.fair_paths import FairPaths
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies.base import Strategy
-from supernet.supernet import Supernet
+from supernet.strategies.gumbel import sampling_generator
 
 Blocks = tuple[str, ...]  # one per pair, in the order of the space
 WORST = -1e9  # of a sample whose metrics are not finite
@@ -35,92 +32,91 @@ SMALLEST = 1e-6  # of a reference's metric, which divides
 
 
 class SampledSearch(Strategy):
-    """name: random, evolution or tpe."""
+    """Base: trains by fair paths, then chooses the sample of the best score."""
 
-    def __init__(self, supernet: Supernet, name: str, samples: int, search: SearchSettings, iterations: int):
-        self.supernet, self.name, self.count, self.settings, self.iterations = (
-            supernet,
-            name,
-            samples,
-            search,
-            iterations,
-        )
-        self.space = supernet.selection.space
-        supernet.sampling = "single_path"
-        supernet.paths = FairPaths(self.space, supernet.generator)
-        self.run: Run | None = None
-        self.record: SelectionRecord | None = None
-        self.scores: list[float] = []  # of the samples, in their order
+    @classmethod
+    def check(cls, config: Config) -> None:
+        try:
+            import supernet.strategies.nni_samplers  # noqa: F401
+        except ImportError as error:
+            need = f"search.strategy is {cls.name}, which needs nni ({error})"
+            raise InputError(
+                f"{need}: expected after pip install 'nni>=3.0'; the other strategies do without"
+            ) from error
 
-    def begin(self, run: Run, step: int) -> None:
-        self.run, self.record = run, SelectionRecord(run.path(SELECTION), self.space, step)
-        if step == 0:
-            self.record.add_even()
+    def search(self, context: SearchContext) -> dict[Pair, Choice]:
+        network = context.supernet(FairPaths(context.space, sampling_generator(context.seed)))
+        record = context.record()
+        trainer = context.trainer(network)
+        trainer.fit()
+        with context.choosing():
+            samples = Samples(context.run.path(SAMPLES), context.space, trainer)
+            scores = self._explore(context, trainer, samples)
+        ranked = sorted(scores, key=lambda blocks: -scores[blocks])  # stable: the first of equals
+        context.figures = {"samples": len(scores), "best_score": max(scores.values())}
+        record.add(context.config.training.iterations, shares(ranked, context.space))
+        if scores[ranked[0]] < 0:
+            print("no sample scored as well as no exchange at all, with the supernet's weights")
+        return {pair: Choice(block) for pair, block in zip(context.space.pairs, ranked[0], strict=True)}
 
-    def parameters(self) -> list[nn.Parameter]:
-        return [self.supernet.selection.logits]  # not used, and so not to be trained or decayed
-
-    def state_dict(self) -> dict[str, Any]:
-        assert self.supernet.paths is not None
-        return self.supernet.paths.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        assert self.supernet.paths is not None
-        self.supernet.paths.load_state_dict(state)
-
-    def figures(self) -> dict[str, float]:
-        return {"samples": len(self.scores), "best_score": max(self.scores)} if self.scores else {}
-
-    def choose(self, training: Trainer) -> dict[Pair, Choice]:
-        """The blocks of the best sample; the first of equals. samples.csv keeps all, and none is scored twice."""
+    def _explore(self, context: SearchContext, trainer: Trainer, samples: "Samples") -> dict[Blocks, float]:
+        """The score of every sample. samples.csv keeps all, and none is evaluated twice."""
         from supernet.strategies.nni_samplers import explore
 
-        assert self.run is not None and self.record is not None
-        samples = Samples(self.run.path(SAMPLES), self.space, training)
-        proposed: dict[Blocks, float] = {}
-        progress = Progress(self.count, label=self.name)
+        space, batches = context.space, context.config.search.recalibration_batches
+        count: int = getattr(context.config.search, self.name).samples
+        scores: dict[Blocks, float] = {}
+        progress = Progress(count, label=self.name)
         with Interruption() as interruption:
 
             def score(choices: dict[str, str]) -> float:
-                blocks = tuple(choices[pair_name(pair)] for pair in self.space.pairs)
+                blocks = tuple(choices[pair_name(pair)] for pair in space.pairs)
                 if blocks not in samples.values:
-                    samples.add(blocks, self._evaluate(training, blocks))
+                    samples.add(blocks, primary_metrics(trainer, space, blocks, batches))
                 if interruption.requested:
                     raise Interrupted(f"stopped after {len(samples)} samples; the same command with --resume goes on")
-                proposed[blocks] = samples.score(blocks)
+                scores[blocks] = samples.score(blocks)
                 progress.advance()
-                progress.log(len(proposed), {"score": proposed[blocks], "best": max(proposed.values())})
-                return proposed[blocks]
+                progress.log(len(scores), {"score": scores[blocks], "best": max(scores.values())})
+                return scores[blocks]
 
             try:
-                none = ("none",) * len(self.space.pairs)
+                none = ("none",) * len(space.pairs)
                 if none not in samples.values:
-                    samples.add(none, self._evaluate(training, none))
-                space = {pair_name(pair): self.space.legal(pair) for pair in self.space.pairs}
-                explore(self.name, space, score, self.count, training.seed)
+                    samples.add(none, primary_metrics(trainer, space, none, batches))
+                candidates = {pair_name(pair): space.legal(pair) for pair in space.pairs}
+                explore(self.name, candidates, score, count, context.seed)
             finally:
                 progress.close()
-        ranked = sorted(proposed, key=lambda blocks: -proposed[blocks])  # stable
-        self.scores = list(proposed.values())
-        self.record.add(self.iterations, self._shares(ranked))
-        if proposed[ranked[0]] < 0:
-            print("no sample scored as well as no exchange at all, with the supernet's weights")
-        return {pair: Choice(block) for pair, block in zip(self.space.pairs, ranked[0], strict=True)}
+        return scores
 
-    def _shares(self, ranked: Sequence[Blocks]) -> list[list[float]]:
-        """How often each block serves each pair among the best tenth of the samples, (pairs, blocks)."""
-        best = ranked[: max(1, len(ranked) // 10)]
-        return [
-            [sum(blocks[i] == name for blocks in best) / len(best) for name in self.space.blocks]
-            for i in range(len(self.space.pairs))
-        ]
 
-    def _evaluate(self, training: Trainer, blocks: Blocks) -> dict[str, float]:
-        """Each task's primary metric on validation, with the supernet's weights."""
-        exchanges = dict(zip(self.space.pairs, blocks, strict=True))
-        architecture = Architecture.from_space(self.space, exchanges)
-        values = evaluate_shared(training, self.supernet, architecture, self.settings.recalibration_batches)
-        return {name: values[name][task.primary] for name, task in training.tasks.items()}
+class RandomSearch(SampledSearch):
+    name = "random"
+
+
+class EvolutionSearch(SampledSearch):
+    name = "evolution"
+
+
+class TpeSearch(SampledSearch):
+    name = "tpe"
+
+
+def shares(ranked: Sequence[Blocks], space: SearchSpace) -> list[list[float]]:
+    """How often each block serves each pair among the best tenth of the samples, (pairs, blocks)."""
+    best = ranked[: max(1, len(ranked) // 10)]
+    return [
+        [sum(blocks[i] == name for blocks in best) / len(best) for name in space.blocks]
+        for i in range(len(space.pairs))
+    ]
+
+
+def primary_metrics(trainer: Trainer, space: SearchSpace, blocks: Blocks, batches: int) -> dict[str, float]:
+    """Each task's primary metric on validation, with the supernet's weights."""
+    architecture = Architecture.from_space(space, dict(zip(space.pairs, blocks, strict=True)))
+    values = evaluate_shared(trainer, architecture, batches)
+    return {name: values[name][task.primary] for name, task in trainer.tasks.items()}
 
 
 class Samples:
@@ -129,8 +125,8 @@ class Samples:
     The first is the reference, none everywhere. All are kept in the run's samples.csv, from which they are read back.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, training: Trainer):
-        self.path, self.space, self.tasks = path, space, training.tasks
+    def __init__(self, path: Path, space: SearchSpace, trainer: Trainer):
+        self.path, self.space, self.tasks = path, space, trainer.tasks
         self.values: dict[Blocks, dict[str, float]] = {}
         for sample in read_samples(path, list(self.tasks), space.pairs) if path.is_file() else ():
             self.values[tuple(sample.exchanges.values())] = dict(sample.values)

@@ -17,7 +17,7 @@ from search_spaces import SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
 from tests.retrain.test_retrain import retrain
-from tests.supernet.test_search import search
+from tests.support.commands import search
 from tests.support.results import refusal as refused
 from tests.support.results import write_choices
 

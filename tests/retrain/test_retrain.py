@@ -19,7 +19,7 @@ from multitask.training.evaluation import evaluate, score
 from retrain.loading import load_trained, read_config
 from retrain.models import Model, baseline, build_network
 from search_spaces import Architecture, Exchange, SearchSpace
-from tests.supernet.test_search import SHORT
+from tests.support.commands import SHORT
 from tests.support.networks import small_network
 from tests.support.training import training
 

@@ -16,9 +16,10 @@ from supernet.cost.table import cost_table
 from supernet.records.costs import MEASURES, Costs, CostTable
 from supernet.score_test.posterior import PairPosterior
 from supernet.selection import OPEN, Selection
-from supernet.strategies.gumbel import GumbelSearch
+from supernet.strategies import evidence as evidence_strategy
+from supernet.strategies.gumbel import GumbelCallback
 from tests.analysis.test_resources import MIXED, REGIONS, SETTINGS, TASKS, C, D, architecture
-from tests.supernet.test_search import assert_one_line, search
+from tests.support.commands import assert_one_line, search
 
 PIXELS = 8 * 8
 
@@ -134,27 +135,27 @@ def test_the_expected_cost_is_the_mean_over_architectures(table):
     assert budget.expected(p).item() == pytest.approx(mean, rel=1e-5)
 
 
-def test_the_price_brings_the_expected_cost_to_the_budget_and_falls_when_it_may(table):
+def test_the_multiplier_brings_the_expected_cost_to_the_budget_and_falls_when_it_may(table):
     small = space(blocks=("none", "global", "padnet_gate"))
     selection, costs = Selection(small), table.costs("multiply_adds")
     even = Budget(small, costs, 1.0).expected(selection.probabilities()).item()
-    price = LagrangeMultiplier(Budget(small, costs, 0.6 * even), selection, 0.05)
+    multiplier = LagrangeMultiplier(Budget(small, costs, 0.6 * even), selection, 0.05)
 
     def step():
-        price.begin_step()
-        price.penalty().backward()
-        price.end_step()
+        multiplier.begin_step()
+        multiplier.penalty().backward()
+        multiplier.end_step()
 
     for _ in range(100):
         step()
-    assert price.figures()["cost_share"] == pytest.approx(1, abs=0.1)
+    assert multiplier.figures()["cost_share"] == pytest.approx(1, abs=0.1)
     assert selection.logits.grad is None and (selection.logits == 0).all()
     with torch.no_grad():
         selection.logits[:, 0] += 5
-    needed = price.figures()["price"]
+    needed = multiplier.figures()["multiplier"]
     for _ in range(20):
         step()
-    assert price.figures()["price"] < 0.5 * needed
+    assert multiplier.figures()["multiplier"] < 0.5 * needed
 
 
 def test_pairs_are_fixed_only_while_the_budget_can_be_kept(table):
@@ -204,7 +205,7 @@ def test_searches_keep_half_of_what_they_would_take(free, tmp_path, seed):
 
 
 def test_a_search_by_evidence_keeps_it_too(free, tmp_path, monkeypatch):
-    """Were every pair to speak."""
+    """Where the posterior calls for an exchange on every pair."""
 
     def certain(evidence, *_):
         good = {pair: dict.fromkeys(found.candidates, 0.1) | {"global": 0.9} for pair, found in evidence.items()}
@@ -212,7 +213,7 @@ def test_a_search_by_evidence_keeps_it_too(free, tmp_path, monkeypatch):
             pair: PairPosterior("global", 0.81, True, 3.0, 0.9, 2.2, chances, 0.5) for pair, chances in good.items()
         }
 
-    monkeypatch.setattr("supernet.strategies.evidence.infer_posterior", certain)
+    monkeypatch.setattr(evidence_strategy, "infer_posterior", certain)
     costs = CostTable.read(free / "costs.csv").costs("multiply_adds")
     two = costs.base + 2 * costs.per_target_overhead + 2 * costs.rows["semseg", "depth"]["global"]
     run = tmp_path / "run"
@@ -253,10 +254,10 @@ def test_bad_input_is_one_line(tmp_path, arguments, parts):
     assert not (tmp_path / "run").exists()
 
 
-def test_stopped_and_resumed_keeps_the_price_and_the_costs(tmp_path, monkeypatch):
+def test_stopped_and_resumed_keeps_the_multiplier_and_the_costs(tmp_path, monkeypatch):
     extra = ["--search.budget=60000", "--training.checkpoint_every=2"]
     assert search("--output", tmp_path / "once", *extra).returncode == 0
-    after_step = GumbelSearch.after_step
+    after_step = GumbelCallback.after_step
 
     def crash(self, done):
         after_step(self, done)
@@ -264,12 +265,12 @@ def test_stopped_and_resumed_keeps_the_price_and_the_costs(tmp_path, monkeypatch
             raise RuntimeError("the lights went out")
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lights"):
-        patch.setattr(GumbelSearch, "after_step", crash)
+        patch.setattr(GumbelCallback, "after_step", crash)
         search("--output", tmp_path / "parts", *extra)
     costs = (tmp_path / "parts/costs.csv").read_bytes()
     assert search("--output", tmp_path / "parts", *extra, "--resume").returncode == 0
     for name in ("architecture.yaml", "selection.csv"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
     assert (tmp_path / "parts/costs.csv").read_bytes() == costs  # latency was not measured again
-    found = [torch.load(tmp_path / run / "checkpoints/last.pt")["callback"]["price"] for run in ("parts", "once")]
+    found = [torch.load(tmp_path / run / "checkpoints/last.pt")["callback"]["multiplier"] for run in ("parts", "once")]
     assert found[0] == found[1] > 0.1

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from search_spaces import Exchange, SearchSpace
+from supernet.samplers.uniform_mixture import UniformMixture, all_candidates
 from supernet.score_test.evidence import Evidence, HeldOut, Moments, collect, pool, probe_exchanges
 from supernet.score_test.posterior import (
     average,
@@ -14,7 +15,6 @@ from supernet.score_test.posterior import (
     sign_flip_z,
     training_variance,
 )
-from supernet.score_test.uniform_mixture import UniformMixture
 
 TASKS = ("a", "b", "c")
 CHANNELS, SIZE, COUNT = 8, 6, 6
@@ -40,7 +40,7 @@ def batch():
 
 def test_evidence_follows_its_definition(exchange, batch):
     """One pair, one group: a hand-written pass with this pair's messages replaced by their mean over images."""
-    open = UniformMixture.everything(exchange.plan)
+    open = all_candidates(exchange.plan)
     pair = ("a", "b")
     i, name = exchange.pairs.index(pair), "global"
     found = collect(exchange, [batch], open)[pair]
@@ -69,7 +69,7 @@ def test_evidence_follows_its_definition(exchange, batch):
 
 
 def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
-    open = UniformMixture.everything(exchange.plan)
+    open = all_candidates(exchange.plan)
     open[exchange.pairs.index(("a", "c"))] = False
     found = collect(exchange, [batch, batch], open)
     assert list(found) == [pair for pair in exchange.pairs if pair != ("a", "c")]
@@ -79,7 +79,7 @@ def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
 
 
 def test_plain_exchanges_speak_beside_the_trained_one(exchange, batch):
-    open = UniformMixture.everything(exchange.plan)
+    open = all_candidates(exchange.plan)
     plain = probe_exchanges(exchange.plan, CHANNELS)
     alone, beside = (collect(exchange, [batch], open, more)["a", "b"].parts[0] for more in ((), plain))
     width = CHANNELS // 2
@@ -197,14 +197,13 @@ def test_few_images_can_neither_show_nor_rule_out():
 
 
 def test_random_parts_of_the_mixture(exchange):
-    mixture = UniformMixture(exchange.plan, UniformMixture.everything(exchange.plan), pair_dropout=0.2, keep=0.5)
-    draw = torch.Generator().manual_seed(0)
-    weights = torch.stack([mixture.draw(draw).weights for _ in range(2000)])
+    mixture = UniformMixture(exchange.plan, torch.Generator().manual_seed(0), pair_dropout=0.2)
+    weights = torch.stack([mixture.draw().weights for _ in range(2000)])
     total = weights.sum(2)
-    assert ((total - 1).abs().minimum(total) < 1e-6).all()  # silent, or adding up to one
+    assert ((total - 1).abs().minimum(total) < 1e-6).all()  # left out, or adding up to one
     assert ((total > 0).float().mean(0) - 0.8).abs().max() < 0.05
-    assert not weights[:, ~mixture.open].any()
-    drawn = mixture.draw(draw)
+    assert not weights[:, ~mixture.candidates].any()
+    drawn = mixture.draw()
     for name, pairs in drawn.active.items():
         column = exchange.block_names.index(name)
         assert pairs == drawn.weights[:, column].nonzero().flatten().tolist()

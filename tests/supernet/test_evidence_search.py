@@ -13,12 +13,12 @@ from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from search_spaces import Architecture, SearchSpace
 from supernet.cost.table import block_costs
-from supernet.search_split import Part, split
-from supernet.strategies.evidence import image_losses
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import Supernet
-from tests.supernet.test_search import process, rows, search
+from supernet.score_test.held_out import image_losses
+from supernet.search_split import split
+from supernet.strategies.gumbel import GumbelCallback
+from tests.support.commands import process, rows, search
 from tests.support.networks import small_network
+from tests.support.supernets import gumbel_supernet
 
 EVIDENCE = "--search.strategy=evidence"
 
@@ -47,7 +47,7 @@ def test_it_writes_choices_that_the_architecture_has(run):
     assert "posterior probability" in printed
 
 
-def test_its_record_starts_even_and_ends_with_the_verdict(run):
+def test_its_record_starts_even_and_ends_with_the_posterior(run):
     folder, _ = run
     table = rows(folder)
     assert {row["step"] for row in table} == {"0", "4"}
@@ -95,13 +95,13 @@ def test_images_are_split_into_stretches(count, held_out):
 def test_losses_of_images_are_those_of_batches_of_one():
     source = open_dataset(DataSettings(height=32, width=48, train_images=3, workers=0))
     space = SearchSpace(tuple(source.tasks), ("none", "global"))
-    supernet = Supernet(space, 8, torch.Generator().manual_seed(0))
+    supernet = gumbel_supernet(space, 8, torch.Generator().manual_seed(0))
     network = MultiTaskNetwork(small_network(), source.tasks, supernet, space.tasks).eval()
-    from torch.utils.data import default_collate
+    from torch.utils.data import Subset, default_collate
 
     from multitask.data.samples import plain_batch
 
-    part = Part(source.splits["train"], [2, 0])
+    part = Subset(source.splits["train"], [2, 0])
     batch = plain_batch(default_collate([part[0], part[1]]), torch.device("cpu"))
     with torch.no_grad():
         features, regions = network.features(batch.image)
@@ -133,21 +133,22 @@ def test_the_noise_null_has_noise_of_the_gradients_size():
     slopes = []
     for null in (False, True):
         torch.manual_seed(0)
-        supernet = Supernet(space, 8, torch.Generator().manual_seed(1))
+        supernet = gumbel_supernet(space, 8, torch.Generator().manual_seed(1))
         settings = replace(SearchSettings(), noise_null=null)
-        GumbelSearch(supernet, GumbelSettings(), settings, 10)
-        logits = supernet.selection.logits
-        soft = supernet.selection.sample(1.0, supernet.generator)
+        sampler = supernet.sampler
+        GumbelCallback(sampler, GumbelSettings(), settings, 10)
+        logits = sampler.selection.logits
+        soft = sampler.selection.sample(1.0, sampler.generator)
         (soft * torch.arange(soft.numel()).view_as(soft)).sum().backward()
         # entropy is no part of the tasks' gradient and stays what it is
         before = logits.grad.clone()
-        supernet.selection.entropies().mean().backward()
+        supernet.sampler.selection.entropies().mean().backward()
         slopes.append((before, logits.grad - before))
     (real, entropy), (noise, same) = slopes
     assert noise.norm() == pytest.approx(float(real.norm()), rel=1e-5)
     assert abs(float((noise * real).sum() / (noise.norm() * real.norm()))) < 0.9
     torch.testing.assert_close(entropy, same)
-    assert bool((noise[~supernet.selection.legal] == 0).all())
+    assert bool((noise[~supernet.sampler.selection.legal] == 0).all())
 
 
 def test_a_null_search_runs_and_differs(run, tmp_path):

@@ -34,7 +34,7 @@ from supernet.loss_weights.figures import history, importances, parallel_coordin
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
 from supernet.records.trials import TrialRecord
 from tests.retrain.test_retrain import main as retrain_main
-from tests.supernet.test_search import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
+from tests.support.commands import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
 from tests.support.networks import small_network
 from tests.support.training import DATA
 

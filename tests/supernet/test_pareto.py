@@ -14,7 +14,7 @@ from search_spaces import Architecture, SearchSpace
 from supernet.cost.pareto import Exploration, front
 from supernet.records.costs import Costs
 from supernet.records.samples import Sample
-from tests.supernet.test_search import search
+from tests.support.commands import search
 
 SPACE = SearchSpace(("semseg", "depth", "edge"), ("none", "global", "local", "xtam"))
 PRICE = {"none": 0.0, "global": 1.0, "local": 2.5, "xtam": 4.0}

@@ -17,6 +17,7 @@ from supernet.cost.memory import describe, search_memory
 from supernet.supernet import Supernet
 from tests.support import naive as reference
 from tests.support.networks import small_network
+from tests.support.supernets import gumbel_supernet
 
 TASKS = ("semseg", "depth", "edge")
 CHANNELS, BATCH, SIZE = 8, 2, (9, 11)
@@ -49,7 +50,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
 
 def supernet(**options: object) -> Supernet:
     torch.manual_seed(0)
-    net = Supernet(SearchSpace(TASKS, SPACES["full"]), CHANNELS, torch.Generator().manual_seed(3), **options)
+    net = gumbel_supernet(SearchSpace(TASKS, SPACES["full"]), CHANNELS, torch.Generator().manual_seed(3), **options)
     reference.randomise(net.exchange)
     return net.double()
 
@@ -70,9 +71,9 @@ def test_recomputing_keeps_less():
     space = SearchSpace(tuple(tasks), SPACES["full"])
     needs = []
     for blocks in ((), SPACES["full"][1:]):
-        exchange = Supernet(space, 16, torch.Generator(), recompute=blocks)
+        exchange = gumbel_supernet(space, 16, recompute=blocks)
         network = MultiTaskNetwork(small_network(channels=16), tasks, exchange, space.tasks)
-        needs.append(search_memory(network, exchange, 2, 64, 64))
+        needs.append(search_memory(network, 2, 64, 64))
     assert needs[1] < 0.8 * needs[0]
 
 
@@ -82,37 +83,37 @@ def test_recompute_of_an_unknown_block():
 
 
 def test_single_path_is_the_drawn_architecture():
-    net = supernet(sampling="single_path")
-    state = net.generator.get_state()
+    net = supernet(single_path=True)
+    state = net.sampler.generator.get_state()
     features, regions = draw()
     refined = net(features, regions)
-    net.generator.set_state(state)
-    soft = net.selection.sample(net.temperature, net.generator)
-    weights, active = net.selection.single_path(soft)
-    assert [sum(i in on for on in active.values()) for i in range(len(net.selection.space.pairs))] == [1] * 9
+    net.sampler.generator.set_state(state)
+    soft = net.sampler.selection.sample(net.sampler.temperature, net.sampler.generator)
+    weights, active = net.sampler.selection.single_path(soft)
+    assert [sum(i in on for on in active.values()) for i in range(len(net.sampler.selection.space.pairs))] == [1] * 9
     one_hot = torch.zeros_like(soft).scatter(1, soft.argmax(1, keepdim=True), 1)
     torch.testing.assert_close(weights.detach(), one_hot)
     assert_same(refined, net.exchange(features, regions, None, one_hot.double(), active))
 
 
 def test_single_path_has_the_soft_weights_gradient():
-    net = supernet(sampling="single_path")
-    state = net.generator.get_state()
+    net = supernet(single_path=True)
+    state = net.sampler.generator.get_state()
     features, regions = draw()
     gradients = outcome(net, features, regions)[1]
-    net.generator.set_state(state)
-    soft = net.selection.sample(net.temperature, net.generator)
+    net.sampler.generator.set_state(state)
+    soft = net.sampler.selection.sample(net.sampler.temperature, net.sampler.generator)
     index = soft.argmax(1)
     # d loss / d logits = sum over pairs of (d loss / d weight of the drawn block) times the softmax's Jacobian
     weights = torch.zeros_like(soft).scatter(1, index[:, None], 1).double().requires_grad_()
-    outputs = net.exchange(features, regions, None, weights, net.selection.single_path(soft)[1])
+    outputs = net.exchange(features, regions, None, weights, net.sampler.selection.single_path(soft)[1])
     loss = sum((maps * (i + 1)).cos().sum() for i, maps in enumerate(outputs.values()))
     (slope,) = torch.autograd.grad(loss, weights)
-    expected = torch.zeros_like(net.selection.logits)
+    expected = torch.zeros_like(net.sampler.selection.logits)
     for i, k in enumerate(index.tolist()):
         p = soft[i].detach()
-        expected[i] = slope[i, k] * p[k] * (torch.eye(len(p))[k] - p) / net.temperature
-    torch.testing.assert_close(gradients["selection.logits"], expected, rtol=1e-4, atol=1e-6)
+        expected[i] = slope[i, k] * p[k] * (torch.eye(len(p))[k] - p) / net.sampler.temperature
+    torch.testing.assert_close(gradients["sampler.selection.logits"], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").is_file(), reason="peak memory is measured through /proc")
@@ -120,10 +121,10 @@ def test_single_path_has_the_soft_weights_gradient():
 def test_estimated_memory_is_about_what_is_measured(sampling):
     tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["atrc"])
-    exchange = Supernet(space, 32, torch.Generator(), sampling)
+    exchange = gumbel_supernet(space, 32, single_path=sampling == "single_path")
     network = MultiTaskNetwork(small_network(channels=32), tasks, exchange, space.tasks).train()
     before = copy.deepcopy(network.state_dict())
-    need = search_memory(network, exchange, 8, 128, 160)
+    need = search_memory(network, 8, 128, 160)
     assert_same(before, network.state_dict(), 0)
     assert network.exchange is exchange
     image = torch.randn(8, 3, 128, 160)
@@ -138,18 +139,18 @@ def test_estimated_memory_is_about_what_is_measured(sampling):
     assert 0.5 < need / measured < 1.6
 
 
-def test_a_warning_of_too_little_memory():
-    assert describe(10**6, torch.device("cpu"), "mixture").startswith("a step needs about 0.0 GB of")
-    line = describe(10**15, torch.device("cpu"), "mixture")
+def test_too_little_memory_is_a_warning():
+    assert describe(10**6, torch.device("cpu"), False).startswith("a step needs about 0.0 GB of")
+    line = describe(10**15, torch.device("cpu"), False)
     assert line.startswith("warning") and "single_path" in line
-    assert "single_path" not in describe(10**15, torch.device("cpu"), "single_path")
+    assert "single_path" not in describe(10**15, torch.device("cpu"), True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_does_not_wait_for_the_gpu():
     tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["full"])
-    exchange = Supernet(space, 16, torch.Generator())
+    exchange = gumbel_supernet(space, 16)
     network = MultiTaskNetwork(small_network(channels=16), tasks, exchange, space.tasks).cuda().train()
     image = torch.randn(2, 3, 64, 64, device="cuda")
     for mode in ("default", "error"):  # the first step fills the caches

@@ -1,16 +1,11 @@
 """The search command, end to end: files, determinism, resuming, a user's own block, bad input."""
 
-import contextlib
-import csv
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -19,55 +14,9 @@ from PIL import Image
 
 from experiment.config import Config
 from experiment.config.parsing import known_keys
-from search import main
 from search_spaces import Architecture
 from tests.multitask.test_folder import write_folder
-
-ROOT = Path(__file__).parents[2]
-SHORT = [
-    "--training.iterations=8",
-    "--training.batch_size=2",
-    "--data.height=32",
-    "--data.width=48",
-    "--data.train_images=6",
-    "--data.validation_images=3",
-    "--data.workers=0",
-    "--network.channels=8",
-    "--network.backbone_options={channels: [4, 8, 16, 32], stem_type: deep, stem_width: 2, layers: [1, 1, 1, 1]}",
-    "--search.recalibration_batches=1",
-    "--data.tasks=[semseg, depth]",
-    "--loss_weights.weights={}",
-]
-GUMBEL = "--search.strategy=gumbel"  # the quickest; tests of other strategies name theirs
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-CONFIG = ROOT / "configs/demo.yaml"
-
-
-def search(*arguments, config=CONFIG):
-    """Runs the command in this process: (exit code, stdout, stderr)."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(["--config", str(config), *SHORT, GUMBEL, *map(str, arguments)])
-        except SystemExit as stop:  # --help
-            code = stop.code
-    return Done(code, out.getvalue(), err.getvalue())
-
-
-def process(*arguments, **environment):
-    """Starts the command as its own process."""
-    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, GUMBEL, *map(str, arguments)]
-    env = {**os.environ, **environment}
-    # a session of its own, so that a signal can be sent to the whole group as a terminal or a scheduler does
-    pipe = subprocess.PIPE
-    return subprocess.Popen(line, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+from tests.support.commands import CONFIG, ROOT, assert_one_line, process, rows, search
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +25,6 @@ def run(tmp_path_factory):
     done = search("--output", folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
-
-
-def rows(folder):
-    with (folder / "selection.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_run_holds_what_the_contract_names(run):
@@ -265,14 +209,6 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, parts):
     done = search("--output", tmp_path / "run", *arguments)
     assert_one_line(done, parts)
     assert not (tmp_path / "run").exists()
-
-
-def assert_one_line(done, parts):
-    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
-    for part in parts:
-        assert part in lines[0], (part, lines[0])
 
 
 def test_bad_config_files(tmp_path):

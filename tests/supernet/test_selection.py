@@ -5,10 +5,10 @@ import torch
 
 from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import SPACES, SearchSpace
-from supernet.search import collapse_warning
 from supernet.selection import OPEN, Selection, linear_schedule
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import Supernet
+from supernet.strategies.gumbel import GumbelCallback
+from supernet.summary import collapse_warning
+from tests.support.supernets import current_choice, gumbel_supernet
 
 TASKS = ("semseg", "depth", "normals")
 
@@ -23,12 +23,11 @@ def generator(seed=0):
 
 
 def test_schedules_of_the_published_search():
-    search = GumbelSearch(
-        Supernet(SearchSpace(TASKS, SPACES["atrc"]), 4, generator()), GumbelSettings(), SearchSettings(), 40000
-    )
+    sampler = gumbel_supernet(SearchSpace(TASKS, SPACES["atrc"]), 4, generator()).sampler
+    search = GumbelCallback(sampler, GumbelSettings(), SearchSettings(), 40000)
     for step, temperature, weight in ((0, 1.0, -0.02), (10000, 0.7625, 0.0), (40000, 0.05, 0.06)):
         search.before_step(step)
-        assert search.supernet.temperature == pytest.approx(temperature)
+        assert search.sampler.temperature == pytest.approx(temperature)
         assert search.entropy_weight == pytest.approx(weight, abs=1e-12)
     assert linear_schedule(1, 2, 99, 10) == 2
 
@@ -95,7 +94,7 @@ def test_a_pair_is_fixed_at_the_gap_and_stays(space):
     assert selection.fixed[pair] == 2 and selection.choices()[pair] == 2
     assert selection.sample(1.0, generator())[pair].tolist() == [0, 0, 1, 0, 0, 0, 0]
     assert selection.entropies()[pair] == 0
-    assert selection.architecture().exchanges["semseg", "depth"] == space.blocks[2]
+    assert current_choice(selection).exchanges["semseg", "depth"] == space.blocks[2]
 
 
 def test_argmax_ignores_illegal_logits(space):
@@ -103,7 +102,7 @@ def test_argmax_ignores_illegal_logits(space):
     with torch.no_grad():
         selection.logits[:, space.blocks.index("xtam")] = 5
         selection.logits[:, space.blocks.index("local")] = 1
-    exchanges = selection.architecture().exchanges
+    exchanges = current_choice(selection).exchanges
     assert {exchanges[t, t] for t in TASKS} == {"local"}
     assert {name for (t, s), name in exchanges.items() if t != s} == {"xtam"}
 
@@ -136,15 +135,15 @@ def test_a_pair_with_one_legal_block_is_decided_from_the_start():
 
 def test_decided_pairs_leave_the_supernets_output_as_it_was(space):
     torch.manual_seed(0)
-    supernet = Supernet(space, 8, generator())
+    supernet = gumbel_supernet(space, 8, generator())
     features = {t: torch.randn(2, 8, 6, 7) for t in TASKS}
     regions = {t: torch.randn(2, 4, 6, 7) for t in TASKS}
     with torch.no_grad():
         for parameter in supernet.exchange.aggregator.parameters():
             parameter.add_(0.1)  # the aggregator's last norm starts at zero and would hide everything
-        supernet.selection.fixed[:5] = 1
-        everything = supernet.exchange(features, regions, None, supernet.selection.sample(1.0, generator(5)))
-        supernet.selection.refresh()
+        supernet.sampler.selection.fixed[:5] = 1
+        everything = supernet.exchange(features, regions, None, supernet.sampler.selection.sample(1.0, generator(5)))
+        supernet.sampler.selection.refresh()
         supernet.generator.manual_seed(5)
         fewer = supernet(features, regions)
     for task in TASKS:
@@ -153,10 +152,10 @@ def test_decided_pairs_leave_the_supernets_output_as_it_was(space):
 
 def test_collapse_is_told():
     selection = Selection(SearchSpace(TASKS, SPACES["full"]))
-    assert "every pair chose none" in collapse_warning(selection.architecture())
+    assert "every pair chose none" in collapse_warning(current_choice(selection))
     with torch.no_grad():
         selection.logits[:, selection.space.blocks.index("xtam")] = 1
-    assert "every pair of different tasks chose xtam" in collapse_warning(selection.architecture())
+    assert "every pair of different tasks chose xtam" in collapse_warning(current_choice(selection))
     with torch.no_grad():
         selection.logits[1, selection.space.blocks.index("global")] = 2
-    assert collapse_warning(selection.architecture()) == ""
+    assert collapse_warning(current_choice(selection)) == ""

@@ -6,38 +6,44 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
 
 from experiment.config import (
     Config,
-    DartsSettings,
     DataSettings,
     GdasSettings,
     SearchSettings,
 )
 from experiment.config.parsing import config_parser, parse_config
+from experiment.config.search import STRATEGIES as SETTINGS
 from experiment.interruption import Interrupted
 from experiment.run import Run
 from multitask.cost import step_memory
 from multitask.data import open_dataset
 from multitask.data.loader import training_loader
-from multitask.network import MultiTaskNetwork, feature_channels, shrink
+from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import build_tasks
+from multitask.training.callback import Callback
 from multitask.training.hardware import Hardware
-from multitask.training.recipe import Recipe
-from multitask.training.trainer import Trainer
+from multitask.training.loss_weighting import loss_weights
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
+from supernet.context import SearchContext
 from supernet.cost.memory import search_memory
-from supernet.fair_paths import FairPaths
 from supernet.records.pairs import pair_name
-from supernet.strategies import STRATEGIES, build_strategy
-from supernet.strategies.bilevel import BilevelSearch
-from supernet.strategies.sampled import SampledSearch
+from supernet.samplers.fair_paths import FairPaths
+from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
+from supernet.search_split import split_training
+from supernet.selection import Selection
+from supernet.strategies import STRATEGIES, sampled
+from supernet.strategies.bilevel import BilevelCallback
 from supernet.supernet import Supernet
-from tests.supernet.test_search import SHORT, assert_one_line, process, rows, search
+from supernet.testing import check_strategy
+from tests.support.commands import SHORT, assert_one_line, process, rows, search
 from tests.support.networks import small_network
+from tests.support.supernets import gumbel_supernet
 
 NAMES = ("darts", "gdas", "random", "evolution", "tpe")
 SAMPLED = ("random", "evolution", "tpe")
@@ -47,21 +53,28 @@ def few(name: str, samples: int) -> list[str]:
     return [f"--search.{name}.samples={samples}"] if name in SAMPLED else []
 
 
-def prepare(folder, *arguments, resume=False):
-    """As the command does: (training, strategy, supernet), nothing being trained yet."""
+def context_of(folder, *arguments, resume=False):
+    """What the command gives to its strategy."""
     parser = config_parser(Config, "search.py", "")
     config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
-    source = open_dataset(config.data)
-    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    supernet = Supernet(space, feature_channels(config.network), generator)
-    network = MultiTaskNetwork(config.network, source.tasks, supernet, supernet.exchange.region_tasks())
-    strategy = build_strategy(config, supernet)
-    recipe = Recipe.from_config(config, strategy.training_images(source), Hardware("cpu").fabric())
-    training = Trainer(network, recipe, Run(folder, config.to_dict(), resume), config.seed, callback=strategy)
-    strategy.attach(training)
-    return training, strategy, supernet
+    dataset = open_dataset(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
+    weights = loss_weights(dataset.tasks, config.loss_weights)
+    run = Run(folder, config.to_dict(), resume)
+    return SearchContext(config, dataset, space, weights, Hardware("cpu").fabric(), run)
+
+
+def prepare(folder, name, *arguments):
+    """(trainer, callback, supernet) of a bilevel search, nothing being trained yet."""
+    context = context_of(folder, f"--search.strategy={name}", *arguments)
+    settings = getattr(context.config.search, name)
+    kind = SoftmaxSampler if name == "darts" else partial(GumbelSampler, single_path=True)
+    sampler = kind(Selection(context.space), torch.Generator().manual_seed(1))
+    kept, out = split_training(context.dataset, settings.validation_fraction)
+    callback = BilevelCallback(sampler, settings, context.config.search, context.config.training.iterations, out)
+    network = context.supernet(sampler)
+    callback.trainer = context.trainer(network, callback, images=kept)
+    return callback.trainer, callback, network.exchange
 
 
 @pytest.fixture(autouse=True)
@@ -71,33 +84,33 @@ def in_the_root(monkeypatch, request):
 
 @pytest.mark.parametrize("name", ["darts", "gdas"])
 def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
-    training, strategy, supernet = prepare(tmp_path, f"--search.strategy={name}", "--training.clip_norm=null")
-    network, selection = training.network.train(), supernet.selection
+    trainer, callback, supernet = prepare(tmp_path, name, "--training.clip_norm=null")
+    network, selection, generator = trainer.network.train(), supernet.sampler.selection, supernet.sampler.generator
     for fuse in supernet.exchange.aggregator.fuse.values():
-        torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training
+        torch.nn.init.ones_(fuse[1].weight)  # otherwise no message has an effect before training
     with torch.no_grad():
         for layer in network.heads.values():
             layer.weight.mul_(100)
         selection.logits.normal_(generator=torch.Generator().manual_seed(5))
-    strategy.begin(training.run, 0)
-    draws, crops = supernet.generator.get_state(), training.generator.get_state()
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    found = []
-    strategy.optimizer.step = lambda: found.append(selection.logits.grad.clone())
-    strategy.after_step(1)
-    for key, value in network.state_dict().items():  # neither weights nor statistics have learnt from these images
-        assert torch.equal(value, before[key]) or "num_batches" in key, key
-    assert all(parameter.grad is None for parameter in training.parameters)
+    callback.begin(trainer.run, 0)
+    draws, crops = generator.get_state(), trainer.generator.get_state()
+    before = {key: value.clone() for key, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
+    gradients = []
+    callback.optimizer.step = lambda: gradients.append(selection.logits.grad.clone())
+    callback.after_step(1)
+    for key, value in before.items():  # neither weights nor statistics have learnt from these images
+        assert torch.equal(value, network.state_dict()[key]) or "num_batches" in key, key
+    assert all(parameter.grad is None for parameter in trainer.parameters)
 
-    training.generator.set_state(crops)
-    supernet.generator.set_state(draws)
-    loader = training_loader(strategy.part, training.settings.batch_size, training.seed, 0, 1, 0, False)
-    batch = training.augment(next(iter(loader)), training.device)
+    trainer.generator.set_state(crops)
+    generator.set_state(draws)
+    loader = training_loader(callback.images, trainer.settings.batch_size, trainer.seed, 0, 1, 0, False)
+    batch = trainer.augment(next(iter(loader)), trainer.device)
     logits = selection.logits.detach().clone().requires_grad_()
     masked = logits.masked_fill(~selection.legal, float("-inf"))
     weights, active = masked.softmax(1), None
     if name == "gdas":
-        uniform = torch.rand(logits.shape, generator=supernet.generator)
+        uniform = torch.rand(logits.shape, generator=generator)
         soft = ((masked - (-uniform.log()).log()) / 10).softmax(1)
         index = soft.argmax(1, keepdim=True)
         weights = torch.zeros_like(soft).scatter(1, index, 1) + soft - soft.detach()
@@ -105,35 +118,34 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
         active = {block: [i for i, k in enumerate(index.flatten()) if blocks[k] == block] for block in blocks}
     features, regions = network.features(batch.image)
     refined = supernet.exchange(features, regions, shrink(batch.valid, features), weights, active)
+    predictions = network.predict(refined, batch.image.shape[2:])
     loss = 0
-    for task, learned in training.tasks.items():
-        enlarged = torch.nn.functional.interpolate(
-            network.heads[task](refined[task]), size=batch.image.shape[2:], mode="bilinear", align_corners=False
-        )
-        loss = loss + training.weights[task] * learned.loss(enlarged, batch.labels[task], batch.masks[task])
+    for task, learned in trainer.tasks.items():
+        loss = loss + trainer.weights[task] * learned.loss(predictions[task], batch.labels[task], batch.masks[task])
     (expected,) = torch.autograd.grad(loss, logits)
     assert expected.abs().max() > 1e-4  # where rounding does not count
-    torch.testing.assert_close(found[0], expected, rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-2, atol=1e-6)
 
 
 def test_held_out_images_never_train_the_weights(tmp_path):
-    training, strategy, _ = prepare(tmp_path, "--search.strategy=darts")
-    kept, out = training.recipe.dataset.splits["train"].indices, strategy.part.indices
+    trainer, callback, _ = prepare(tmp_path, "darts")
+    kept, out = trainer.recipe.dataset.splits["train"].indices, callback.images.indices
     assert sorted(kept + out) == list(range(6)) and kept and out
 
 
 def test_gdas_computes_one_block_per_pair_at_the_published_temperatures():
-    supernet = Supernet(SearchSpace(("semseg", "depth", "edge"), SPACES["full"]), 8, torch.Generator().manual_seed(0))
-    strategy = BilevelSearch(supernet, "gdas", GdasSettings(), SearchSettings(), 100)
+    space = SearchSpace(("semseg", "depth", "edge"), SPACES["full"])
+    supernet = gumbel_supernet(space, 8, torch.Generator().manual_seed(0), single_path=True)
+    callback = BilevelCallback(supernet.sampler, GdasSettings(), SearchSettings(), 100, None)
     seen = []
     supernet.exchange.forward = lambda features, regions, valid, weights, active: seen.append((weights, active))
     for step in (0, 50, 99):
-        strategy.before_step(step)
-        assert supernet.temperature == pytest.approx(10 - 9.9 * step / 100)
-        supernet({}, {})
+        callback.before_step(step)
+        assert supernet.sampler.temperature == pytest.approx(10 - 9.9 * step / 100)
+        supernet({"semseg": torch.zeros(1)}, {})
     for weights, active in seen:
         assert ((weights == 0) | (weights == 1)).all() and (weights.sum(1) == 1).all()
-        drawn = [supernet.selection.space.blocks[k] for k in weights.argmax(1)]
+        drawn = [space.blocks[k] for k in weights.argmax(1)]
         assert {name: on for name, on in active.items() if on} == {
             name: [i for i, other in enumerate(drawn) if other == name] for name in drawn
         }
@@ -143,13 +155,12 @@ def test_gdas_computes_one_block_per_pair_at_the_published_temperatures():
 def test_gdas_needs_hardly_more_memory_than_a_single_network():
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["full"])
-    supernet = Supernet(space, 16, torch.Generator())
     settings = small_network(channels=16)
     needs = {}
     for name in ("darts", "gdas"):
-        BilevelSearch(supernet, name, GdasSettings() if name == "gdas" else DartsSettings(), SearchSettings(), 10)
+        supernet = gumbel_supernet(space, 16, single_path=name == "gdas")
         network = MultiTaskNetwork(settings, tasks, supernet, supernet.exchange.region_tasks())
-        needs[name] = search_memory(network, supernet, 4, 64, 96)
+        needs[name] = search_memory(network, 4, 64, 96)
     singles = []
     for block in space.blocks:
         uniform = Architecture.uniform(space.tasks, block, space.aggregator, space.normalize_messages)
@@ -163,7 +174,7 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
 def test_no_block_is_favoured():
     space = SearchSpace(("semseg", "depth", "edge"), SPACES["full"])
     paths = FairPaths(space, torch.Generator().manual_seed(0))
-    drawn = [paths.draw() for _ in range(84)]  # a multiple of every pair's round
+    drawn = [paths.path() for _ in range(84)]  # a multiple of every pair's round
     orders = set()
     for i, pair in enumerate(space.pairs):
         legal = space.legal(pair)
@@ -172,21 +183,21 @@ def test_no_block_is_favoured():
         assert all(sorted(one) == sorted(legal) for one in rounds), pair
         orders.update(rounds)
     assert len(orders) > 50
-    state = paths.state_dict()
-    assert len({len(waiting) for waiting in state["waiting"]}) == 1  # all rounds end together here
-    paths.draw()
+    assert len({len(waiting) for waiting in paths.waiting}) == 1  # all rounds end together here
+    paths.path()
     state = paths.state_dict()
     other = FairPaths(space, torch.Generator())
     other.load_state_dict(state)
-    assert [paths.draw() for _ in range(20)] == [other.draw() for _ in range(20)]
+    assert [paths.path() for _ in range(20)] == [other.path() for _ in range(20)]
 
 
-def test_only_the_drawn_path_learns(tmp_path):
-    training, _, supernet = prepare(tmp_path, "--search.strategy=random")
-    supernet.paths.draw = lambda: [supernet.selection.space.blocks.index("global")] * 4
-    supernet.train()
-    features = {task: torch.randn(2, 8, 6, 6) for task in training.tasks}
-    regions = {task: torch.randn(2, 4, 6, 6) for task in training.tasks}
+def test_only_the_drawn_path_learns():
+    space = SearchSpace(("semseg", "depth"), SPACES["full"])
+    paths = FairPaths(space, torch.Generator())
+    paths.path = lambda: [space.blocks.index("global")] * 4
+    supernet = Supernet(space, 8, paths).train()
+    features = {task: torch.randn(2, 8, 6, 6) for task in space.tasks}
+    regions = {task: torch.randn(2, 4, 6, 6) for task in space.tasks}
     torch.stack([maps.square().sum() for maps in supernet(features, regions).values()]).sum().backward()
     learnt = {name.split(".")[2] for name, p in supernet.named_parameters() if p.grad is not None and "blocks" in name}
     assert learnt == {"global"}
@@ -232,13 +243,14 @@ def test_random_search_picks_the_best_of_its_samples(tmp_path):
     assert len(table) == 5 and float(table[0]["score"]) == 0
     scores = []
     for row in table:
-        training, _, supernet = prepare(tmp_path / "run", *arguments, resume=True)
-        training.fit()
-        pairs = supernet.selection.space.pairs
-        exchanges = {pair: row[pair_name(pair)] for pair in pairs}
-        training.network.exchange = supernet.exchange.extract(Architecture(("semseg", "depth"), exchanges))
-        training.recalibrate(1)
-        values = training.validate("val")
+        context = context_of(tmp_path / "run", *arguments, resume=True)
+        network = context.supernet(FairPaths(context.space, torch.Generator()))
+        trainer = context.trainer(network)
+        trainer.fit()
+        exchanges = {pair: row[pair_name(pair)] for pair in context.space.pairs}
+        network.exchange = network.exchange.exchange.extract(Architecture.from_space(context.space, exchanges))
+        trainer.recalibrate(1)
+        values = trainer.validate("val")
         assert values["semseg"]["mean_iou"] == float(row["semseg"])
         assert values["depth"]["rmse"] == float(row["depth"])
         iou, rmse = (float(table[0][task]) for task in ("semseg", "depth"))
@@ -257,15 +269,15 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, monkeypatch, name):
     assert search("--output", tmp_path / "whole", *arguments).returncode == 0
     parts = ["--output", tmp_path / "parts", *arguments]
     with monkeypatch.context() as patch:  # in training, past the last checkpoint
-        stop_at(patch, SampledSearch if name == "evolution" else BilevelSearch, "after_step", 5)
+        stop_at(patch, Callback if name == "evolution" else BilevelCallback, "after_step", 5)
         assert search(*parts).returncode == 130
     if name == "evolution":  # among the samples
         with monkeypatch.context() as patch:
-            stop_at(patch, SampledSearch, "_evaluate", 4)
+            stop_at(patch, sampled, "primary_metrics", 4)
             assert search(*parts, "--resume").returncode == 130
         assert len(samples(tmp_path / "parts")) == 3
     with monkeypatch.context() as patch:
-        evaluated = stop_at(patch, SampledSearch, "_evaluate", 99)
+        evaluated = stop_at(patch, sampled, "primary_metrics", 99)
         assert search(*parts, "--resume").returncode == 0
     assert len(evaluated) == (3 if name == "evolution" else 0)  # of the reference and five samples
     files = ["architecture.yaml", "selection.csv", "choices.csv", *(["samples.csv"] if name == "evolution" else [])]
@@ -292,7 +304,7 @@ def test_a_stopped_search_leaves_no_workers_behind(tmp_path):
 
 
 def stop_at(patch, owner, method, call):
-    """Interrupts at this call of a method; the calls are listed."""
+    """Interrupts at this call of a method or function; the calls are listed."""
     calls, original = [], getattr(owner, method)
 
     def counting(*arguments):
@@ -335,3 +347,12 @@ def test_without_nni_the_others_work_and_its_three_say_what_to_install(tmp_path,
 )
 def test_bad_input_is_one_line(tmp_path, arguments, parts):
     assert_one_line(search("--output", tmp_path / "run", *arguments), parts)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_conformance(tmp_path, name):
+    check_strategy(STRATEGIES[name], tmp_path)
+
+
+def test_every_strategy_has_its_group_of_settings():
+    assert set(STRATEGIES) == set(SETTINGS)

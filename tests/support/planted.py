@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import Exchange, SearchSpace
 from supernet.selection import OPEN
-from supernet.strategies.gumbel import GumbelSearch
-from supernet.supernet import Supernet
+from supernet.strategies.gumbel import GumbelCallback
+from tests.support.supernets import current_choice, gumbel_supernet
 
 TASKS = ("target", "source")
 BLOCKS = ("none", "global", "local", "t_label", "s_label")
@@ -47,8 +47,8 @@ def winner(problem, seed: int, steps: int = 300) -> str:  # type: ignore[no-unty
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     space = SearchSpace(TASKS, BLOCKS, aggregator="pad", normalize_messages=True)
-    supernet = Supernet(space, CHANNELS, generator)
-    selection = supernet.selection
+    supernet = gumbel_supernet(space, CHANNELS, generator)
+    selection = supernet.sampler.selection
     open_pair = space.pairs.index(("target", "source"))
     for i in range(len(space.pairs)):
         if i != open_pair:
@@ -56,7 +56,9 @@ def winner(problem, seed: int, steps: int = 300) -> str:  # type: ignore[no-unty
     assert isinstance(supernet.exchange, Exchange)
     readout = nn.Conv2d(CHANNELS, CHANNELS, 1)
     nn.init.dirac_(readout.weight)
-    search = GumbelSearch(supernet, GumbelSettings(learning_rate=0.01), SearchSettings(record_every=10), steps)
+    search = GumbelCallback(
+        supernet.sampler, GumbelSettings(learning_rate=0.01), SearchSettings(record_every=10), steps
+    )
     selection.refresh()
     weights = [p for name, p in supernet.named_parameters() if "logits" not in name]
     optimizer = torch.optim.AdamW([*weights, *readout.parameters()], 0.01)
@@ -73,4 +75,4 @@ def winner(problem, seed: int, steps: int = 300) -> str:  # type: ignore[no-unty
         optimizer.step()
         search.after_step(step + 1)
     assert selection.fixed[open_pair] == OPEN or selection.choices()[open_pair] == selection.fixed[open_pair]
-    return selection.architecture().exchanges["target", "source"]
+    return current_choice(selection).exchanges["target", "source"]

@@ -1,0 +1,120 @@
+"""What a search strategy works with: the data, supernets and their training, the run and its records."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from experiment.config import Config
+from experiment.run import Run
+from experiment.seeds import derive_seed
+from multitask.data import DatasetSplits
+from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.training.callback import Callback
+from multitask.training.recipe import Recipe
+from multitask.training.trainer import Trainer
+from search_spaces import SearchSpace
+from supernet.cost.budget import Budget
+from supernet.cost.memory import describe, search_memory
+from supernet.records.selection_history import SELECTION, SelectionRecord
+from supernet.samplers import Sampler
+from supernet.search_split import Images, trained_on
+from supernet.supernet import Supernet
+
+
+@dataclass
+class SearchContext:
+    """Everything that `Strategy.search` needs.
+
+    weights: {task: weight of its loss}. budget: None where `search.budget` is not set.
+    trained: the trainer of the supernet whose weights evaluate architectures after the search; `trainer` sets it.
+    figures: numbers that a strategy leaves for metrics.json.
+    """
+
+    config: Config
+    dataset: DatasetSplits
+    space: SearchSpace
+    weights: Mapping[str, float]
+    fabric: Fabric
+    run: Run
+    budget: Budget | None = None
+    trained: Trainer | None = None
+    trainers: list[Trainer] = field(default_factory=list)
+    choice_seconds: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    def supernet(self, sampler: Sampler, *names: str) -> MultiTaskNetwork:
+        """The multi-task network with a supernet in its exchange slot.
+
+        The exchange's initial weights follow from the seed and `names`, all others from the seed alone.
+        """
+        config = self.config
+        supernet = Supernet(
+            self.space,
+            feature_channels(config.network),
+            sampler,
+            config.search.recompute,
+            derive_seed(self.seed, *names) if names else self.seed,
+        )
+        # every task has label regions in search, whichever block will be chosen
+        regions = supernet.exchange.region_tasks()
+        network = MultiTaskNetwork(config.network, self.dataset.tasks, supernet, regions, seed=self.seed)
+        if not self.trainers:
+            data = config.data
+            need = search_memory(network, config.training.batch_size, data.height, data.width)
+            print(describe(need, self.fabric.device, sampler.single_path))
+        return network
+
+    def trainer(
+        self,
+        network: MultiTaskNetwork,
+        callback: Callback | None = None,
+        *,
+        images: Images | None = None,
+        iterations: int | None = None,
+        name: str = "",
+    ) -> Trainer:
+        """A trainer of a network by the search's recipe; `fit` runs or resumes it.
+
+        images: training images, by default all. iterations: by default the configuration's. name: of a training beside
+        the main one, which gets a folder in the run and a seed of its own.
+        """
+        dataset = self.dataset if images is None else trained_on(self.dataset, images)
+        recipe = Recipe.from_config(self.config, dataset, self.fabric, self.weights)
+        if iterations is not None:
+            recipe = replace(recipe, training=replace(recipe.training, iterations=iterations))
+        run, seed = self.run, self.seed
+        if name:
+            seed = derive_seed(seed, name)
+            run = Run(self.run.path(name), {"iterations": recipe.training.iterations, "seed": seed}, resume=True)
+        trainer = Trainer(network, recipe, run, seed, callback=callback, label=name)
+        self.trainers.append(trainer)
+        self.trained = trainer
+        return trainer
+
+    def record(self, step: int = 0) -> SelectionRecord:
+        """Opens selection.csv where `step` steps are done; a new one starts with an even choice."""
+        record = SelectionRecord(Path(self.run.path(SELECTION)), self.space, step)
+        if step == 0:
+            record.add_even()
+        return record
+
+    @contextmanager
+    def choosing(self) -> Iterator[None]:
+        """Counts the time as spent on the choice, not on training."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.choice_seconds += time.monotonic() - began
+
+    @property
+    def training_seconds(self) -> float:
+        return sum(trainer.seconds for trainer in self.trainers)

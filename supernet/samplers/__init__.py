@@ -1,0 +1,68 @@
+"""Samplers: which candidates of each pair a supernet computes in a step, and how much each counts.
+
+A new one is a file here with a subclass of `Sampler`. A strategy makes it and gives it to the `Supernet`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class Draw:
+    """weights: (pairs, blocks), how much each block counts on each pair; active: {block: indices of the pairs on which
+    it must be computed}.
+    """
+
+    weights: Tensor
+    active: Mapping[str, Sequence[int]]
+
+
+class Sampler(nn.Module):
+    """Base. Random draws come from `generator`, on the CPU whatever the device, so that a seed means the same
+    everywhere. The generator's state is part of the state dict.
+
+    single_path: whether a step computes one candidate a pair only, which decides the memory that it takes.
+    """
+
+    single_path: bool = False
+    saves: ClassVar[tuple[str, ...]] = ()  # attributes that a checkpoint keeps beside the generator's state
+
+    def __init__(self, space: SearchSpace, generator: torch.Generator):
+        super().__init__()
+        self.space, self.generator = space, generator
+
+    def draw(self) -> Draw:
+        """The draw of a training step."""
+        raise NotImplementedError(f"{type(self).__name__} defines no draw")
+
+    def whole(self) -> Draw:
+        """What the supernet computes in eval mode: no randomness."""
+        raise NotImplementedError(f"{type(self).__name__} defines no whole")
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), **{name: getattr(self, name) for name in self.saves}}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        for name in self.saves:
+            setattr(self, name, state[name])
+
+
+def blocks_by_pair(space: SearchSpace, choices: Sequence[Sequence[str]]) -> dict[str, list[int]]:
+    """{block: the pairs on which it is computed}, of the blocks of each pair, in the order of the space."""
+    active: dict[str, list[int]] = {name: [] for name in space.blocks}
+    for i, names in enumerate(choices):
+        for name in names:
+            active[name].append(i)
+    return active
+
+
+def one_hot(index: Tensor, blocks: int) -> Tensor:
+    """(pairs,) -> (pairs, blocks), fp32; made by comparison, which does not wait for a GPU."""
+    return (torch.arange(blocks, device=index.device) == index[:, None]).to(torch.float32)

@@ -1,0 +1,58 @@
+"""Held-out images at the exchange of a trained network, with each task's loss as a function of refined features."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from experiment.progress import Progress
+from multitask.data import Batch
+from multitask.data.loader import evaluation_loader
+from multitask.data.samples import plain_batch
+from multitask.network import MultiTaskNetwork, shrink
+from multitask.tasks import Task
+from multitask.training.trainer import Trainer
+from supernet.score_test.evidence import HeldOut
+from supernet.search_split import Images
+
+BATCH = 16  # held-out images at a time
+LOG_EVERY = 10  # batches
+
+
+def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | None = None) -> Iterator[HeldOut]:
+    """Batches of held-out images; with `signs`, every image's losses get a random sign drawn from it."""
+    network = trainer.network
+    assert isinstance(network, MultiTaskNetwork)
+    batch_size = max(BATCH, trainer.settings.batch_size)
+    progress = Progress(-(-len(images) // batch_size), 0, "held-out images")
+    loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, False)  # type: ignore[arg-type]
+    for step, sample in enumerate(loader, 1):
+        batch = plain_batch(sample, trainer.device)
+        with torch.no_grad():
+            features, regions = network.features(batch.image)
+        sign = None
+        if signs is not None:
+            sign = (2.0 * torch.randint(2, (len(batch.image),), generator=signs) - 1).to(trainer.device)
+        losses = partial(image_losses, network, trainer.tasks, batch, sign)
+        yield HeldOut(features, regions, losses, shrink(batch.valid, features))
+        progress.advance()
+        if step % LOG_EVERY == 0:
+            progress.log(step, {})
+    progress.close()
+
+
+def image_losses(
+    network: MultiTaskNetwork,
+    tasks: Mapping[str, Task],
+    batch: Batch,
+    sign: Tensor | None,
+    refined: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Each task's loss on each image, (B,), of refined features {task: (B, C, H/4, W/4)}."""
+    predictions = network.predict({name: refined[name] for name in tasks}, batch.image.shape[2:])
+    losses = {}
+    for name, task in tasks.items():
+        each = task.image_losses(predictions[name], batch.labels[name], batch.masks[name])
+        losses[name] = each if sign is None else each * sign
+    return losses

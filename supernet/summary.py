@@ -1,0 +1,56 @@
+"""What a search prints at its end."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from experiment.config import Config
+from search_spaces import Architecture
+from search_spaces.blocks import Pair
+from supernet.records.choices import Choice
+
+
+def print_cost(config: Config, cost: float) -> None:
+    budget = "" if config.search.budget is None else f", of a budget of {config.search.budget:,g}"
+    print(f"{config.search.cost} of the exchange: {cost:,g}{budget}")
+
+
+def print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighted: bool) -> None:
+    """The table of blocks, their posterior probabilities, warnings and the next command.
+
+    weighted: whether the run holds loss weights that a retraining needs.
+    """
+    print(f"\n{architecture.table()}\n")
+    if any(choice.probability is not None for choice in choices.values()):
+        print(
+            "posterior probability in %; ? marks pairs below search.confidence (none, or the cheapest near-best block)"
+        )
+        for target in architecture.tasks:
+            cells = [choices[target, source] for source in architecture.tasks]
+            marks = [f"{100 * (c.probability or 0):.0f}{'' if c.decided else '?'}" for c in cells]
+            print(f"  {target:<12} " + " ".join(f"{mark:>12}" for mark in marks))
+    warning = collapse_warning(architecture)
+    if warning:
+        print(warning)
+    undecided = sum(not choice.decided for choice in choices.values())
+    if undecided:
+        print(f"{undecided} of {len(choices)} pairs are undecided")
+    folder = Path(output)
+    file = shlex.quote(str(folder / "architecture.yaml"))
+    config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
+    weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighted else ""
+    print(f"next: python retrain.py --config {config}{weights} --architecture {file} --output {retrained} --seeds 0 1")
+
+
+def collapse_warning(architecture: Architecture) -> str:
+    """One line if all pairs chose the same block, often a fault of the search and not of the tasks; else empty."""
+    off_diagonal = {name for (target, source), name in architecture.exchanges.items() if target != source}
+    everywhere = set(architecture.exchanges.values())
+    alike = everywhere if len(everywhere) == 1 else off_diagonal
+    if len(alike) != 1 or len(architecture.tasks) < 2:
+        return ""
+    where = "every pair" if len(everywhere) == 1 else "every pair of different tasks"
+    return (
+        f"warning: collapsed: {where} chose {next(iter(alike))}; the search distinguished no pairs. Try more "
+        "training.iterations or another seed."
+    )

@@ -144,7 +144,7 @@ def test_decided_pairs_leave_the_supernets_output_as_it_was(space):
         supernet.sampler.selection.fixed[:5] = 1
         everything = supernet.exchange(features, regions, None, supernet.sampler.selection.sample(1.0, generator(5)))
         supernet.sampler.selection.refresh()
-        supernet.generator.manual_seed(5)
+        supernet.sampler.generator.manual_seed(5)
         fewer = supernet(features, regions)
     for task in TASKS:
         assert torch.allclose(everything[task], fewer[task], atol=1e-5)

@@ -89,15 +89,6 @@ class MultiTaskNetwork(nn.Module):
         """What `network.backbone_rate` applies to."""
         return list(self.encoder.parameters())
 
-    def parameter_groups(self, learning_rate: float) -> list[dict[str, object]]:
-        """For an optimizer: the encoder's parameters with their own learning rate, unless frozen, and all others."""
-        of_encoder = {id(parameter) for parameter in self.encoder.parameters()}
-        others = [parameter for parameter in self.parameters() if id(parameter) not in of_encoder]
-        groups: list[dict[str, object]] = [{"params": others, "lr": learning_rate}]
-        if not self.encoder_frozen:
-            groups.append({"params": self.encoder_parameters(), "lr": learning_rate * self.settings.backbone_rate})
-        return groups
-
     def initialize_heads(self, biases: Mapping[str, Tensor]) -> None:
         """Sets the biases of prediction heads, {task: (channels,)}. Raises InputError where one does not fit."""
         for name, bias in biases.items():

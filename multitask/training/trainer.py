@@ -19,7 +19,7 @@ from multitask.cost import peak_memory
 from multitask.data import Batch, Dataset, Sample
 from multitask.data.augmentation import Augmentation
 from multitask.data.loader import training_loader
-from multitask.network import Outputs
+from multitask.network import MultiTaskNetwork, Outputs
 from multitask.tasks import Task
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
@@ -64,7 +64,7 @@ class Trainer:
         self.weights = {name: recipe.weights[name] for name in self.tasks}
         self.callback = callback or Callback()
         own = {id(parameter) for parameter in self.callback.parameters()}
-        self.parameters = [p for p in network.parameters() if id(p) not in own]
+        self.parameters = [p for p in network.parameters() if id(p) not in own and p.requires_grad]
         learn_weights = recipe.learn_weights and len(self.tasks) > 1
         self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights else None
         self.optimizer = self._optimizer()
@@ -81,13 +81,24 @@ class Trainer:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
-        groups: list[dict[str, Any]] = [{"params": self.parameters}]
+        factors = self._rate_factors()
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.parameters if factors.get(id(p), 1.0) == factor], "rate_factor": factor}
+            for factor in sorted({factors.get(id(p), 1.0) for p in self.parameters}, reverse=True)
+        ]
         if self.uncertainty is not None:
             self.uncertainty.to(self.recipe.fabric.device)
-            groups.append({"params": list(self.uncertainty.parameters()), "weight_decay": 0.0})
+            groups.append({"params": list(self.uncertainty.parameters()), "weight_decay": 0.0, "rate_factor": 1.0})
         if s.optimizer == "sgd":
             return torch.optim.SGD(groups, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
         return torch.optim.AdamW(groups, s.learning_rate, weight_decay=s.weight_decay)
+
+    def _rate_factors(self) -> dict[int, float]:
+        """{id of a parameter: factor on its learning rate}, of those whose factor is not 1."""
+        if not isinstance(self.network, MultiTaskNetwork):
+            return {}
+        factor = self.network.settings.backbone_rate
+        return {id(parameter): factor for parameter in self.network.encoder_parameters()}
 
     def task_weights(self) -> dict[str, float]:
         """What each task's loss is multiplied by at present."""
@@ -166,7 +177,7 @@ class Trainer:
         s = self.settings
         rate = s.learning_rate * (1 - self.step / s.iterations) ** s.poly_power
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self.callback.before_step(self.step)
         losses = self.losses(self.model(batch.image, batch.valid), batch)
         total = sum(losses.values(), torch.zeros((), device=self.device)) + self.callback.loss()

@@ -55,6 +55,41 @@ def test_learning_rate_follows_the_poly_rule(tmp_path):
     assert rates == pytest.approx([0.01 * (1 - step / 6) ** 0.9 for step in range(6)])
 
 
+def at_rate(factor):
+    """Builds a network whose encoder has this factor on its learning rate."""
+    return lambda tasks: MultiTaskNetwork(small_network(backbone_rate=factor), tasks)
+
+
+def test_the_encoder_learns_at_its_own_rate(tmp_path):
+    """Plain SGD: the first step's change is rate x gradient, so a factor on the rate is one on the change."""
+    changes = {}
+    for factor in (1.0, 0.1):
+        run = training(
+            tmp_path, f"run_{factor}", build=at_rate(factor),
+            optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1, iterations=1,
+        )  # fmt: skip
+        before = {name: parameter.detach().clone() for name, parameter in run.network.named_parameters()}
+        run.fit()
+        changes[factor] = {name: p.detach() - before[name] for name, p in run.network.named_parameters()}
+    for name, change in changes[1.0].items():
+        scale = 0.1 if name.startswith("encoder.") else 1.0
+        torch.testing.assert_close(changes[0.1][name], scale * change, rtol=1e-3, atol=1e-7)
+    assert changes[1.0]["encoder.model.layer1.0.bn2.weight"].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_frozen_encoder_is_bit_equal_after_training(tmp_path, optimizer):
+    run = training(tmp_path, build=at_rate(0.0), optimizer=optimizer, learning_rate=0.1)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.fit()
+    run.recalibrate(2)
+    after = run.network.state_dict()
+    for name, value in before.items():
+        if name.startswith("encoder."):
+            assert torch.equal(after[name], value), name
+    assert not torch.equal(after["decoder.parts.depth.conv.weight"], before["decoder.parts.depth.conv.weight"])
+
+
 def test_the_loss_falls(tmp_path):
     run = training(tmp_path, iterations=30, learning_rate=0.01, log_every=30)
     batch = run.augment(next(iter(training_loader(run.recipe.dataset.splits["train"], 2, 0, 0, 1, 0, False))), CPU)

@@ -120,15 +120,6 @@ def test_a_frozen_encoder_has_no_gradients_and_keeps_its_batch_statistics():
     assert all(torch.equal(value, before[key]) for key, value in network.encoder.state_dict().items())
     assert all(parameter.grad is None for parameter in network.encoder_parameters())
     assert network.decoder.training and network.decoder.parts["depth"].conv.weight.grad is not None
-    assert [len(group["params"]) for group in network.parameter_groups(0.1)] == [5]
-
-
-def test_parameter_groups_hold_each_parameter_once_with_its_rate():
-    network = MultiTaskNetwork(small_network(backbone_rate=0.1), build_tasks(["depth", "edge"], DataSettings(), 0))
-    groups = network.parameter_groups(0.02)
-    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in network.parameters())
-    assert groups[0]["lr"] == 0.02 and groups[1]["lr"] == pytest.approx(0.002)
-    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in network.encoder.parameters()}
 
 
 def test_multiply_adds_of_a_convolution_and_of_attention():

@@ -1,14 +1,19 @@
 """Checks that an author of a plug-in runs on his own class; each raises AssertionError with what is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
+from torchmetrics import Metric
 
+from multitask.data import DatasetSplits
 from multitask.decoders import Decoder
+from multitask.tasks import Task
 
 SIZES = ((64, 96), (45, 67))  # of images; the second is divisible by no stride
 TASKS = ("semseg", "depth", "edge")
+SPLITS = ("train", "val", "test")
 
 
 def check_backbone(encoder: nn.Module, sizes: Sequence[tuple[int, int]] = SIZES) -> None:
@@ -80,3 +85,136 @@ def check_decoder(decoder: type[Decoder]) -> None:
 
 def _random(channels: int, size: tuple[int, int]) -> Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(channels)).requires_grad_()
+
+
+def check_task(task: Task, label: Tensor, mask: Tensor) -> None:
+    """Asserts that a task is one as multitask/tasks/base.py describes it.
+
+    label: (B, label_channels, H, W) in the task's form, such as from a dataset, B >= 2; mask: (B, 1, H, W) bool.
+    """
+    count, _, height, width = label.shape
+    draw = torch.Generator().manual_seed(0)
+    assert count >= 2, f"{count} labels: expected two or more"
+    assert label.shape[1] == task.label_channels, (
+        f"the label has {label.shape[1]} channels: expected label_channels {task.label_channels}"
+    )
+    assert task.metrics, "metrics is empty: expected {name: whether higher is better}"
+    assert task.loss_weight > 0, f"loss_weight is {task.loss_weight}: expected a positive number"
+    mask = mask & (torch.rand(mask.shape, generator=draw) < 0.8)
+    prediction = torch.randn(count, task.channels, height, width, generator=draw).requires_grad_()
+    regions = torch.randn(count, task.region_count, height, width, generator=draw).requires_grad_()
+    _check_loss("loss", task.loss, prediction, label, mask)
+    _check_loss("region_loss", task.region_loss, regions, label, mask)
+
+    losses = task.image_losses(prediction, label, mask)
+    singles = [task.loss(prediction[i : i + 1], label[i : i + 1], mask[i : i + 1]) for i in range(count)]
+    assert losses.shape == (count,), f"image_losses has shape {tuple(losses.shape)}: expected ({count},)"
+    assert torch.allclose(losses, torch.stack(singles), rtol=1e-4, atol=1e-6), (
+        "image_losses differs from loss on single images"
+    )
+
+    region = task.region_label(label)
+    assert region.shape == (count, 1, height, width) and not region.is_floating_point(), (
+        f"region_label gives {region.dtype} {tuple(region.shape)}: expected integers, {(count, 1, height, width)}"
+    )
+    known = region[mask]
+    assert known.min() >= 0 and known.max() < task.region_count, (
+        f"region_label gives {int(known.min())} to {int(known.max())}: expected 0 to {task.region_count - 1}"
+    )
+
+    decoded = task.decode(prediction.detach())
+    assert decoded.shape[0] == count and decoded.shape[2:] == label.shape[2:], (
+        f"decode gives shape {tuple(decoded.shape)}: expected ({count}, c, {height}, {width})"
+    )
+    assert decoded.isfinite().all(), "decode gives values that are not finite"
+    check_metric(task.metric(), decoded, label, mask, tuple(task.metrics))
+
+    halves = [task.statistics(label[i::2], mask[i::2]) for i in range(2)]
+    statistics = task.statistics(label, mask)
+    assert torch.allclose(statistics.float(), (halves[0] + halves[1]).float(), rtol=1e-4), (
+        "statistics of two parts do not add up to those of the whole"
+    )
+    bias = task.head_bias(statistics)
+    assert bias.shape == (task.channels,) and bias.isfinite().all(), (
+        f"head_bias is {bias}: expected {task.channels} finite numbers"
+    )
+    constant = task.prior(statistics).expand(count, -1, -1, -1)
+    check_metric(task.metric(), constant, label, mask, tuple(task.metrics))
+
+    twice = task.flip(task.flip(label))
+    assert torch.equal(twice, label), "flip twice is not the label itself"
+    one = torch.ones(count, 1, 1, 1)
+    assert torch.allclose(task.rescale(label, one).float(), label.float()), "rescale by 1 changes the label"
+
+
+def _check_loss(
+    name: str, loss: Callable[[Tensor, Tensor, Tensor], Tensor], prediction: Tensor, label: Tensor, mask: Tensor
+) -> None:
+    value = loss(prediction, label, mask)
+    assert value.shape == () and value.isfinite(), f"{name} is {value}: expected a finite scalar"
+    (gradient,) = torch.autograd.grad(value, prediction)
+    assert gradient.isfinite().all() and gradient.any(), f"{name} has no finite gradient"
+    assert not gradient[~mask.expand_as(gradient)].any(), f"{name} depends on pixels outside the mask"
+    nothing = loss(prediction, label, torch.zeros_like(mask))
+    assert nothing == 0, f"{name} is {float(nothing)} without a valid pixel: expected 0"
+
+
+def check_metric(metric: Metric, decoded: Tensor, label: Tensor, mask: Tensor, names: Sequence[str]) -> None:
+    """Asserts that a metric is one as multitask/metrics/__init__.py describes it.
+
+    decoded: (B, c, H, W) predictions in the label's units, B >= 2; label, mask: as of a task; names: of its values.
+    """
+
+    def compute(*batches: slice, decoded: Tensor = decoded) -> dict[str, Tensor]:
+        metric.reset()
+        for part in batches:
+            metric.update(decoded[part], label[part], mask[part])
+        return {name: torch.as_tensor(value, dtype=torch.double) for name, value in metric.compute().items()}
+
+    whole = compute(slice(None))
+    assert tuple(whole) == tuple(names), f"compute gives {list(whole)}: expected {list(names)}"
+    for name, value in whole.items():
+        assert value.shape == () and value.isfinite(), f"{name} is {value}: expected a finite scalar"
+    other = torch.where(mask, decoded, decoded.flip(0))
+    for case, values in (
+        ("in two batches", compute(slice(0, 1), slice(1, None))),
+        ("a second time", compute(slice(None))),
+        ("with other predictions outside the mask", compute(slice(None), decoded=other)),
+    ):
+        for name, value in values.items():
+            assert torch.isclose(value, whole[name], rtol=1e-6), f"{name} is {value} {case}: expected {whole[name]}"
+
+
+def check_dataset(dataset: DatasetSplits) -> None:
+    """Asserts that a dataset is one as multitask/data/__init__.py describes it; reads two samples of each split."""
+    assert tuple(dataset.splits) == SPLITS, f"splits are {list(dataset.splits)}: expected {list(SPLITS)}"
+    shapes = set()
+    for split, samples in dataset.splits.items():
+        assert len(samples) > 0, f"{split} is empty"
+        for index in sorted({0, len(samples) - 1}):
+            sample, again = samples[index], samples[index]
+            where = f"{split}, sample {index}"
+            image = sample["image"]
+            assert image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3, (
+                f"{where}: the image is {image.dtype} {tuple(image.shape)}, expected uint8 (3, H, W)"
+            )
+            assert torch.equal(image, again["image"]), f"{where}: read twice, the image differs"
+            shapes.add(tuple(image.shape))
+            for part in ("labels", "masks"):
+                assert set(sample[part]) == set(dataset.tasks), (
+                    f"{where}: {part} of {sorted(sample[part])}, expected {sorted(dataset.tasks)}"
+                )
+            for name, task in dataset.tasks.items():
+                label, mask = sample["labels"][name], sample["masks"][name]
+                expected = (task.label_channels, *image.shape[1:])
+                assert label.shape == expected, f"{where}: {name} has shape {tuple(label.shape)}, expected {expected}"
+                assert mask.dtype == torch.bool and mask.shape == (1, *image.shape[1:]), (
+                    f"{where}: the mask of {name} is {mask.dtype} {tuple(mask.shape)}, expected bool (1, H, W)"
+                )
+                assert label[mask.expand_as(label)].isfinite().all(), f"{where}: {name} has values that are not finite"
+                assert torch.equal(label, again["labels"][name]), f"{where}: read twice, {name} differs"
+    assert len(shapes) == 1, f"images have the shapes {sorted(shapes)}: expected one"
+    train = dataset.splits["train"]
+    batch = default_collate([train[0], train[len(train) - 1]])
+    for name, task in dataset.tasks.items():
+        check_task(task, batch["labels"][name], batch["masks"][name])

@@ -11,7 +11,7 @@ import yaml
 from analysis.__main__ import COMMANDS
 from search import main as search_main
 from search_spaces import BLOCKS, SPACES, Architecture
-from tests.multitask.test_folder import write_folder
+from tests.support.folders import write_folder
 from tests.support.pages import ROOT, TINY, commands, fenced, run
 
 README = (ROOT / "README.md").read_text()

@@ -1,18 +1,25 @@
 """data: the dataset and its preprocessing."""
 
+import math
 from dataclasses import dataclass, field
+
+from experiment.config.checks import at_least, one_of
+from experiment.errors import InputError
+
+EMPTY_CLASSES = ("zero", "skip")
+SMALLEST = 32  # pixels along an image's side
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is learned from.
+    """The dataset and its preprocessing. Raises InputError for values that no dataset can use.
 
     Args:
         name: dataset: scenes (built-in procedural rooms) or folder (your own data).
         root: folder of your own data; see the README for its layout.
         height: height of the images that the network sees, in pixels.
         width: width of the images that the network sees, in pixels.
-        tasks: what is predicted: semseg, depth, normals, edge, human_parts, saliency.
+        tasks: tasks to predict: semseg, depth, normals, edge, human_parts, saliency.
         classes: number of semantic classes of a folder; by default read from its meta.json.
         train_images: number of training scenes (scenes only).
         validation_images: number of validation scenes (scenes only).
@@ -43,3 +50,19 @@ class DataSettings:
     normal_centroids: str | None = None
     edge_positive_weight: float = 0.8
     edge_tolerance: float = 0.011
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < SMALLEST:
+            found = f"data.height x data.width is {self.height}x{self.width}"
+            raise InputError(f"{found}: expected at least {SMALLEST}x{SMALLEST}")
+        at_least("data.classes", self.classes, 1)
+        for key in ("train_images", "validation_images", "test_images"):
+            at_least(f"data.{key}", getattr(self, key), 1)
+        at_least("data.workers", self.workers, 0)
+        low, high = self.scale_range
+        if not 0 < low <= high < math.inf:
+            raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")
+        one_of("data.empty_classes", self.empty_classes, EMPTY_CLASSES)
+        if not 0 <= self.edge_positive_weight <= 1:
+            raise InputError(f"data.edge_positive_weight is {self.edge_positive_weight}: expected 0 to 1")
+        at_least("data.edge_tolerance", self.edge_tolerance, 0)

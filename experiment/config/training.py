@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiment.errors import InputError, unknown
+from experiment.config.checks import at_least, one_of, positive
 
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -45,18 +45,11 @@ class TrainingSettings:
     validate_every: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}: expected at least 1")
-        if self.batch_size < 2:
-            # batch normalisation over one image's regions has no variance
-            raise InputError("training.batch_size is 1: expected at least 2")
-        for name in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name} is {getattr(self, name)}: expected at least 0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"training.clip_norm is {self.clip_norm}: expected a positive number or null")
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("training.optimizer", self.optimizer, OPTIMIZERS)
-        if not self.learning_rate > 0:
-            raise InputError(f"training.learning_rate is {self.learning_rate}: expected a positive number")
+        for key in ("iterations", "log_every", "checkpoint_every"):
+            at_least(f"training.{key}", getattr(self, key), 1)
+        at_least("training.batch_size", self.batch_size, 2)  # one image's regions have no variance to normalise by
+        one_of("training.optimizer", self.optimizer, OPTIMIZERS)
+        positive("training.learning_rate", self.learning_rate)
+        positive("training.clip_norm", self.clip_norm)
+        for key in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
+            at_least(f"training.{key}", getattr(self, key), 0)

@@ -127,8 +127,6 @@ def read_split(root: Path, split: str) -> list[str]:
 def class_count(root: Path, configured: int | None) -> int:
     """The number of semantic classes: as configured, or as meta.json lists them."""
     if configured is not None:
-        if configured < 1:
-            raise InputError(f"data.classes is {configured}: expected at least 1")
         return configured
     path = check_root(root) / "meta.json"
     try:

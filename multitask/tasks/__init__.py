@@ -1,8 +1,14 @@
-"""The tasks. `TASKS` lists them; `build_tasks` makes those that a configuration names."""
+"""The tasks: everything that depends on what one head predicts.
+
+To add a task, derive a class from `Task` in a file of its own (base.py says what each method returns) and add a line to
+`TASKS`, which passes it its settings as explicit arguments. A dataset that has labels for it needs a reader of them
+(multitask/data/label_files.py). `multitask.testing.check_task` checks it. `build_tasks` makes the tasks that a
+configuration names.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.tasks.base import Task
 from multitask.tasks.binary import Edge, Saliency
@@ -10,8 +16,8 @@ from multitask.tasks.depth import Depth
 from multitask.tasks.normals import Normals
 from multitask.tasks.segmentation import HumanParts, SemanticSegmentation
 
-# each is built from the data settings (experiment.config.DataSettings) and the number of semantic classes
-TASKS: dict[str, Callable[[Any, int], Task]] = {
+# each is built from the data settings and the number of semantic classes
+TASKS: dict[str, Callable[[DataSettings, int], Task]] = {
     "semseg": lambda data, classes: SemanticSegmentation(classes, data.empty_classes == "skip"),
     "depth": lambda data, classes: Depth(),
     "normals": lambda data, classes: Normals(data.normal_centroids),
@@ -21,7 +27,7 @@ TASKS: dict[str, Callable[[Any, int], Task]] = {
 }
 
 
-def build_tasks(names: Sequence[str], data: Any, classes: int) -> dict[str, Task]:
+def build_tasks(names: Sequence[str], data: DataSettings, classes: int) -> dict[str, Task]:
     """The named tasks, in order. Raises InputError for an unknown, repeated or missing one."""
     for name in names:
         if name not in TASKS:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from experiment.config import TrainingSettings
+from experiment.config import DataSettings, LossWeightSettings, TrainingSettings
 from experiment.errors import InputError
 from experiment.progress import Progress
 from experiment.run import Run
@@ -15,6 +15,7 @@ from multitask.data.loader import StepOrder, training_loader
 from multitask.network import MultiTaskNetwork
 from multitask.training.checkpoints import load_checkpoint
 from multitask.training.evaluation import evaluate
+from multitask.training.loss_weighting import loss_weights
 from tests.support.networks import small_network
 from tests.support.training import DATA, training
 
@@ -165,6 +166,32 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
 def test_bad_training_settings(changes, message):
     with pytest.raises(InputError, match=message):
         TrainingSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"height": 16}, "data.height x data.width is 16x128: expected at least 32x32"),
+        ({"scale_range": (2.0, 0.5)}, r"data\.scale_range"),
+        ({"empty_classes": "skipp"}, "nearest: 'skip'"),
+        ({"workers": -1}, r"data\.workers is -1"),
+        ({"train_images": 0}, r"data\.train_images is 0: expected at least 1"),
+        ({"classes": 0}, r"data\.classes"),
+        ({"edge_positive_weight": 1.5}, r"data\.edge_positive_weight"),
+        ({"edge_tolerance": float("nan")}, r"data\.edge_tolerance"),
+    ],
+)
+def test_bad_data_settings(changes, message):
+    with pytest.raises(InputError, match=message):
+        DataSettings(**changes)
+
+
+def test_loss_weights_of_tasks_that_are_not_selected_are_ignored():
+    tasks = open_dataset(DATA).tasks
+    given = LossWeightSettings(weights={"depth": 3.0, "edge": 25.0}, grid={"normals": [1.0]})
+    assert loss_weights(tasks, given) == {"semseg": 1.0, "depth": 3.0}
+    with pytest.raises(InputError, match=r"task in loss_weights\.weights 'egde'.*nearest: 'edge'"):
+        loss_weights(tasks, LossWeightSettings(weights={"egde": 1.0}))
 
 
 def test_prior_is_scored_as_any_other_prediction():

@@ -15,8 +15,8 @@ from PIL import Image
 from experiment.config import Config
 from experiment.config.parsing import known_keys
 from search_spaces import Architecture
-from tests.multitask.test_folder import write_folder
 from tests.support.commands import CONFIG, ROOT, assert_one_line, process, rows, search
+from tests.support.folders import write_folder
 
 
 @pytest.fixture(scope="module")

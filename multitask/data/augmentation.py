@@ -76,20 +76,20 @@ class Augmentation:
     def _choose_crop(
         self, tops: Tensor, lefts: Tensor, scale: Tensor, labels: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The first of the drawn crops that no class dominates; the last if none is."""
-        judge = next((name for name, task in self.tasks.items() if task.balances_crops), None)
-        if judge is None:
+        """The first of the drawn crops that no class dominates, else the last."""
+        balanced = next((name for name, task in self.tasks.items() if task.balances_crops), None)
+        if balanced is None:
             return tops[0], lefts[0]
-        height, width = labels[judge].shape[2:]
+        height, width = labels[balanced].shape[2:]
         shares = []
         for top, left in zip(tops, lefts, strict=True):
             rows = _source_position(height, top, scale, top.device)[:, :: max(1, height // PROBES)]
             columns = _source_position(width, left, scale, top.device)[:, :: max(1, width // PROBES)]
-            known = _nearest(masks[judge], rows, columns)
+            known = _nearest(masks[balanced], rows, columns)
             known = known & ((rows >= 0) & (rows < height))[:, None, :, None]
             known = (known & ((columns >= 0) & (columns < width))[:, None, None]).flatten(1)
-            classes = _nearest(labels[judge], rows, columns).flatten(1).long()
-            counts = known.new_zeros(len(known), self.tasks[judge].channels, dtype=torch.float)
+            classes = _nearest(labels[balanced], rows, columns).flatten(1).long()
+            counts = known.new_zeros(len(known), self.tasks[balanced].channels, dtype=torch.float)
             counts.scatter_add_(1, classes, known.float())
             shares.append(counts.amax(1) / counts.sum(1).clamp_min(1))
         fine = torch.stack(shares) < LARGEST_SHARE  # (tries, B)

@@ -60,19 +60,19 @@ class Folder(torch.utils.data.Dataset[Sample]):
 
     def problems(self) -> list[str]:
         """Every missing or malformed file of the split, a line each."""
-        found = []
+        problems = []
         for name in self.ids:
             try:
                 size = self._photo(name).size
             except InputError as error:
-                found.append(str(error))
+                problems.append(str(error))
                 continue
             for task in self.tasks.values():
                 try:
                     self._label(task, name, size)
                 except InputError as error:
-                    found.append(str(error))
-        return found
+                    problems.append(str(error))
+        return problems
 
     def _photo(self, name: str) -> Image.Image:
         for suffix in PHOTO_SUFFIXES:
@@ -90,10 +90,10 @@ class Folder(torch.utils.data.Dataset[Sample]):
         if not path.is_file():
             raise InputError(f"{path}: no such file; {SOURCE_HINT}")
         label, valid = READERS[task.name](path, task)
-        found = (label.shape[1], label.shape[0])
-        if found != photo_size:
+        size = (label.shape[1], label.shape[0])
+        if size != photo_size:
             raise InputError(
-                f"{path}: {found[0]}x{found[1]} pixels, expected {photo_size[0]}x{photo_size[1]} as its photo has"
+                f"{path}: {size[0]}x{size[1]} pixels, expected {photo_size[0]}x{photo_size[1]} as its photo has"
             )
         return label, valid
 

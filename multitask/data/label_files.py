@@ -32,8 +32,8 @@ def read_human_parts(path: Path, task: Task) -> Label:
     ids = read_image(path, "8-bit part ids", ("L", "P"))
     valid = ids != IGNORED_PART
     if ids[valid].max(initial=0) >= task.channels:
-        found = f"part id {ids[valid].max()}"
-        raise InputError(f"{path}: {found}, expected 0 to {task.channels - 1}, or {IGNORED_PART} (ignored)")
+        expected = f"0 to {task.channels - 1}, or {IGNORED_PART} (ignored)"
+        raise InputError(f"{path}: part id {ids[valid].max()}, expected {expected}")
     return np.where(valid, ids, 0).astype(np.uint8)[..., None], valid
 
 

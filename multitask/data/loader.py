@@ -1,4 +1,4 @@
-"""Batches in an order that depends on nothing but the seed and the step."""
+"""Batches in an order that depends on the seed and the step alone."""
 
 import signal
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from multitask.data.samples import Dataset, Sample
 class StepOrder(Sampler[list[int]]):
     """The images of steps `start` to `stop`: one permutation after another, each seeded by its epoch.
 
-    Nothing needs to be saved to resume: any step's images can be told from the seed.
+    Nothing needs to be saved to resume: a step's images follow from the seed.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, start: int, stop: int):

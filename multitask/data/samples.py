@@ -1,4 +1,4 @@
-"""What datasets hand out and what the network gets."""
+"""The samples that datasets give, and the batches that networks take."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

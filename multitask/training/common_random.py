@@ -24,7 +24,7 @@ class CommonRandomNumbers:
         self.seed, self.augmentation = seed, augmentation
         self.augmentation.manual_seed(derive_seed(seed, "augmentation", 0))
         self.step = 0
-        self._calls: dict[str, dict[int, int]] = {}  # of each module in this step: {what came before: number}
+        self._calls: dict[str, dict[int, int]] = {}  # of each module in this step: {seed before: number}
 
     def begin_step(self, step: int) -> None:
         self.step = step
@@ -49,8 +49,8 @@ class CommonRandomNumbers:
     def _reseed(self, name: str, module: nn.Module, inputs: Any) -> None:
         if not module.training:
             return
-        # Checkpointing repeats a call in the backward pass and restores the generator that the call found. That one's
-        # seed, which no two calls of a step share, tells a repetition from the next call.
+        # Gradient checkpointing repeats a call in the backward pass, with the generator as it was before the call. Its
+        # seed then, which no two calls of a step share, identifies the repeated call, whose mask must be the same.
         calls = self._calls.setdefault(name, {})
         call = calls.setdefault(torch.initial_seed(), len(calls))
         torch.manual_seed(derive_seed(self.seed, "dropout", self.step, name, call))

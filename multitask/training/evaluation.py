@@ -43,14 +43,14 @@ def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, d
                 "higher_is_better": tasks[name].metrics[metric],
                 "primary": metric == tasks[name].primary,
             }
-            for metric, value in found.items()
+            for metric, value in of_task.items()
         }
-        for name, found in values.items()
+        for name, of_task in values.items()
     }
 
 
 def score(values: Values, tasks: Mapping[str, Task]) -> float:
-    """How good a network is, in one number; see `log_score`."""
+    """The network's score over all tasks, higher is better; see `log_score`."""
     primary = {name: values[name][task.primary] for name, task in tasks.items()}
     return log_score(primary, {name: task.metrics[task.primary] for name, task in tasks.items()})
 
@@ -60,12 +60,12 @@ def table(values: Values, tasks: Mapping[str, Task], prior: Values) -> str:
     lines = []
     for name, task in tasks.items():
         arrow = "higher is better" if task.metrics[task.primary] else "lower is better"
-        found, constant = values[name][task.primary], prior[name][task.primary]
-        lines.append(f"  {name:<12} {task.primary:<11} {found:8.4f}   constant prediction {constant:8.4f}   ({arrow})")
-    beaten = untrained(values, tasks, prior)
-    if beaten:
+        value, constant = values[name][task.primary], prior[name][task.primary]
+        lines.append(f"  {name:<12} {task.primary:<11} {value:8.4f}   constant prediction {constant:8.4f}   ({arrow})")
+    names = untrained(values, tasks, prior)
+    if names:
         lines.append(
-            f"warning: no better than the constant prediction: {', '.join(beaten)}; comparisons of untrained networks "
+            f"warning: no better than the constant prediction: {', '.join(names)}; comparisons of untrained networks "
             "mean nothing. Try more training.iterations."
         )
     return "\n".join(lines)

@@ -101,12 +101,12 @@ class Trainer:
         return {id(parameter): factor for parameter in self.network.encoder_parameters()}
 
     def task_weights(self) -> dict[str, float]:
-        """What each task's loss is multiplied by at present."""
+        """The present factor on each task's loss."""
         learned = {} if self.uncertainty is None else self.uncertainty.weights()
         return {name: self.weights[name] * learned.get(name, 1.0) for name in self.tasks}
 
     def fit(self, score: Callable[[Values], float] | None = None) -> None:
-        """Runs to the last step, from the run's checkpoint if it has one.
+        """Trains to the last step, from the run's checkpoint if it has one.
 
         With a score, validates as the settings say and keeps the weights that score highest as checkpoints/best.pt.
         Raises Interrupted, after a checkpoint, when stopped.
@@ -207,8 +207,8 @@ class Trainer:
 
     def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, float], pace: float) -> None:
         if not math.isfinite(losses["loss"]):
-            found = f"the loss is {losses['loss']} at step {self.step}"
-            raise Diverged(f"{found}: expected a finite one; try a lower training.learning_rate")
+            state = f"the loss is {losses['loss']} at step {self.step}"
+            raise Diverged(f"{state}: expected a finite one; try a lower training.learning_rate")
         figures = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             figures |= {f"weight_{name}": weight for name, weight in self.task_weights().items()}
@@ -251,7 +251,7 @@ class Trainer:
     def recalibrate(self, batches: int) -> None:
         """Replaces the running statistics of every batch norm by their mean over this many training batches.
 
-        Needed where a network is evaluated in another state than it was trained in (as a supernet's choice is).
+        Needed where a network is evaluated in another state than it was trained in, as a supernet's choice is.
         """
         norms: list[Any] = [module for module in self.network.modules() if hasattr(module, "running_mean")]
         former = [norm.momentum for norm in norms]
@@ -289,8 +289,8 @@ class Trainer:
         if state is None:
             return
         if state.get("weights", self.weights) != self.weights:
-            found = f"the loss weights were {state['weights']} and are now {self.weights}"
-            raise InputError(f"--resume in '{self.run.folder}': {found}; expected those it began with")
+            change = f"the loss weights were {state['weights']} and are now {self.weights}"
+            raise InputError(f"--resume in '{self.run.folder}': {change}; expected those it began with")
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -29,10 +29,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
+# retrain.py is read as a text: its name is that of the package retrain/
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --disallow-untyped-defs --ignore-missing-imports --follow-imports=silent --command "$$(cat retrain.py)"
+	$(BIN)/lint-imports --no-cache
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.data --output $(RUNS)/benchmarks

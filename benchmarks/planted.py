@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
-from supernet.samplers import Draw
+from supernet.draws import Draw
 
 TASKS = ("a", "b", "c", "d")
 RIGHT = {

@@ -24,7 +24,7 @@ from multitask.training.callback import Callback
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from retrain.models import baseline, build_network
+from retrain.baselines import baseline
 from search_spaces import SearchSpace
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.samplers.uniform_mixture import UniformMixture
@@ -70,7 +70,7 @@ def searching(config: Config, source: DatasetSplits, space: SearchSpace, kind: s
 
 
 def retraining(config: Config, source: DatasetSplits, space: SearchSpace, name: str) -> Steps:
-    return Steps(build_network(baseline(name, space, 0), config.network, source.tasks), None, config, source)
+    return Steps(baseline(name, space, 0).build(config.network, source.tasks), None, config, source)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from experiment.config import Config, DataSettings, TrainingSettings
 from experiment.errors import InputError
 from multitask.data import DatasetSplits, open_dataset
 from multitask.network import MultiTaskNetwork, Outputs
-from retrain.models import Model, build_network
+from retrain.model import Model
 from search_spaces import Architecture
 
 
@@ -36,7 +36,7 @@ class Trained:
 
     network: nn.Module
     architecture: Architecture | None
-    source: DatasetSplits
+    dataset: DatasetSplits
     data: DataSettings
     training: TrainingSettings
 
@@ -49,20 +49,20 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     folder = Path(folder)
     config = read_config(folder)
     data = config.data if data_root is None else replace(config.data, root=data_root)
-    source = open_dataset(data)
+    dataset = open_dataset(data)
     network = replace(config.network, pretrained=False)  # the checkpoint has the weights
     path = folder / "architecture.yaml"
     architecture = Architecture.load(path) if path.is_file() else None
     if (folder / "checkpoints").is_dir():
-        whole = build_network(Model("", architecture), network, source.tasks)
+        whole: nn.Module = Model("", architecture).build(network, dataset.tasks)
         _load_best(whole, folder)
     else:  # single_task: a run per task
         parts = {}
-        for name, task in source.tasks.items():
-            parts[name] = build_network(Model(""), network, {name: task})
+        for name, task in dataset.tasks.items():
+            parts[name] = Model("").build(network, {name: task})
             _load_best(parts[name], folder / name)
-        whole = SeparateNetworks(parts)  # type: ignore[arg-type]
-    return Trained(whole.eval(), architecture, source, data, config.training)
+        whole = SeparateNetworks(parts)
+    return Trained(whole.eval(), architecture, dataset, data, config.training)
 
 
 def read_config(folder: Path) -> Config:

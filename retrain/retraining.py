@@ -1,44 +1,25 @@
-"""Trains a model from scratch over several seeds and reports it on the test split, once."""
+"""Trains a model from scratch over several seeds and evaluates it on the test split, once."""
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
-from experiment.config import Config, DataSettings, LossWeightSettings, NetworkSettings, TrainingSettings
+from experiment.config import Config
 from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
-from multitask.data import DatasetSplits, open_dataset
-from multitask.training import recipe as learner
+from multitask.data import open_dataset
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
-from multitask.training.loss_weighting import loss_weights
+from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from retrain.models import Model, baseline, build_network, found
+from retrain.baselines import baseline
+from retrain.model import Model, from_file
 from search_spaces import SearchSpace
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is the same for every model that is to be compared."""
-
-    data: DataSettings
-    network: NetworkSettings
-    training: TrainingSettings
-    loss_weights: LossWeightSettings
-    fabric: Fabric
-    content: dict[str, Any]  # the resolved configuration, as config.yaml will hold it
-
-    def learning(self, source: DatasetSplits) -> learner.Recipe:
-        """The learner's part. Raises InputError for loss weights that cannot be used."""
-        weights, learned = loss_weights(source.tasks, self.loss_weights), self.loss_weights.method == "uncertainty"
-        return learner.Recipe(source, self.data, self.training, weights, learned, self.fabric)
 
 
 def retrain(
@@ -52,14 +33,12 @@ def retrain(
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
-    source = open_dataset(config.data)
-    space = SearchSpace.from_settings(config.space, tuple(source.tasks))
-    fabric = Hardware(config.device, config.precision).fabric()
-    recipe = Recipe(config.data, config.network, config.training, config.loss_weights, fabric, config.to_dict())
+    dataset = open_dataset(config.data)
+    space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
 
     def model_of(seed: int) -> Model:
         if architecture is not None:
-            return found(architecture, tuple(source.tasks))
+            return from_file(architecture, tuple(dataset.tasks))
         return baseline(str(name), space, seed)
 
     folders = {seed: Path(output) / f"seed_{seed}" for seed in seeds}
@@ -69,23 +48,16 @@ def retrain(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
     _check_output(Path(output), model_of)
-    recipe.learning(source)
-    if recipe.loss_weights.trials and recipe.loss_weights.file is None:
+    weights = config.loss_weights
+    if weights.trials and weights.file is None:
         raise InputError(
-            f"loss_weights.trials is {recipe.loss_weights.trials}, which only search.py trains: expected "
+            f"loss_weights.trials is {weights.trials}, which only search.py trains: expected "
             "--loss_weights.file with the loss_weights.yaml that it wrote"
         )
-    build_network(model_of(seeds[0]), recipe.network, source.tasks)
+    recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
+    model_of(seeds[0]).build(config.network, dataset.tasks)
     for seed, folder in folders.items():
-        _retrain_seed(model_of(seed), source, recipe, seed, folder, resume)
-
-
-def _identity(model: Model) -> dict[str, Any]:
-    """What model.json holds, so that a resumed or a later seed is of the same model."""
-    exchanges = None
-    if model.architecture is not None:
-        exchanges = {f"{t} <- {s}": name for (t, s), name in sorted(model.architecture.exchanges.items())}
-    return {"model": model.name, "exchanges": exchanges}
+        _retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
 
 
 def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
@@ -93,7 +65,7 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
         raise InputError(f"--output '{output}' holds a search: expected a folder for retraining")
     for path in sorted(output.glob("seed_*/model.json")):
         held = json.loads(path.read_text())
-        wanted = _identity(model_of(int(path.parent.name.removeprefix("seed_"))))
+        wanted = model_of(int(path.parent.name.removeprefix("seed_"))).identity()
         if held["model"] != wanted["model"]:
             raise InputError(
                 f"--output '{output}' holds {held['model']}: expected another folder for {wanted['model']}"
@@ -102,33 +74,35 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
             raise InputError(f"--output '{output}' holds another architecture: expected another folder for this one")
 
 
-def _retrain_seed(model: Model, source: DatasetSplits, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
-    run = Run(folder, {**recipe.content, "seed": seed}, resume)
+def _retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
+    content = {**config.to_dict(), "seed": seed}
+    run = Run(folder, content, resume)
     if run.finished:
         print(f"{folder} is finished")
         return
-    run.write_json("model.json", _identity(model))
+    run.write_json("model.json", model.identity())
     if model.architecture is not None:
         model.architecture.save(run.path("architecture.yaml"))
-    groups = [[name] for name in source.tasks] if model.separate else [list(source.tasks)]
+    dataset = recipe.dataset
+    groups = [[name] for name in dataset.tasks] if model.separate else [list(dataset.tasks)]
     parts = []
     for names in groups:
-        inner = Run(folder / names[0], {**recipe.content, "seed": seed}, resume) if model.separate else run
-        parts.append(_train(model, names, source, recipe, seed, inner, f"{folder.parent.name}/{folder.name}"))
+        own = Run(folder / names[0], content, resume) if model.separate else run
+        label = f"{folder.parent.name}/{folder.name}"
+        parts.append(_train(model, names, config, recipe, seed, own, label))
     total = _merge(parts)
-    tasks = source.tasks
     run.write_json(
         "metrics.json",
         {
             "version": 1,
             "model": model.name,
             "seed": seed,
-            "dataset": source.name,
+            "dataset": dataset.name,
             "split": "test",
-            "tasks": describe(total["best"], tasks),
-            "last": {"tasks": describe(total["last"], tasks)},
-            "validation": {"tasks": describe(total["validation"], tasks)},
-            "prior": describe(total["prior"], tasks),
+            "tasks": describe(total["best"], dataset.tasks),
+            "last": {"tasks": describe(total["last"], dataset.tasks)},
+            "validation": {"tasks": describe(total["validation"], dataset.tasks)},
+            "prior": describe(total["prior"], dataset.tasks),
             "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
             "parameters": total["parameters"],
             "multiply_adds": total["multiply_adds"],
@@ -138,47 +112,42 @@ def _retrain_seed(model: Model, source: DatasetSplits, recipe: Recipe, seed: int
         },
     )
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
-    print(table(total["best"], tasks, total["prior"]))
+    print(table(total["best"], dataset.tasks, total["prior"]))
 
 
 def _train(
-    model: Model,
-    names: list[str],
-    source: DatasetSplits,
-    recipe: Recipe,
-    seed: int,
-    run: Run,
-    label: str,
+    model: Model, names: list[str], config: Config, recipe: Recipe, seed: int, run: Run, label: str
 ) -> dict[str, Any]:
-    """Trains one network for some of the source's tasks; its figures, kept in the run so that resuming skips it."""
+    """Trains one network for some of the dataset's tasks; its figures, kept in the run so that resuming skips it."""
     done = load_checkpoint(run, "figures")
     if done is not None:
         return done
     torch.manual_seed(seed)
-    reset_peak_memory(recipe.fabric.device)
-    tasks = {name: source.tasks[name] for name in names}
-    network = build_network(model, recipe.network, tasks, seed)
-    training = Trainer(network, recipe.learning(source), run, seed, tasks=tasks, label=label)
-    training.fit(lambda values: score(values, tasks))
-    last = training.validate("test")
-    best_step = training.best[1] if training.best else training.step
+    device = recipe.fabric.device
+    reset_peak_memory(device)
+    tasks = {name: recipe.dataset.tasks[name] for name in names}
+    network = model.build(config.network, tasks, seed)
+    trainer = Trainer(network, recipe, run, seed, tasks=tasks, label=label)
+    trainer.fit(lambda values: score(values, tasks))
+    last = trainer.validate("test")
+    best_step = trainer.best[1] if trainer.best else trainer.step
     best = last
-    if best_step != training.step:
+    if best_step != trainer.step:
         checkpoint = load_checkpoint(run, "best")
         assert checkpoint is not None  # written when best_step was set
         network.load_state_dict(checkpoint["network"])
-        best = training.validate("test")
+        best = trainer.validate("test")
     figures = {
         "best": best,
         "last": last,
-        "validation": training.validate("val"),
-        "prior": training.prior("test"),
+        "validation": trainer.validate("val"),
+        "prior": trainer.prior("test"),
         "best_step": best_step,
         "parameters": parameter_count(network),
-        "multiply_adds": multiply_adds(network, recipe.data.height, recipe.data.width),
-        "train_seconds": training.seconds,
-        "peak_memory_bytes": peak_memory(recipe.fabric.device),
-        "loss_weights": training.task_weights(),
+        "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
+        "train_seconds": trainer.seconds,
+        "peak_memory_bytes": peak_memory(device),
+        "loss_weights": trainer.task_weights(),
     }
     save_checkpoint(run, figures, "figures")
     return figures

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
-from supernet.samplers import blocks_by_pair, one_hot
+from supernet.draws import blocks_by_pair, one_hot
 
 OPEN = -1
 

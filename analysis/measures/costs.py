@@ -13,7 +13,7 @@ from experiment.config import Config
 from experiment.errors import InputError
 from multitask.cost import parameter_count
 from multitask.data import open_dataset
-from retrain.models import Model, build_network
+from retrain.model import Model
 from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
 from search_spaces.blocks import regions_needed
 from supernet.records.costs import Cost
@@ -62,7 +62,7 @@ def resources(architecture: Architecture, config: Config) -> Resources:
     try:
         SearchSpace.from_settings(config.space, tuple(tasks))  # refuses a misspelt space
         sizes = replace(config.network, pretrained=False)  # weights cost nothing
-        network = build_network(Model("", architecture), sizes, tasks).to("meta").eval()
+        network = Model("", architecture).build(sizes, tasks).to("meta").eval()
     except SpaceError as error:
         raise InputError(str(error)) from error
     exchange = network.exchange

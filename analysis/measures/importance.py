@@ -59,9 +59,9 @@ def measure_importance(
     trained = load_network(folder, data_root)
     if trained.architecture is None:
         raise InputError(f"'{folder}' has no exchange: expected a seed of a retrained architecture")
-    if split not in trained.source.splits:
-        raise unknown("split", split, trained.source.splits)
-    dataset, tasks = trained.source.splits[split], trained.source.tasks
+    if split not in trained.dataset.splits:
+        raise unknown("split", split, trained.dataset.splits)
+    dataset, tasks = trained.dataset.splits[split], trained.dataset.tasks
     count = len(dataset) if images is None else images
     if not 2 <= count <= len(dataset):
         raise InputError(f"{count} images of {split}: expected 2 to {len(dataset)}, since they take each other's place")

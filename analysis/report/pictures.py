@@ -86,10 +86,10 @@ def pictures(networks: Mapping[str, Trained], count: int, split: str = "test") -
     Images and labels are those of the first network; only the tasks that all of them have are shown.
     """
     first = next(iter(networks.values()))
-    dataset = first.source.splits[split]
+    dataset = first.dataset.splits[split]
     count = min(count, len(dataset))
     chosen = [i * len(dataset) // count for i in range(count)]
-    tasks = [name for name in first.source.tasks if all(name in one.source.tasks for one in networks.values())]
+    tasks = [name for name in first.dataset.tasks if all(name in one.dataset.tasks for one in networks.values())]
     return [_picture(networks, dataset[index], tasks) for index in chosen]
 
 
@@ -104,6 +104,6 @@ def _picture(networks: Mapping[str, Trained], sample: Mapping[str, Any], tasks: 
         scale = (float(valid.min()), float(valid.max())) if valid.size else (0.0, 1.0)
         shown[task] = {"label": data_uri(render(task, label, scale, mask))}
         for name, one in networks.items():
-            decoded = one.source.tasks[task].decode(outputs[name][task])[0].numpy()
+            decoded = one.dataset.tasks[task].decode(outputs[name][task])[0].numpy()
             shown[task][name] = data_uri(render(task, decoded, scale))
     return {"image": data_uri(sample["image"].permute(1, 2, 0).numpy()), "tasks": shown}

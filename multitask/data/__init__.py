@@ -12,8 +12,9 @@ from pathlib import Path
 from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.data.folder import SPLITS, Folder, check_root, class_count
-from multitask.data.samples import Batch, Dataset, DatasetSplits, Sample
+from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, Scenes
+from multitask.data.splits import DatasetSplits
 from multitask.tasks import Task, build_tasks
 
 

@@ -1,17 +1,11 @@
 """The samples that datasets give, and the batches that networks take."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from multitask.tasks import Task
-
-if TYPE_CHECKING:
-    from multitask.data.prior import Prior
 
 Sample = dict[str, Any]  # image: (3, H, W) uint8; labels: {task: (c, H, W)}; masks: {task: (1, H, W) bool}
 
@@ -23,22 +17,6 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
-
-
-@dataclass(frozen=True)
-class DatasetSplits:
-    """A dataset: its tasks and its splits, train, val and test."""
-
-    name: str
-    tasks: dict[str, Task]
-    splits: Mapping[str, Dataset]
-
-    @cached_property
-    def prior(self) -> "Prior":
-        """The constant predictions that its training split gives."""
-        from multitask.data.prior import Prior  # which needs Dataset from here
-
-        return Prior(self.splits, self.tasks)
 
 
 @dataclass

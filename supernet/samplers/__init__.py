@@ -3,24 +3,14 @@
 A new one is a file here with a subclass of `Sampler`. A strategy makes it and gives it to the `Supernet`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from search_spaces import SearchSpace
-
-
-@dataclass(frozen=True)
-class Draw:
-    """weights: (pairs, blocks), how much each block counts on each pair; active: {block: indices of the pairs on which
-    it must be computed}.
-    """
-
-    weights: Tensor
-    active: Mapping[str, Sequence[int]]
+from supernet.draws import Draw
 
 
 class Sampler(nn.Module):
@@ -52,17 +42,3 @@ class Sampler(nn.Module):
         self.generator.set_state(state["generator"])
         for name in self.saves:
             setattr(self, name, state[name])
-
-
-def blocks_by_pair(space: SearchSpace, choices: Sequence[Sequence[str]]) -> dict[str, list[int]]:
-    """{block: the pairs on which it is computed}, of the blocks of each pair, in the order of the space."""
-    active: dict[str, list[int]] = {name: [] for name in space.blocks}
-    for i, names in enumerate(choices):
-        for name in names:
-            active[name].append(i)
-    return active
-
-
-def one_hot(index: Tensor, blocks: int) -> Tensor:
-    """(pairs,) -> (pairs, blocks), fp32; made by comparison, which does not wait for a GPU."""
-    return (torch.arange(blocks, device=index.device) == index[:, None]).to(torch.float32)

@@ -7,7 +7,8 @@ one update follows each round; here each path is a step of its own.
 import torch
 
 from search_spaces import SearchSpace
-from supernet.samplers import Draw, Sampler, blocks_by_pair, one_hot
+from supernet.draws import Draw, blocks_by_pair, one_hot
+from supernet.samplers import Sampler
 
 
 class FairPaths(Sampler):

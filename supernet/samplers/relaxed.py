@@ -2,7 +2,8 @@
 
 import torch
 
-from supernet.samplers import Draw, Sampler
+from supernet.draws import Draw
+from supernet.samplers import Sampler
 from supernet.selection import Selection
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from search_spaces import SearchSpace
-from supernet.samplers import Draw, Sampler
+from supernet.draws import Draw
+from supernet.samplers import Sampler
 
 
 class UniformMixture(Sampler):

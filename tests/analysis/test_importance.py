@@ -197,7 +197,7 @@ def test_command(seed_folder, tmp_path, capsys):
     found = json.loads(output.out)
     assert "importance  step 6/6" in output.err  # three pairs have a message
     trained = load_trained(seed_folder)
-    values = evaluate(trained.network, trained.source.splits["test"], trained.source.tasks, 2, 0, CPU)
+    values = evaluate(trained.network, trained.dataset.splits["test"], trained.dataset.tasks, 2, 0, CPU)
     assert found["reference"] == {
         "semseg": {"mean_iou": pytest.approx(values["semseg"]["mean_iou"], rel=1e-5)},
         "depth": {"rmse": pytest.approx(values["depth"]["rmse"], rel=1e-5)},

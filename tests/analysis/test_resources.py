@@ -13,7 +13,7 @@ from analysis.measures.costs import resources
 from experiment.config import Config, DataSettings
 from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
-from retrain.models import Model, build_network
+from retrain.model import Model
 from search_spaces import Architecture
 from supernet.records.costs import Cost, CostTable
 from tests.support.networks import TINY, small_network
@@ -52,10 +52,10 @@ def test_parts_add_up_to_the_network(aggregator):
     assert sum((cost for _, cost in found.blocks().values()), found.aggregator) == found.exchange
 
     tasks = open_dataset(SETTINGS.data).tasks
-    network = build_network(Model("", plan), SETTINGS.network, tasks)
+    network = Model("", plan).build(SETTINGS.network, tasks)
     assert found.network == Cost(multiply_adds(network, 32, 32), parameter_count(network))
     assert found.exchange.parameters == parameter_count(network.exchange)
-    host = build_network(Model(""), SETTINGS.network, tasks)
+    host = Model("").build(SETTINGS.network, tasks)
     assert found.host == Cost(multiply_adds(host, 32, 32), parameter_count(host))
     assert set(found.auxiliary) == {"depth", "edge"}
 

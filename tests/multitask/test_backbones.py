@@ -17,7 +17,7 @@ from multitask.cost import multiply_adds, parameter_count
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import build_tasks
 from multitask.testing import check_backbone
-from retrain.models import Model, build_network
+from retrain.model import Model
 from search_spaces import Architecture
 from tests.support.networks import narrow_resnet, small_network
 
@@ -329,7 +329,7 @@ def test_settings_check_themselves(changes, message):
 def test_an_hrnet_carries_an_exchange_on_an_odd_size():
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
     model = Model("", Architecture.uniform(tuple(tasks), "s_label"))
-    network = build_network(model, small_network(backbone=HRNET, backbone_options={}), tasks)
+    network = model.build(small_network(backbone=HRNET, backbone_options={}), tasks)
     outputs = network(torch.randn(2, 3, 45, 67))
     assert {name: tuple(m.shape) for name, m in outputs.predictions.items()} == {
         "semseg": (2, 5, 45, 67),

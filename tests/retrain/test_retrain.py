@@ -16,8 +16,9 @@ from multitask.network import feature_channels
 from multitask.tasks import build_tasks
 from multitask.training import trainer
 from multitask.training.evaluation import evaluate, score
+from retrain.baselines import baseline
 from retrain.loading import load_trained, read_config
-from retrain.models import Model, baseline, build_network
+from retrain.model import Model
 from search_spaces import Architecture, Exchange, SearchSpace
 from tests.support.commands import SHORT
 from tests.support.networks import small_network
@@ -116,10 +117,7 @@ def test_single_task_trains_one_network_per_task(tmp_path):
     assert found["model"] == "single_task" and set(found["tasks"]) == set(TASKS)
     assert all((folder / task / "checkpoints/best.pt").is_file() for task in TASKS)
     tasks = build_tasks(TASKS, DataSettings(), 15)
-    sizes = [
-        sum(p.numel() for p in build_network(Model("one"), small_network(), {n: t}).parameters())
-        for n, t in tasks.items()
-    ]
+    sizes = [sum(p.numel() for p in Model("one").build(small_network(), {n: t}).parameters()) for n, t in tasks.items()]
     assert found["parameters"] == sum(sizes)
 
 
@@ -175,8 +173,7 @@ def test_architectures_of_one_seed_start_from_the_same_weights():
     local = dict.fromkeys(space.pairs, "local")
     others = [local, local | {("depth", "semseg"): "none"}, local | {("depth", "semseg"): "xtam"}]
     first, *networks = (
-        build_network(Model("one", Architecture.from_space(space, exchanges)), SETTINGS, tasks, seed=4)
-        for exchanges in others
+        Model("one", Architecture.from_space(space, exchanges)).build(SETTINGS, tasks, seed=4) for exchanges in others
     )
     block = first.exchange.block("local")
     for network in networks:
@@ -195,13 +192,13 @@ def test_architectures_of_one_seed_start_from_the_same_weights():
 
 def test_the_retrained_network_has_no_trace_of_the_supernet(architecture):
     tasks = build_tasks(TASKS, DataSettings(), 5)
-    network = build_network(Model("found", Architecture.load(architecture)), SETTINGS, tasks)
+    network = Model("found", Architecture.load(architecture)).build(SETTINGS, tasks)
     assert set(network.exchange.blocks) == {"xtam", "s_label", "global"}
     assert set(network.auxiliary_heads) == {"semseg"}  # depth <- semseg reads semseg's regions, nothing else is read
     assert network.exchange.block("global").value.norm.weight is not None
     assert network.exchange.aggregator.dropout.p == 0.05
     assert not any("logits" in name for name, _ in network.exchange.named_parameters())
-    assert build_network(Model("multi_task"), SETTINGS, tasks).exchange is None
+    assert Model("multi_task").build(SETTINGS, tasks).exchange is None
 
 
 def test_score_is_delta_m_to_first_order():
@@ -263,8 +260,8 @@ def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
     assert retrain("--baseline", name, "--output", tmp_path / "run")[0] == 0
     folder = tmp_path / "run/seed_0"
     trained = load_trained(folder)
-    tasks = trained.source.tasks
-    values = evaluate(trained.network, trained.source.splits["test"], tasks, 2, 0, torch.device("cpu"))
+    tasks = trained.dataset.tasks
+    values = evaluate(trained.network, trained.dataset.splits["test"], tasks, 2, 0, torch.device("cpu"))
     for task, reported in metrics(folder)["tasks"].items():
         assert values[task] == pytest.approx({key: entry["value"] for key, entry in reported.items()}, rel=1e-6)
 

@@ -1,0 +1,23 @@
+"""single_task and multi_task: networks whose tasks exchange nothing."""
+
+from retrain.baselines.base import Baseline
+from retrain.model import Model
+from search_spaces import SearchSpace
+
+
+class SingleTask(Baseline):
+    """One network per task."""
+
+    name = "single_task"
+
+    def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
+        return Model(self.name, separate=True)
+
+
+class MultiTask(Baseline):
+    """A shared encoder, and nothing between the tasks' features."""
+
+    name = "multi_task"
+
+    def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
+        return Model(self.name)

@@ -1,7 +1,7 @@
 """How much common random numbers sharpen a comparison: the spread of the difference of two models over seeds.
 
-Paired: both models from the same seed. Unpaired: from different seeds, all combinations. The score is 100 times the mean
-logarithm of the primary metrics on the test split, so that differences are about points of Delta_m.
+Paired: both models from the same seed. Unpaired: from different seeds, all combinations. The score is 100 times the
+mean logarithm of the primary metrics on the test split, so that differences are about points of Delta_m.
 
 python -m benchmarks.paired runs/none runs/global
 """

@@ -1,6 +1,7 @@
 """Encoders: timm's by name, a user's by import path, pretrained weights from a file."""
 
 import functools
+import subprocess
 import sys
 from math import prod
 
@@ -20,9 +21,11 @@ from multitask.testing import check_backbone
 from retrain.model import Model
 from search_spaces import Architecture
 from tests.support.networks import narrow_resnet, small_network
+from tests.support.training import training
 
 NYUD = ("semseg", "depth", "normals", "edge")
 HRNET = "hrnet_w18_small_v2"
+TINY_SWIN = {"embed_dim": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 3)}
 MINE = """
 from torch import nn
 
@@ -78,7 +81,7 @@ def host():
         ("test_convnext", {}),
         ("test_vit", {}),
         ("test_efficientnet", {}),
-        ("swin_tiny_patch4_window7_224", {"embed_dim": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 3)}),
+        ("swin_tiny_patch4_window7_224", TINY_SWIN),
         (HRNET, {}),
     ],
 )
@@ -335,3 +338,29 @@ def test_an_hrnet_carries_an_exchange_on_an_odd_size():
         "semseg": (2, 5, 45, 67),
         "depth": (2, 1, 45, 67),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("test_resnet", {"output_stride": 16}),
+        ("test_convnext", {}),
+        ("test_vit", {}),
+        ("swin_tiny_patch4_window7_224", TINY_SWIN),
+        ("my_encoder:Mine", {}),
+    ],
+)
+def test_a_training_step_changes_every_part(name, options, mine, tmp_path):
+    settings = small_network(backbone=name, backbone_options=options)
+    trainer = training(tmp_path, build=lambda tasks: MultiTaskNetwork(settings, tasks), iterations=1)
+    before = {key: value.clone() for key, value in trainer.network.named_parameters()}
+    trainer.fit()
+    after = dict(trainer.network.named_parameters())
+    changed = {key.partition(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+    assert changed == {"encoder", "decoder", "heads"}
+    assert all(value.isfinite().all() for value in after.values())
+
+
+def test_timm_is_imported_only_where_an_encoder_of_timm_is_built():
+    code = "import sys, multitask.network, retrain.models, supernet.search; assert 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,6 @@ from analysis.arguments import Parser
 from analysis.commands import agreement, compare, importance, proportions, ranking, report, resources, strategies
 from analysis.report.render import write
 from experiment.command import exit_code
-from experiment.errors import InputError
 
 # a subcommand is a module with add_arguments(parser) and run(arguments), and a line here; `run` returns a Result, or
 # None where it has written its own output
@@ -44,4 +43,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without arrows still gets its table
-    sys.exit(exit_code(main, (InputError,)))
+    sys.exit(exit_code(main))

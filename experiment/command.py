@@ -12,7 +12,7 @@ from experiment.errors import InputError
 from experiment.interruption import Interrupted
 
 
-def exit_code(command: Callable[[], None], bad_input: tuple[type[Exception], ...] = (InputError,)) -> int:
+def exit_code(command: Callable[[], None]) -> int:
     """Runs a command: 0 done; 2 bad input, in one line on stderr; 130 interrupted by Ctrl-C or SIGTERM."""
     # libraries' remarks about each other are nothing that a user can act on
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(lightning|torch)")
@@ -30,7 +30,7 @@ def exit_code(command: Callable[[], None], bad_input: tuple[type[Exception], ...
     except BrokenPipeError:  # the reader of our output has left, and the work may not be done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except bad_input as error:
+    except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     finally:

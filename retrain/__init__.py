@@ -1,1 +1,1 @@
-"""Training from scratch: found architectures and the baselines beside which they count."""
+"""Training from scratch: architectures from files, and the baselines that they are compared with."""

@@ -1,1 +1,1 @@
-"""The search: a supernet with every candidate, the relaxed choice, and the procedure that learns it."""
+"""The search: a supernet with every candidate block for every pair, and the strategies that choose among them."""

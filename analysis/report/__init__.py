@@ -1,0 +1,1 @@
+"""The renderer of results and the drawings of the HTML report."""

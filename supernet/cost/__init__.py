@@ -1,0 +1,1 @@
+"""What exchanges cost: the table of measured costs, budgets, the Lagrange multiplier, memory, the Pareto front."""

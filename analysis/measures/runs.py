@@ -1,4 +1,4 @@
-"""Reads run folders: the metrics of trained models, and the architectures that searches found."""
+"""Reads run folders: the metrics of trained models, and the architectures of searches."""
 
 import json
 import math
@@ -30,7 +30,7 @@ class Primary:
 
 @dataclass(frozen=True)
 class Seed:
-    """One finished training or search; what its files do not say is None, or empty.
+    """One finished training or search; what its files lack is None, or empty.
 
     prior: of the training prior, the best constant prediction; seconds: of training and, in a search, of choosing;
     memory: peak bytes of the GPU's allocations where there is one, else of the process.
@@ -121,8 +121,8 @@ def _count(value: Any) -> float | None:
 
 
 def _primary(metrics: Any, task: str, path: Path) -> Primary:
-    found = metrics.items() if isinstance(metrics, dict) else ()
-    primary = [(name, entry) for name, entry in found if isinstance(entry, dict) and entry.get("primary") is True]
+    entries = metrics.items() if isinstance(metrics, dict) else ()
+    primary = [(name, entry) for name, entry in entries if isinstance(entry, dict) and entry.get("primary") is True]
     if len(primary) != 1:
         raise InputError(f"'{path}' marks {len(primary)} metrics of {task} as primary: expected 1, for Delta_m")
     name, entry = primary[0]
@@ -151,7 +151,7 @@ def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
     Of a retrain run each different architecture counts once: its seeds usually share one. Raises InputError for a
     run that is given twice, that holds no architecture, or whose tasks are not those of the first.
     """
-    found: dict[str, Architecture] = {}
+    architectures: dict[str, Architecture] = {}
     places: set[Path] = set()
     for run in map(Path, runs):
         mine: dict[str, Architecture] = {}
@@ -162,27 +162,27 @@ def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
             architecture = load_architecture(path)
             if architecture not in mine.values():
                 mine[str(path)] = architecture
-        found |= mine
-    first, *others = found
+        architectures |= mine
+    first, *others = architectures
     for other in others:
-        ours, theirs = found[first].tasks, found[other].tasks
+        ours, theirs = architectures[first].tasks, architectures[other].tasks
         if set(ours) != set(theirs):
             raise InputError(
                 f"'{first}' and '{other}' differ in tasks: {', '.join(ours)} against {', '.join(theirs)}; "
                 "expected the same"
             )
-    return found
+    return architectures
 
 
 def _architecture_files(run: Path) -> list[Path]:
     if run.is_file():
         return [run]
     folders = (run, *seed_folders(run))
-    found = [folder / "architecture.yaml" for folder in folders if (folder / "architecture.yaml").is_file()]
-    if not found:
+    files = [folder / "architecture.yaml" for folder in folders if (folder / "architecture.yaml").is_file()]
+    if not files:
         kind = "holds no architecture.yaml" if run.is_dir() else "does not exist"
         raise InputError(f"'{run}' {kind}: expected a finished search run or an architecture file")
-    return found
+    return files
 
 
 def load_architecture(path: Path) -> "Architecture":

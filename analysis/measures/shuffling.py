@@ -1,8 +1,8 @@
 """Permutation importance of the messages inside a trained network.
 
 Breiman, Random Forests, Machine Learning 2001, section 10, applied to a pair of tasks: its source (features and label
-regions) is taken from another image, while the target, all other pairs and all weights stay as they are. What the
-metrics lose then is what this message told about this image.
+regions) is taken from another image, while the target, all other pairs and all weights stay as they are. The drop of
+the metrics measures the image-specific information in the message.
 """
 
 import random
@@ -19,8 +19,8 @@ from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from search_spaces import Architecture, Exchange
-from search_spaces.blocks import Pair
 from search_spaces.space import pairs_of
+from supernet.records.pairs import Pair
 
 LIMIT = 2_000_000_000  # bytes of features and labels that are remembered
 OTHER = "another image's source"  # stands for a task
@@ -30,10 +30,10 @@ OTHER = "another image's source"  # stands for a task
 Maps = dict[tuple[str, str], Tensor]
 
 
-def derangement(count: int, dice: random.Random) -> list[int]:
+def derangement(count: int, draw: random.Random) -> list[int]:
     """A random order in which nothing keeps its place, each equally likely; needs two or more."""
     while True:  # e times on average
-        order = dice.sample(range(count), count)
+        order = draw.sample(range(count), count)
         if all(place != image for place, image in enumerate(order)):
             return order
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Pair = tuple[str, str]  # target, source
+from supernet.records.pairs import Pair
+
 FLOOR = 1e-4  # smaller probabilities count as this one
 
 

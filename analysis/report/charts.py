@@ -67,9 +67,9 @@ def bars(rows: Sequence[tuple[str, str, float, tuple[float, float] | None]]) -> 
     def x(value: float) -> float:
         return 2 + 96 * (value - low) / span  # whiskers do not touch the border
 
-    found = []
+    drawn = []
     for label, text, value, interval in rows:
         start, end = sorted((x(0), x(value)))
         whisker = None if interval is None else (x(interval[0]), x(interval[1]) - x(interval[0]))
-        found.append(Bar(label, text, value >= 0, start, end - start, x(0), whisker))
-    return found
+        drawn.append(Bar(label, text, value >= 0, start, end - start, x(0), whisker))
+    return drawn

@@ -42,23 +42,23 @@ def printed(capsys, *argv):
 
 def test_two_searches_by_hand():
     """Alike on 3 of 4 pairs; chance: local 1/2 * 1/4, global 1/2 * 3/4."""
-    found = agreement([FIRST, SECOND])
-    assert found.agreement_percent == pytest.approx(75)
-    assert found.chance_percent == pytest.approx(50)
-    assert found.kappa == pytest.approx((0.75 - 0.5) / (1 - 0.5), abs=1e-6)
-    assert (found.undefined_kappas, found.pairs) == (0, 4)
+    result = agreement([FIRST, SECOND])
+    assert result.agreement_percent == pytest.approx(75)
+    assert result.chance_percent == pytest.approx(50)
+    assert result.kappa == pytest.approx((0.75 - 0.5) / (1 - 0.5), abs=1e-6)
+    assert (result.undefined_kappas, result.pairs) == (0, 4)
 
 
 def test_three_searches_are_taken_two_by_two():
     searches = [FIRST, SECOND, THIRD]
     shares = pair_agreement(searches)
     assert [shares[pair] for pair in PAIRS] == pytest.approx([100, 0, 100 / 3, 100 / 3])
-    found = agreement(searches)
-    assert found.agreement_percent == pytest.approx(100 * (3 + 1 + 1) / 12)
+    result = agreement(searches)
+    assert result.agreement_percent == pytest.approx(100 * (3 + 1 + 1) / 12)
     # couples: 1/2, then local only: 1/2 * 1/4 and 1/4 * 1/4
-    assert found.chance_percent == pytest.approx(100 * (1 / 2 + 1 / 8 + 1 / 16) / 3)
+    assert result.chance_percent == pytest.approx(100 * (1 / 2 + 1 / 8 + 1 / 16) / 3)
     kappas = [0.5, (1 / 4 - 1 / 8) / (7 / 8), (1 / 4 - 1 / 16) / (15 / 16)]
-    assert found.kappa == pytest.approx(statistics.mean(kappas), abs=1e-6)
+    assert result.kappa == pytest.approx(statistics.mean(kappas), abs=1e-6)
 
 
 def test_kappa_of_equal_and_opposite_choices():
@@ -69,8 +69,8 @@ def test_kappa_of_equal_and_opposite_choices():
 def test_kappa_is_undefined_where_both_collapsed_on_one_block():
     collapsed = choice(*["none"] * 4)
     assert cohen_kappa(collapsed, collapsed) is None
-    found = agreement([collapsed, collapsed])
-    assert (found.agreement_percent, found.chance_percent, found.kappa) == (100, 100, None)
+    result = agreement([collapsed, collapsed])
+    assert (result.agreement_percent, result.chance_percent, result.kappa) == (100, 100, None)
     mixed = agreement([collapsed, collapsed, FIRST])  # the other couples share no block: kappa 0
     assert mixed.undefined_kappas == 1 and mixed.kappa == pytest.approx(0, abs=1e-6)
     assert cohen_kappa(collapsed, choice(*["local"] * 4)) == pytest.approx(0, abs=1e-6)
@@ -100,11 +100,11 @@ def test_order_of_the_searches_does_not_matter():
 
 def test_command_in_json_and_csv(tmp_path, capsys):
     runs = write_runs(tmp_path, FIRST, SECOND)
-    found = json.loads(printed(capsys, *runs, "--format", "json").out)
-    assert found["all"]["agreement_percent"] == pytest.approx(75)
-    assert found["by_pair"] == {"a": {"a": 100, "b": 0}, "b": {"a": 100, "b": 100}}
+    result = json.loads(printed(capsys, *runs, "--format", "json").out)
+    assert result["all"]["agreement_percent"] == pytest.approx(75)
+    assert result["by_pair"] == {"a": {"a": 100, "b": 0}, "b": {"a": 100, "b": 100}}
     # a<-b and b<-a alone: local, global against global, global
-    different = found["different_tasks"]
+    different = result["different_tasks"]
     assert (different["pairs"], different["agreement_percent"], different["chance_percent"]) == (2, 50, 50)
     assert different["kappa"] == pytest.approx(0, abs=1e-6)
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv").out)))
@@ -112,10 +112,10 @@ def test_command_in_json_and_csv(tmp_path, capsys):
     assert list(scopes) == ["all", "different_tasks"]
     for name, line in scopes.items():
         for column in ("agreement_percent", "chance_percent", "kappa"):
-            assert float(line[column]) == found[name][column]
+            assert float(line[column]) == result[name][column]
     pairs = [line for line in lines if line["scope"] == "pair"]
     by_pair = {(line["target"], line["source"]): float(line["agreement_percent"]) for line in pairs}
-    assert by_pair == {(t, s): found["by_pair"][t][s] for t, s in PAIRS}
+    assert by_pair == {(t, s): result["by_pair"][t][s] for t, s in PAIRS}
 
 
 def test_an_undefined_kappa_is_named(tmp_path, capsys):
@@ -164,10 +164,10 @@ def test_each_couple_is_compared_on_the_pairs_that_both_have():
     first = {("a", "a"): "local", ("a", "b"): "none", ("b", "b"): "xtam"}
     second = {("a", "a"): "local", ("a", "b"): "local"}
     third = {("b", "b"): "xtam"}
-    found = agreement([first, second, third])
-    assert found.agreement_percent == pytest.approx(75) and found.pairs == 1
-    assert found.chance_percent == pytest.approx(100 * (1 / 2 * 2 / 2 + 1) / 2)
-    assert found.kappa == pytest.approx(0, abs=1e-6) and found.undefined_kappas == 1
+    result = agreement([first, second, third])
+    assert result.agreement_percent == pytest.approx(75) and result.pairs == 1
+    assert result.chance_percent == pytest.approx(100 * (1 / 2 * 2 / 2 + 1) / 2)
+    assert result.kappa == pytest.approx(0, abs=1e-6) and result.undefined_kappas == 1
     nothing = agreement([second, third])
     assert nothing == type(nothing)(None, None, None, 0, 0)
 
@@ -177,12 +177,12 @@ def test_pairs_decided_in_both_runs_by_hand(tmp_path, capsys):
     runs = write_runs(tmp_path, FIRST, SECOND, SECOND)
     write_choices(Path(runs[0]), FIRST, [("a", "b")])
     write_choices(Path(runs[1]), SECOND, [("a", "b"), ("b", "a")])
-    found = json.loads(printed(capsys, *runs, "--format", "json").out)
+    result = json.loads(printed(capsys, *runs, "--format", "json").out)
     # runs 0 and 1 share a <- a, b <- b; 0 and 2 also b <- a; 1 and 2 a <- a, b <- b
-    assert found["decided_in_both"]["pairs"] == pytest.approx(7 / 3)
-    assert found["decided_in_both"]["agreement_percent"] == 100 and found["decided_in_both"]["kappa"] == 1
-    assert found["decided_in_both"]["chance_percent"] == pytest.approx(100 * (1 / 2 + 5 / 9 + 1 / 2) / 3)
-    assert [run["undecided"] for run in found["by_run"]] == [1, 2, None]
+    assert result["decided_in_both"]["pairs"] == pytest.approx(7 / 3)
+    assert result["decided_in_both"]["agreement_percent"] == 100 and result["decided_in_both"]["kappa"] == 1
+    assert result["decided_in_both"]["chance_percent"] == pytest.approx(100 * (1 / 2 + 5 / 9 + 1 / 2) / 3)
+    assert [run["undecided"] for run in result["by_run"]] == [1, 2, None]
     text = printed(capsys, *runs).out
     assert "all pairs count as decided in runs without choices.csv (1 of 3)" in text
     (line,) = [line.split() for line in text.splitlines() if line.startswith("decided in both")]
@@ -199,8 +199,8 @@ def test_runs_without_choices_and_history(tmp_path, capsys):
 
 def test_exchange_or_none_by_hand(tmp_path, capsys):
     """FIRST exchanges everywhere, THIRD on one pair of four."""
-    found = agreement([exchange_or_none(FIRST), exchange_or_none(THIRD)])
-    assert (found.agreement_percent, found.chance_percent) == (25, 25) and found.kappa == pytest.approx(0, abs=1e-6)
+    result = agreement([exchange_or_none(FIRST), exchange_or_none(THIRD)])
+    assert (result.agreement_percent, result.chance_percent) == (25, 25) and result.kappa == pytest.approx(0, abs=1e-6)
     printed_ = json.loads(printed(capsys, *write_runs(tmp_path, FIRST, THIRD), "--format", "json").out)
     assert printed_["all"]["exchange_or_none"]["agreement_percent"] == 25
     assert printed_["all"]["agreement_percent"] == 25 and printed_["different_tasks"]["agreement_percent"] == 0
@@ -220,10 +220,10 @@ def test_noise_nulls_are_compared_among_themselves(tmp_path, capsys):
     for run in (runs[1], runs[3]):
         (Path(run) / "config.yaml").write_text("search: {noise_null: true}\n")
     (Path(runs[0]) / "config.yaml").write_text("search: {noise_null: false}\n")
-    found = json.loads(printed(capsys, *runs, "--format", "json").out)
-    assert found["all"] == {**found["all"], **vars(agreement([FIRST, FIRST, SECOND]))}
-    assert found["noise_null"]["all"]["agreement_percent"] == 100
-    assert [run["noise_null"] for run in found["by_run"]] == [False, True, False, True, False]
+    result = json.loads(printed(capsys, *runs, "--format", "json").out)
+    assert result["all"] == {**result["all"], **vars(agreement([FIRST, FIRST, SECOND]))}
+    assert result["noise_null"]["all"]["agreement_percent"] == 100
+    assert [run["noise_null"] for run in result["by_run"]] == [False, True, False, True, False]
     text = printed(capsys, *runs).out
     rows = [line.partition("  ")[0] for line in text.splitlines()]
     names = ["all", "all (noise null)", "different tasks", "different tasks (noise null)"]
@@ -248,8 +248,8 @@ def test_changes_in_the_last_third_by_hand(tmp_path, capsys):
     runs = write_runs(tmp_path, FIRST, SECOND)
     write_selection(runs[0], steps)
     write_selection(runs[1], {0: steps[0], 9: steps[9]})  # a start and an end
-    found = json.loads(printed(capsys, *runs, "--format", "json").out)
-    assert [run["late_changes"] for run in found["by_run"]] == [2 / 4, None]
+    result = json.loads(printed(capsys, *runs, "--format", "json").out)
+    assert [run["late_changes"] for run in result["by_run"]] == [2 / 4, None]
     text = printed(capsys, *runs).out
     (line,) = [line.split() for line in text.splitlines() if line.startswith(runs[0])]
     assert line[1:] == ["0.50"]

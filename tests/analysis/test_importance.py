@@ -17,10 +17,10 @@ from multitask.tasks import build_tasks
 from multitask.training.evaluation import evaluate
 from retrain.loading import load_trained
 from search_spaces import Architecture, Exchange
-from tests.retrain.test_retrain import TASKS, architecture, metrics, retrain  # noqa: F401
 from tests.support.networks import small_network
 from tests.support.results import analyse
 from tests.support.results import refusal as refused
+from tests.support.retraining import TASKS, metrics, retrain, write_architecture
 
 CPU = torch.device("cpu")
 SIZE, COUNT = (32, 48), 5
@@ -168,9 +168,10 @@ def test_without_memory_all_is_computed_anew():
 
 
 @pytest.fixture(scope="module")
-def seed_folder(architecture, tmp_path_factory):  # noqa: F811
+def seed_folder(tmp_path_factory):
     """A seed whose messages have been scaled up: after a few steps they are too weak to move a metric."""
     run = tmp_path_factory.mktemp("importance") / "run"
+    architecture = write_architecture(tmp_path_factory.mktemp("found"))
     code, _, errors = retrain("--architecture", architecture, "--output", run, "--data.test_images=6")
     assert code == 0, errors
     path = run / "seed_0/checkpoints/best.pt"

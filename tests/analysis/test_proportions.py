@@ -26,24 +26,24 @@ def printed(capsys, *argv):
 
 
 def test_shares_by_hand(runs, capsys):
-    found = json.loads(printed(capsys, *runs, "--format", "json"))
-    assert found["tasks"] == ["a", "b"]
-    assert found["blocks"] == ["none", "global", "local", "xtam"]  # the order of BLOCKS, and only those that occur
-    assert found["overall"] == {"none": 1 / 8, "global": 2 / 8, "local": 2 / 8, "xtam": 3 / 8}
-    assert found["by_target"]["a"] == {"none": 0, "global": 1 / 4, "local": 2 / 4, "xtam": 1 / 4}
-    assert found["by_source"]["a"] == {"none": 0, "global": 0, "local": 2 / 4, "xtam": 2 / 4}
-    assert found["by_pair"]["a"]["b"] == {"none": 0, "global": 1 / 2, "local": 0, "xtam": 1 / 2}
-    assert found["by_pair"]["b"]["a"] == {"none": 0, "global": 0, "local": 0, "xtam": 1}
+    result = json.loads(printed(capsys, *runs, "--format", "json"))
+    assert result["tasks"] == ["a", "b"]
+    assert result["blocks"] == ["none", "global", "local", "xtam"]  # the order of BLOCKS, and only those that occur
+    assert result["overall"] == {"none": 1 / 8, "global": 2 / 8, "local": 2 / 8, "xtam": 3 / 8}
+    assert result["by_target"]["a"] == {"none": 0, "global": 1 / 4, "local": 2 / 4, "xtam": 1 / 4}
+    assert result["by_source"]["a"] == {"none": 0, "global": 0, "local": 2 / 4, "xtam": 2 / 4}
+    assert result["by_pair"]["a"]["b"] == {"none": 0, "global": 1 / 2, "local": 0, "xtam": 1 / 2}
+    assert result["by_pair"]["b"]["a"] == {"none": 0, "global": 0, "local": 0, "xtam": 1}
 
 
 def test_csv_and_table_tell_the_same(runs, capsys):
-    found = json.loads(printed(capsys, *runs, "--format", "json"))
+    result = json.loads(printed(capsys, *runs, "--format", "json"))
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv"))))
     where = {
-        "overall": lambda line: found["overall"],
-        "target": lambda line: found["by_target"][line["target"]],
-        "source": lambda line: found["by_source"][line["source"]],
-        "pair": lambda line: found["by_pair"][line["target"]][line["source"]],
+        "overall": lambda line: result["overall"],
+        "target": lambda line: result["by_target"][line["target"]],
+        "source": lambda line: result["by_source"][line["source"]],
+        "pair": lambda line: result["by_pair"][line["target"]][line["source"]],
     }
     assert len(lines) == 4 * (1 + 2 + 2 + 4)
     for line in lines:
@@ -56,9 +56,9 @@ def test_csv_and_table_tell_the_same(runs, capsys):
 
 
 def test_blocks_of_users_follow_by_name():
-    found = proportions(("a",), [{("a", "a"): name} for name in ("z:Z", "local", "m:M")], tuple(BLOCKS))
-    assert found.blocks == ("local", "m:M", "z:Z")
-    assert found.shares() == pytest.approx(dict.fromkeys(found.blocks, 1 / 3))
+    result = proportions(("a",), [{("a", "a"): name} for name in ("z:Z", "local", "m:M")], tuple(BLOCKS))
+    assert result.blocks == ("local", "m:M", "z:Z")
+    assert result.shares() == pytest.approx(dict.fromkeys(result.blocks, 1 / 3))
 
 
 def test_files_and_retrained_seeds_are_read(runs, tmp_path, capsys):
@@ -101,10 +101,10 @@ def test_refusals(runs, tmp_path, capsys):
 def test_decided_and_undecided_pairs_by_hand(runs, tmp_path, capsys):
     """The first run is undecided about b <- b, where it takes none; the second has no choices.csv and is in neither."""
     write_choices(tmp_path / "first", FIRST, [("b", "b")])
-    found = json.loads(printed(capsys, *runs, "--format", "json"))
-    assert found["decided"] == {"none": 0, "global": 0, "local": 1 / 3, "xtam": 2 / 3}
-    assert found["undecided"] == {"none": 1, "global": 0, "local": 0, "xtam": 0}
-    assert found["overall"]["xtam"] == 3 / 8  # all pairs, as ever
+    result = json.loads(printed(capsys, *runs, "--format", "json"))
+    assert result["decided"] == {"none": 0, "global": 0, "local": 1 / 3, "xtam": 2 / 3}
+    assert result["undecided"] == {"none": 1, "global": 0, "local": 0, "xtam": 0}
+    assert result["overall"]["xtam"] == 3 / 8  # all pairs, as ever
     table = printed(capsys, *runs)
     assert [line.split()[-4:] for line in table.splitlines() if line.startswith("decided pairs (3)")] == [
         ["0.0", "0.0", "33.3", "66.7"]

@@ -34,15 +34,15 @@ def test_kendall_by_hand_and_against_scipy():
 def test_the_interval_and_the_agreement_between_seeds():
     draw = np.random.default_rng(0)
     points = [Point(i, i + draw.normal(), {"seed_0": i + 0.0, "seed_1": i + 0.5}) for i in range(12)]
-    found = ranking(points, draws=300)
-    assert found.interval is not None and found.tau is not None
-    assert found.interval[0] < found.tau < found.interval[1] <= 1 and found.between_seeds == 1
-    assert found == ranking(points, draws=300)
+    result = ranking(points, draws=300)
+    assert result.interval is not None and result.tau is not None
+    assert result.interval[0] < result.tau < result.interval[1] <= 1 and result.between_seeds == 1
+    assert result == ranking(points, draws=300)
     covered = 0
     for _ in range(20):
-        found = ranking([Point(i, draw.normal(), {"seed_0": draw.normal()}) for i in range(8)], draws=100)
-        assert found.interval is not None and found.between_seeds is None
-        covered += found.interval[0] <= 0 <= found.interval[1]
+        result = ranking([Point(i, draw.normal(), {"seed_0": draw.normal()}) for i in range(8)], draws=100)
+        assert result.interval is not None and result.between_seeds is None
+        covered += result.interval[0] <= 0 <= result.interval[1]
     assert covered >= 16
 
 
@@ -77,10 +77,10 @@ def printed(capsys, search, models, *argv):
 
 def test_the_command(runs, tmp_path, capsys):
     search, models = runs
-    found = json.loads(printed(capsys, search, models[::-1], "--format", "json", "--output", tmp_path / "out"))
+    result = json.loads(printed(capsys, search, models[::-1], "--format", "json", "--output", tmp_path / "out"))
     # 0 > 1 > 2 > 3 with shared weights, 0 > 2 > 1 > 3 on the validation split after retraining
-    assert found["kendall_tau"] == pytest.approx(4 / 6) and found["between_seeds"] == 1
-    first = found["architectures"][0]
+    assert result["kendall_tau"] == pytest.approx(4 / 6) and result["between_seeds"] == 1
+    first = result["architectures"][0]
     assert first["architecture"] == 0 and first["shared_weights"] == 0
     assert first["retrained"]["seed_1"] == pytest.approx((math.log(0.51) - math.log(0.6)) / 2)
     lines = (tmp_path / "out/ranking.csv").read_text().splitlines()

@@ -16,10 +16,10 @@ from multitask.tasks import TASKS as KNOWN_TASKS
 from search_spaces import SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
-from tests.retrain.test_retrain import retrain
 from tests.support.commands import search
 from tests.support.results import refusal as refused
 from tests.support.results import write_choices
+from tests.support.retraining import retrain
 
 TASKS = ("semseg", "depth")
 VOID = {"meta", "img", "line", "rect", "br", "link", "input"}
@@ -220,8 +220,8 @@ def test_agreement_stands_beside_that_of_noise_nulls(repeated, report, capsys):
     assert "depth <- semseg: global in 3 of 3" in titles and "The choices of 3 searches" in words
     assert not any("none in" in title for title in titles)  # the nulls are not mixed in
     main(["agreement", *map(str, repeated.values()), "--format", "json"])
-    found = json.loads(capsys.readouterr().out)
-    for name, kind in (("all", found), ("all (noise null)", found["noise_null"])):
+    result = json.loads(capsys.readouterr().out)
+    for name, kind in (("all", result), ("all (noise null)", result["noise_null"])):
         row = words.index(name, words.index("Agreement of repeated searches"))
         cells = [word for word in words[row : row + 20] if word][:5]
         both = [f"{kind['all'][key]:.1f} %" for key in ("agreement_percent", "chance_percent")]

@@ -10,37 +10,14 @@ from PIL import Image
 
 from analysis.commands.resources import candidates
 from analysis.measures.costs import resources
-from experiment.config import Config, DataSettings
 from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
 from retrain.model import Model
-from search_spaces import Architecture
 from supernet.records.costs import Cost, CostTable
-from tests.support.networks import TINY, small_network
+from tests.support.mixed import MIXED, PIXELS, REGIONS, SETTINGS, TASKS, C, D, architecture
+from tests.support.networks import TINY
 from tests.support.results import analyse, metrics, write_run
 from tests.support.results import refusal as refused
-
-TASKS = ("semseg", "depth", "edge")
-C, D, PIXELS = 8, 4, 8 * 8  # features at a quarter of 32 x 32
-REGIONS = {"semseg": 15, "depth": 40, "edge": 2}
-SETTINGS = Config(
-    DataSettings(height=32, width=32, tasks=list(TASKS), train_images=2, validation_images=2, test_images=2),
-    small_network(channels=C),
-)
-
-
-def architecture(aggregator="atrc", **rows):
-    """`none` but for the rows, {target: {source: block}}."""
-    pairs = {(t, s): rows.get(t, {}).get(s, "none") for t in TASKS for s in TASKS}
-    return Architecture(TASKS, pairs, aggregator)
-
-
-# every block; the prototypes of edge's features in edge's regions serve three pairs, those of depth's in depth's two
-MIXED = {
-    "semseg": {"semseg": "global", "depth": "s_label", "edge": "s_label"},
-    "depth": {"semseg": "xtam", "depth": "t_label", "edge": "s_label"},
-    "edge": {"semseg": "padnet_gate", "depth": "local", "edge": "t_label"},
-}
 
 
 @pytest.mark.parametrize("aggregator", ["atrc", "mteb", "pad"])

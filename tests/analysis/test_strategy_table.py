@@ -65,8 +65,8 @@ def printed(capsys, *arguments):
 
 
 def table(capsys, *arguments):
-    found = json.loads(printed(capsys, *arguments, "--format", "json").out)
-    return {row["strategy"]: row for row in found["strategies"]}
+    result = json.loads(printed(capsys, *arguments, "--format", "json").out)
+    return {row["strategy"]: row for row in result["strategies"]}
 
 
 def test_a_row_a_strategy_by_hand(runs, capsys):
@@ -99,8 +99,8 @@ def test_retrained_networks_find_their_searches(tmp_path, runs, baseline, capsys
 
 def test_formats_tell_the_same(runs, tmp_path, capsys):
     rows = table(capsys, *runs)
-    found = csv.DictReader(printed(capsys, *runs, "--format", "csv").out.splitlines())
-    assert [row["seconds"] for row in found] == [str(row["seconds"]) for row in rows.values()]
+    result = csv.DictReader(printed(capsys, *runs, "--format", "csv").out.splitlines())
+    assert [row["seconds"] for row in result] == [str(row["seconds"]) for row in rows.values()]
     text = printed(capsys, *runs, "--output", str(tmp_path / "out")).out
     assert "+62.50 ± 17.68" in text and "130 s" in text and "75.0 %" in text and "the training prior" in text
     assert len((tmp_path / "out" / "strategies.csv").read_text().splitlines()) == 3

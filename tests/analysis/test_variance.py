@@ -30,10 +30,10 @@ def as_run(values):
 def test_estimates_are_unbiased(deviations):
     """What a run prefers everywhere counts as the seed's, not the block's."""
     random = np.random.default_rng(0)
-    found = [components(draw(random, deviations)) for _ in range(600)]
+    result = [components(draw(random, deviations)) for _ in range(600)]
     block, pair, run, rest = (s**2 for s in deviations)
     for name, truth in (("block", block), ("pair_block", pair), ("seed", run + rest)):
-        values = [getattr(split, name) for split in found]
+        values = [getattr(split, name) for split in result]
         error = statistics.stdev(values) / math.sqrt(len(values))
         assert statistics.fmean(values) == pytest.approx(truth, abs=4 * error), name
 
@@ -48,10 +48,10 @@ def test_shares_of_many_runs_and_pairs_are_the_known_ones():
 def test_nothing_in_common_is_all_seed():
     """The naive shares, of means over few runs, would credit noise to the pairs."""
     random = np.random.default_rng(2)
-    found = [components(draw(random, (0, 0, 0, 1), runs=2)).shares() for _ in range(300)]
-    assert statistics.fmean(pair for _, pair, _ in found) < 0.1  # of means of two runs: a half
-    assert all(0 <= share <= 1 for shares in found for share in shares)
-    assert all(sum(shares) == pytest.approx(1) for shares in found)
+    result = [components(draw(random, (0, 0, 0, 1), runs=2)).shares() for _ in range(300)]
+    assert statistics.fmean(pair for _, pair, _ in result) < 0.1  # of means of two runs: a half
+    assert all(0 <= share <= 1 for shares in result for share in shares)
+    assert all(sum(shares) == pytest.approx(1) for shares in result)
 
 
 def test_probabilities_are_centred_and_order_does_not_matter():
@@ -59,8 +59,8 @@ def test_probabilities_are_centred_and_order_does_not_matter():
     runs = [as_run(one) for one in values]
     expected = components(values)
     for given in (runs, runs[::-1], [{pair: dict(reversed(p.items())) for pair, p in run.items()} for run in runs]):
-        found = variance_split(given)
-        assert vars(found) == pytest.approx(vars(expected))
+        result = variance_split(given)
+        assert vars(result) == pytest.approx(vars(expected))
 
 
 def test_small_probabilities_count_as_the_floor():

@@ -1,11 +1,6 @@
 """Training from scratch: models, baselines, seeds, files, resuming, bad input."""
 
-import contextlib
-import importlib.util
-import io
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,48 +15,16 @@ from retrain.baselines import baseline
 from retrain.loading import load_trained, read_config
 from retrain.model import Model
 from search_spaces import Architecture, Exchange, SearchSpace
-from tests.support.commands import SHORT
 from tests.support.networks import small_network
+from tests.support.retraining import TASKS, metrics, retrain, write_architecture
 from tests.support.training import training
 
-# `import retrain` finds the package, so the script is loaded from its path
-ROOT = Path(__file__).parents[2]
-TASKS = ("semseg", "depth")
 SETTINGS = small_network()
-
-
-def script():
-    spec = importlib.util.spec_from_file_location("retrain_script", ROOT / "retrain.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = script().main
-
-
-def retrain(*arguments):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(["--config", str(ROOT / "configs/demo.yaml"), *SHORT, "--data.test_images=3", *map(str, arguments)])
-    return code, out.getvalue(), err.getvalue()
-
-
-def metrics(folder):
-    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def architecture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("found") / "architecture.yaml"
-    exchanges = {
-        ("semseg", "semseg"): "none",
-        ("semseg", "depth"): "xtam",
-        ("depth", "semseg"): "s_label",
-        ("depth", "depth"): "global",
-    }
-    Architecture(TASKS, exchanges, provenance={"source": "search"}).save(path)
-    return path
+    return write_architecture(tmp_path_factory.mktemp("found"))
 
 
 def test_found_architecture_over_two_seeds(architecture, tmp_path):

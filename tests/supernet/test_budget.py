@@ -18,10 +18,8 @@ from supernet.score_test.posterior import PairPosterior
 from supernet.selection import OPEN, Selection
 from supernet.strategies import evidence as evidence_strategy
 from supernet.strategies.gumbel import GumbelCallback
-from tests.analysis.test_resources import MIXED, REGIONS, SETTINGS, TASKS, C, D, architecture
 from tests.support.commands import assert_one_line, search
-
-PIXELS = 8 * 8
+from tests.support.mixed import MIXED, PIXELS, REGIONS, SETTINGS, TASKS, C, D, architecture
 
 
 def space(aggregator="atrc", tasks=TASKS, blocks=tuple(BLOCKS)):

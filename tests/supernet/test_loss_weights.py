@@ -33,9 +33,9 @@ from supernet.loss_weights import shared_study
 from supernet.loss_weights.figures import history, importances, parallel_coordinates
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
 from supernet.records.trials import TrialRecord
-from tests.retrain.test_retrain import main as retrain_main
 from tests.support.commands import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
 from tests.support.networks import small_network
+from tests.support.retraining import main as retrain_main
 from tests.support.training import DATA
 
 TINY = ["--training.iterations=3"]

@@ -1,6 +1,7 @@
 """timm's models as encoders. Importing this module imports timm, which takes seconds."""
 
 import difflib
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -89,6 +90,9 @@ class TimmEncoder(nn.Module):
 def _create(name: str, options: Mapping[str, Any], pretrained: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The model and the options it took; where the model has an option to take images of any size, it is on."""
     options = dict(options)
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # our own line names the reason, once
     build = partial(timm.create_model, name, features_only=True, pretrained=pretrained)
     try:
         if "img_size" not in options:
@@ -101,6 +105,8 @@ def _create(name: str, options: Mapping[str, Any], pretrained: bool = False) -> 
         return build(**options), options
     except Exception as error:  # timm, its hub's client and torch fail in many ways
         raise (_no_weights if pretrained else _misfit)(name, error) from error
+    finally:
+        hub.setLevel(level)
 
 
 def _misfit(name: str, error: Exception) -> InputError:

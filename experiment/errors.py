@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, found: object, expected: Iterable[str]) -> InputError:
-    """An InputError that says what was found, what was expected, and the nearest valid name."""
+    """An InputError with the unknown value, the valid names, and the nearest of them."""
     names = list(expected)
     near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.0)
     listed = ", ".join(names)

@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 
 
 class Interrupted(Exception):
-    """The run was stopped from outside and can be resumed; the message says how."""
+    """The run was stopped from outside and can be resumed; the message names the command."""
 
 
 class Interruption:

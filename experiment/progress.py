@@ -1,4 +1,4 @@
-"""One log line that tells a healthy run from a sick one: a bar on a terminal, plain lines elsewhere."""
+"""One log line with the figures that show whether a run is healthy: a bar on a terminal, plain lines elsewhere."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ class Progress:
         self.began = time.monotonic()
         self.bar: tqdm | None = None
         if sys.stderr.isatty():
-            columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not tell
+            columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not report its size
             self.bar = tqdm(
                 total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows, leave=not quiet
             )

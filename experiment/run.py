@@ -14,7 +14,7 @@ from experiment.files import write_atomic
 class Run:
     """Opens a run's folder. Every file is written whole or not at all.
 
-    Raises InputError if the folder already holds something and `resume` was not asked for, or if what it holds was
+    Raises InputError if the folder already holds something and `resume` is false, or if what it holds was
     made with another configuration.
     """
 

@@ -28,7 +28,7 @@ def retrain(
     """Trains an architecture's file, or else the named baseline, for each seed into output/seed_K.
 
     With `resume`, finished seeds are skipped. Raises InputError or SpaceError, before anything is written, if a seed's
-    folder is in use and `resume` was not asked for, if the output holds another model or another kind of run, or if the
+    folder is in use and `resume` is false, if the output holds another model or another kind of run, or if the
     model cannot be built.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:

@@ -78,7 +78,7 @@ class Selection(nn.Module):
 
     def single_path(self, soft: Tensor) -> tuple[Tensor, dict[str, list[int]]]:
         """The likeliest block of each pair in a soft sample: its weight is 1 with the soft weight's gradient, and it
-        alone is computed (GDAS, Dong and Yang 2019). Waits for a GPU, which must say which kernels come next.
+        alone is computed (GDAS, Dong and Yang 2019). Waits for a GPU: the host must know which blocks to compute.
         """
         index = soft.argmax(1)
         return self._one_hot(index) + (soft - soft.detach()), self._on(index.tolist())

@@ -1,7 +1,7 @@
 """Decoders: from the encoder's maps to each task's features, which the exchange refines and the heads read.
 
-One decoder a file. To add one, extend `Decoder` (base.py says what it returns), and add a line to `DECODERS` below; or
-keep it in a package of your own and name it by its import path, `network.decoder: my_package.my_module:MyDecoder`.
+One decoder a file. To add one, extend `Decoder` (documented in base.py), and add a line to `DECODERS` below; or keep it
+in a package of your own and name it by its import path, `network.decoder: my_package.my_module:MyDecoder`.
 `multitask.testing.check_decoder(MyDecoder)` verifies that a class keeps to the contract; our tests run it over
 `DECODERS`.
 """

@@ -108,7 +108,7 @@ class Trainer:
     def fit(self, score: Callable[[Values], float] | None = None) -> None:
         """Trains to the last step, from the run's checkpoint if it has one.
 
-        With a score, validates as the settings say and keeps the weights that score highest as checkpoints/best.pt.
+        With a score, validates as configured and keeps the weights that score highest as checkpoints/best.pt.
         Raises Interrupted, after a checkpoint, when stopped.
         """
         self._resume()

@@ -28,9 +28,13 @@ class Budget:
         """Mean cost of architectures whose pairs are drawn independently: (pairs, blocks) -> scalar."""
         self.rows = self.rows.to(probabilities.device)
         tasks = len(self.space.tasks)
-        # the probability that nobody speaks to a target, whose pairs stand together
-        silent = probabilities[:, self.space.blocks.index("none")].view(tasks, tasks).prod(1)
-        return self.costs.base + (probabilities * self.rows).sum() + self.costs.per_target_overhead * (1 - silent).sum()
+        # the probability that a target has no message; its pairs stand together
+        no_message = probabilities[:, self.space.blocks.index("none")].view(tasks, tasks).prod(1)
+        return (
+            self.costs.base
+            + (probabilities * self.rows).sum()
+            + self.costs.per_target_overhead * (1 - no_message).sum()
+        )
 
     def choose(self, values: Mapping[Pair, Mapping[str, float]]) -> dict[Pair, str]:
         """The choice of highest total value that keeps the budget; see `choose`."""
@@ -53,23 +57,23 @@ def choose(values: Mapping[Pair, Mapping[str, float]], costs: Costs, budget: flo
         targets.setdefault(pair[0], []).append(pair)
     partial = [_Partial(costs.base, 0.0)]
     for pairs in targets.values():
-        silent, heard = partial, list[_Partial]()  # of the choices for this target
+        without, receiving = partial, list[_Partial]()  # the target has no message so far, or at least one
         for pair in pairs:
             rows, worth = costs.rows[pair], values[pair]
-            speaking = [name for name in worth if name != "none"]
-            heard = _undominated(
+            blocks = [name for name in worth if name != "none"]
+            receiving = _undominated(
                 [
-                    *(one.adding(pair, name, rows[name], worth[name]) for name in worth for one in heard),
+                    *(one.adding(pair, name, rows[name], worth[name]) for name in worth for one in receiving),
                     *(
                         one.adding(pair, n, rows[n] + costs.per_target_overhead, worth[n])
-                        for n in speaking
-                        for one in silent
+                        for n in blocks
+                        for one in without
                     ),
                 ],
                 budget,
             )
-            silent = [one.adding(pair, "none", rows["none"], worth["none"]) for one in silent if "none" in worth]
-        partial = _undominated([*silent, *heard], budget)
+            without = [one.adding(pair, "none", rows["none"], worth["none"]) for one in without if "none" in worth]
+        partial = _undominated([*without, *receiving], budget)
     if not partial:
         raise ValueError(f"no choice costs {budget:g} or less")
     return partial[-1].exchanges(list(values))

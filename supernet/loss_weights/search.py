@@ -189,15 +189,18 @@ class WeightSearch:
         while (trial := study.claim()) is not None:
             weights = {self.tasks[0]: 1.0, **trial.params}
             own = self._run(run, f"trial_{trial.number:03d}", weights)
-            told = False
+            counted = False
             try:
                 with study.working(trial):
-                    told = study.tell(trial, self._delta_m(trial, weights, baseline, own))
+                    counted = study.tell(trial, self._delta_m(trial, weights, baseline, own))
             except UpdateFinishedTrialError:
                 pass
             shutil.rmtree(own.path("checkpoints"), ignore_errors=True)
-            if not told:
-                print(f"trial {trial.number}: this process was silent too long, its place was given away", flush=True)
+            if not counted:
+                print(
+                    f"trial {trial.number}: this process sent no sign of life for too long; another trial replaces it",
+                    flush=True,
+                )
                 continue
             done = len(study.finished())
             left = (time.monotonic() - began) / max(1, done - before) * (study.total - done)
@@ -304,7 +307,7 @@ def _line(trial: TrialRecord) -> str:
 def _importances(study: optuna.Study) -> dict[str, float]:
     """{task: share of the differences in Delta_m that its weight explains}, by PED-ANOVA; empty with too few trials."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # says that there are too few
+        warnings.simplefilter("error", UserWarning)  # a warning means too few trials
         try:
             found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
         except (RuntimeError, ValueError, UserWarning):

@@ -1,9 +1,9 @@
 """An Optuna study that any number of processes on any number of machines work on together.
 
 The storage numbers the trials and gives each number once. A trial counts while it runs, once it is complete and when
-it was pruned; one that was interrupted or killed fails and counts no more, so that its place is taken anew. Whoever
-asks for a trial may train it only if fewer than `total` counting trials have smaller numbers: no more than `total` ever
-count, however many processes ask at once. Everything that is drawn follows from the seed, the trial's number and the
+it was pruned; one that was interrupted or killed fails and counts no more, so that another takes its place. A process
+may train a trial only if fewer than `total` counting trials have smaller numbers: no more than `total` ever count,
+however many processes request one at once. Everything that is drawn follows from the seed, the trial's number and the
 trials before it, so a resumed study needs no sampler state and does not repeat itself.
 """
 
@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from experiment.errors import InputError
 from experiment.run import first_difference
 
-BEAT, SILENCE = 15.0, 120.0  # seconds between a running trial's signs of life, and until it is taken for dead
+BEAT, TIMEOUT = 15.0, 120.0  # seconds between a running trial's signs of life, and until it is taken for dead
 POLL = 1.0  # seconds between two looks at what the other processes do
 COUNTING = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 JOURNALS = (".log", ".journal")
@@ -215,19 +215,19 @@ class SharedStudy:
         return True
 
     def _fail(self, number: int) -> None:
-        # a storage that fails now must not hide why the trial ended; its silence will tell the others
+        # a storage that fails now must not hide why the trial ended; the others notice the missing beats
         with contextlib.suppress(Exception):
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _dead(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial's process is gone: seen at once on the same machine, else by its silence."""
+        """Whether a running trial's process is gone: seen at once on the same machine, else by missing beats."""
         place, _, process = trial.user_attrs.get("process", "").rpartition(" ")
         if place == self.place and not _exists(int(process)):
             return True
         beat = trial.user_attrs.get("beat")
         if trial.number not in self.beats or self.beats[trial.number][0] != beat:
             self.beats[trial.number] = (beat, time.monotonic())  # our own clock: those of machines may differ
-        return time.monotonic() - self.beats[trial.number][1] > SILENCE
+        return time.monotonic() - self.beats[trial.number][1] > TIMEOUT
 
 
 class _Draws(BaseSampler):

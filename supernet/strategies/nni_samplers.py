@@ -29,7 +29,7 @@ class _Space(RawFormatModelSpace):
 def explore(
     name: str, space: Mapping[str, Sequence[str]], score: Callable[[Choices], float], samples: int, seed: int
 ) -> None:
-    """Asks for the score of one sample after another, at most `samples` and none twice; more is better.
+    """Requests the score of one sample after another, at most `samples` and none twice; more is better.
 
     name: random, evolution or tpe; space: {label: its choices}.
     """

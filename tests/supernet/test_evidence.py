@@ -1,4 +1,4 @@
-"""What the supernet's evidence measures, and how the infer_posterior reads it."""
+"""What the supernet's evidence measures, and the posterior that follows from it."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def exchange():
     space = SearchSpace(TASKS, ("none", "global", "s_label", "padnet_gate"), normalize_messages=True)
     exchange = Exchange(space, CHANNELS).eval()
     for fuse in exchange.aggregator.fuse.values():
-        torch.nn.init.ones_(fuse[1].weight)  # otherwise no message is heard before training
+        torch.nn.init.ones_(fuse[1].weight)  # otherwise no message has an influence before training
     return exchange
 
 
@@ -49,18 +49,20 @@ def test_evidence_follows_its_definition(exchange, batch):
     assert moments.cross.shape == (COUNT, CHANNELS, 3, CHANNELS // 2) and moments.images == COUNT
 
     messages = exchange.messages(batch.features, batch.regions)
-    told = messages[name][1][:, messages[name][0].index(i)].clone()
+    sent = messages[name][1][:, messages[name][0].index(i)].clone()
     for on, message in messages.values():
         if i in on:
             message.data[:, on.index(i)] = message[:, on.index(i)].mean(0, keepdim=True)
     weights = open / open.sum(1, keepdim=True)
     refined = {t: x.detach().requires_grad_() for t, x in exchange.mix(batch.features, messages, weights).items()}
     batch.losses(refined)["a"].sum().backward()
-    told = (told - told.mean(0, keepdim=True)).detach()
+    sent = (sent - sent.mean(0, keepdim=True)).detach()
     # what a least-squares fit on the refined features leaves of the messages
-    known = torch.cat([refined["a"].detach(), torch.ones_like(told[:, :1])], 1).transpose(0, 1).flatten(1).T.double()
-    rows = told.transpose(0, 1).flatten(1).T.double()
-    left = rows - known @ torch.linalg.lstsq(known, rows).solution
+    covariates = (
+        torch.cat([refined["a"].detach(), torch.ones_like(sent[:, :1])], 1).transpose(0, 1).flatten(1).T.double()
+    )
+    rows = sent.transpose(0, 1).flatten(1).T.double()
+    left = rows - covariates @ torch.linalg.lstsq(covariates, rows).solution
     left = left.T.unflatten(1, (COUNT, SIZE, SIZE)).transpose(0, 1)
     expected = -torch.einsum("bchw,bdhw->bcd", refined["a"].grad.double(), left)
     torch.testing.assert_close(moments.cross[:, :, 0].double(), expected, rtol=1e-3, atol=1e-6)
@@ -78,93 +80,93 @@ def test_evidence_on_every_pair_with_open_candidates(exchange, batch):
     assert own.agreement().shape == (3, 2 * COUNT, 2 * COUNT) and own.gains()[0].shape == (3, 2 * COUNT)
 
 
-def test_plain_exchanges_speak_beside_the_trained_one(exchange, batch):
+def test_probe_exchanges_stand_beside_the_trained_one(exchange, batch):
     open = all_candidates(exchange.plan)
-    plain = probe_exchanges(exchange.plan, CHANNELS)
-    alone, beside = (collect(exchange, [batch], open, more)["a", "b"].parts[0] for more in ((), plain))
+    probes = probe_exchanges(exchange.plan, CHANNELS)
+    alone, beside = (collect(exchange, [batch], open, more)["a", "b"].parts[0] for more in ((), probes))
     width = CHANNELS // 2
     assert beside.cross.shape[3] == 3 * width  # two more, which hold all channels of the source
     torch.testing.assert_close(beside.cross[..., :width], alone.cross)
 
 
 @pytest.mark.parametrize("block", ["global", "local", "s_label"])
-def test_a_plain_context_hands_on_even_sums_of_the_source(batch, block):
+def test_a_context_probe_sends_even_sums_of_the_source(batch, block):
     """Its messages are linear in sums of source features with positive weights, so all channels can be read back."""
     torch.manual_seed(0)
-    plain = probe_exchanges(SearchSpace(("a", "b"), ("none", block)), CHANNELS)
+    probes = probe_exchanges(SearchSpace(("a", "b"), ("none", block)), CHANNELS)
     features = {t: batch.features[t] for t in ("a", "b")}
     regions = {t: batch.regions[t] for t in ("a", "b")}
     open = {block: [0, 1, 2, 3]}
 
-    def speak(features):
-        return [one.messages(HeldOut(features, regions, None), open)[block] for one in plain]
+    def send(features):
+        return [one.messages(HeldOut(features, regions, None), open)[block] for one in probes]
 
-    told = torch.cat([messages[:, on.index(1)] for on, messages in speak(features)], 1)  # of the pair a <- b
+    sent = torch.cat([messages[:, on.index(1)] for on, messages in send(features)], 1)  # of the pair a <- b
     twice = {**features, "b": 2 * features["b"] + 3}  # norms take scale and shift away: nothing was cut by a ReLU
     tolerance = {"rtol": 1e-2, "atol": 2e-2}
     if block == "local":
-        torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in speak(twice)], 1), told, **tolerance)
+        torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in send(twice)], 1), sent, **tolerance)
         near = torch.nn.functional.avg_pool2d(features["b"], 9, stride=1, padding=4)
-        rows = told.transpose(0, 1).flatten(1).T
+        rows = sent.transpose(0, 1).flatten(1).T
         rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
         wanted = near.transpose(0, 1).flatten(1).T
         left = wanted - rows @ torch.linalg.lstsq(rows, wanted).solution
         assert left.var() < 0.01 * wanted.var()
     else:  # of the whole image: alike at all pixels
-        assert told.std((2, 3)).max() < 0.05 * told.std()
+        assert sent.std((2, 3)).max() < 0.05 * sent.std()
     changed = {**features, "a": features["a"].flip(0)}
-    torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in speak(changed)], 1), told)  # nothing of a's
+    torch.testing.assert_close(torch.cat([m[:, on.index(1)] for on, m in send(changed)], 1), sent)  # nothing of a's
 
 
-def test_what_follows_from_the_source_alone_is_said_once(exchange, batch):
-    """Whoever hears a source, hears the same; and what the regions of the target are asked for is not alike."""
+def test_messages_of_the_source_alone_are_computed_once(exchange, batch):
+    """All targets of a source get the same message, except where the target's regions are read."""
     torch.manual_seed(0)
     space = SearchSpace(TASKS, ("none", "t_label", "local", "xtam", "padnet_gate"))
     (first, _) = probe_exchanges(space, CHANNELS)
     active = {name: list(range(len(space.pairs))) for name in space.blocks if name != "none"}
-    said = first.messages(batch, active)
+    messages = first.messages(batch, active)
     assert first.source_only == {"local", "xtam", "padnet_gate"}
-    for name, (on, message) in said.items():
+    for name, (on, message) in messages.items():
         assert on == first.exchange.served[name]
         of_c = [message[:, on.index(space.pairs.index((target, "c")))] for target in ("a", "b")]
         assert torch.equal(*of_c) == (name != "t_label")
     whole = first.exchange.messages(batch.features, batch.regions, None, active)
-    torch.testing.assert_close(said["t_label"][1], whole["t_label"][1])
+    torch.testing.assert_close(messages["t_label"][1], whole["t_label"][1])
 
 
-def moments(told, seed, groups=32, pixels=200, channels=3, width=4):
-    """Where the first message channel of candidate k explains `told[k]` of what the target lacks."""
+def moments(strengths, seed, groups=32, pixels=200, channels=3, width=4):
+    """Where the first message channel of candidate k predicts the negative gradient with slope `strengths[k]`."""
     draw = torch.Generator().manual_seed(seed)
-    messages = torch.randn(groups, pixels, len(told), width, generator=draw)
-    lacking = torch.randn(groups, pixels, channels, generator=draw)
-    lacking[:, :, 0] += (messages[..., 0] * torch.tensor(told)).sum(2)
-    cross = torch.einsum("fpc,fpkd->fckd", lacking, messages)
+    messages = torch.randn(groups, pixels, len(strengths), width, generator=draw)
+    gradient = torch.randn(groups, pixels, channels, generator=draw)
+    gradient[:, :, 0] += (messages[..., 0] * torch.tensor(strengths)).sum(2)
+    cross = torch.einsum("fpc,fpkd->fckd", gradient, messages)
     return Moments(cross, torch.einsum("fpkd,fpke->kde", messages, messages), 1024 if groups > 1 else 1)
 
 
-def evidence(told, seed):
-    return Evidence(("cheap", "dear", "other")[: len(told)], (moments(told, seed),))
+def evidence(strengths, seed):
+    return Evidence(("cheap", "dear", "other")[: len(strengths)], (moments(strengths, seed),))
 
 
-def test_the_judge_tells_clear_doubtful_and_empty_pairs():
+def test_the_posterior_separates_clear_doubtful_and_empty_pairs():
     empty = {("empty", str(i)): evidence((0.0, 0.0), 2 + i) for i in range(12)}
     pairs = {("a", "clear"): evidence((0.0, 0.3), 0), ("a", "alike"): evidence((0.3, 0.3), 1), **empty}
     posteriors = infer_posterior(pairs, {"cheap": 1.0, "dear": 2.0})
     clear, alike = posteriors["a", "clear"], posteriors["a", "alike"]
     assert clear.choice == "dear" and clear.decided and clear.margin > 0.5
-    assert alike.p_exchange > 0.99 and not alike.decided  # which of the two is best cannot be told
+    assert alike.p_exchange > 0.99 and not alike.decided  # either may be the best
     assert sum(posteriors[pair].choice != "none" for pair in empty) <= 1
     assert all(0 <= one.p_correct <= 1 for one in posteriors.values())
 
 
-def test_nothing_told_has_a_standard_normal_z():
+def test_z_is_standard_normal_without_an_effect():
     z = torch.cat([sign_flip_z(moments((0.0,), seed).agreement()) for seed in range(300)])
     assert abs(float(z.mean())) < 0.2 and 0.85 < float(z.std()) < 1.15
 
 
 def test_two_supernets_know_more_than_one():
-    told = (0.05, 0.0)
-    parts = [{("a", "b"): evidence(told, seed)} for seed in (0, 1)]
+    strengths = (0.05, 0.0)
+    parts = [{("a", "b"): evidence(strengths, seed)} for seed in (0, 1)]
     joined = pool(parts)["a", "b"]
     one, other = (sign_flip_z(part["a", "b"].agreement())[0] for part in parts)
     assert sign_flip_z(joined.agreement())[0] > max(one, other) > 1
@@ -179,7 +181,7 @@ def test_two_supernets_show_how_much_a_training_matters():
             pairs.append([1 + torch.randn(5, 32, generator=draw) * 2**0.5 + one * 2**0.5 for one in shift])
         # the groups meet once each here, so that half of the variance that is expected is missing
         assert training_variance(pairs) == pytest.approx(max(0, 0.5 + moved**2 - 1), abs=0.25)
-    assert training_variance([[torch.zeros(3, 32)]]) > 0  # one supernet cannot tell
+    assert training_variance([[torch.zeros(3, 32)]]) > 0  # one supernet shows no difference
 
 
 def test_the_average_over_supernets_has_half_the_variance():
@@ -209,11 +211,11 @@ def test_random_parts_of_the_mixture(exchange):
         assert pairs == drawn.weights[:, column].nonzero().flatten().tolist()
 
 
-def test_many_telling_pairs_make_a_weak_one_likelier():
+def test_many_pairs_with_an_effect_make_a_weak_one_likelier():
     weak = 1.8
     among_empty = posterior_log_odds(torch.tensor([weak, *torch.linspace(-1.5, 1.5, 11)])[:, None])
-    among_telling = posterior_log_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
-    assert among_empty[0] < 0 < among_telling[0]
+    among_strong = posterior_log_odds(torch.tensor([weak, *torch.linspace(3, 9, 11)])[:, None])
+    assert among_empty[0] < 0 < among_strong[0]
     odds = posterior_log_odds(torch.linspace(-2, 6, 20)[:, None])
     assert (odds.diff() > 0).all()
 
@@ -223,7 +225,7 @@ def test_a_block_that_others_need_is_likelier():
     learned = empirical_bayes_update(best, torch.tensor([1.0] * 6 + [0.0]).double())
     assert (learned[:5, 1] > 0.95).all() and learned[5, 1] > 0.75
     torch.testing.assert_close(learned.sum(1), torch.ones(7).double())
-    # five pairs that tell nothing teach nothing
+    # pairs without an effect carry no information
     torch.testing.assert_close(empirical_bayes_update(best, torch.zeros(7).double()), best)
 
 

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def run(tmp_path_factory):
     return folder, done.stdout
 
 
-def test_a_run_holds_the_weights_and_says_how_they_came_about(run):
+def test_a_run_holds_the_weights_and_their_provenance(run):
     folder, printed = run
     content, rows = found(folder), trials(folder)
     assert content["version"] == 1 and content["tasks"] == ["semseg", "depth"]
@@ -86,7 +85,7 @@ def test_a_run_holds_the_weights_and_says_how_they_came_about(run):
         line = next(line for line in printed.splitlines() if line.startswith(f"trial {row['trial']}: "))
         assert f"Delta_m {float(row['delta_m']):+.2f} %" in line and "ETA" in line
         assert (int(row["steps"]) < 3) == (row["state"] == "pruned") == ("pruned" in line)
-    # used by the search that followed, which also says how to retrain with them
+    # used by the search that followed, which also prints how to retrain with them
     assert json.loads((folder / "metrics.json").read_text())["loss_weights"] == content["weights"]
     assert f"--loss_weights.file {folder / 'loss_weights.yaml'}" in printed.splitlines()[-1]
     assert not list(folder.glob("loss_weights/*/checkpoints"))
@@ -128,11 +127,11 @@ def test_the_same_seed_gives_the_same_study_and_another_seed_another(run, tmp_pa
 
 
 def test_interrupted_the_study_loses_one_trial_and_goes_on(tmp_path, monkeypatch):
-    delta_m, asked = supernet.loss_weights.search.delta_m, []
+    delta_m, calls = supernet.loss_weights.search.delta_m, []
 
     def interrupting(*values):
-        asked.append(values)
-        if len(asked) == 5:  # in the second trial
+        calls.append(values)
+        if len(calls) == 5:  # in the second trial
             signal.raise_signal(signal.SIGTERM)
         return delta_m(*values)
 
@@ -151,7 +150,7 @@ def test_interrupted_the_study_loses_one_trial_and_goes_on(tmp_path, monkeypatch
 
 
 def test_two_processes_share_a_journal_and_one_is_killed(tmp_path):
-    """Together they finish as many trials as asked for, none twice; the killed one's trial is trained anew."""
+    """Together they finish as many trials as configured, none twice; the killed one's trial is trained anew."""
     shared = [*ONLY, "--loss_weights.trials=8", f"--loss_weights.storage={tmp_path / 'study.log'}", "--output"]
     long = [*shared, tmp_path / "a", "--training.iterations=20", "--loss_weights.validations=20"]
     other = process(*shared, tmp_path / "b", *long[-2:])
@@ -175,16 +174,12 @@ def test_two_processes_share_a_journal_and_one_is_killed(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_commands_of_the_readme(tmp_path, monkeypatch):
+def test_runs_one_after_the_other_share_a_storage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    shown = [shlex.split(line) for line in (ROOT / "README.md").read_text().splitlines() if "--loss_weights." in line]
-    shown = [line for line in shown if line[0] == "python"]
-    assert len(shown) == 4
-    for line in shown:
-        cut = ["--loss_weights.trials=2"] if "--loss_weights.trials" in line else []
-        assert search(*line[4:], *TINY, *cut).returncode == 0
-    assert len({trial.number for trial in studied("runs/study.log")}) == 2
+    for name in ("one", "two"):
+        shared = ["--loss_weights.trials=2", "--loss_weights.storage=study.log"]
+        assert search("--output", name, *TINY, *shared).returncode == 0
+    assert len({trial.number for trial in studied("study.log")}) == 2
 
 
 def test_the_report_and_tensorboard_show_the_study(run):
@@ -261,11 +256,11 @@ def test_a_trial_of_a_dead_process_is_given_to_another(tmp_path, monkeypatch):
     second = study.claim()
     assert (second.number, second.params) == (1, points[0])
     assert not study.tell(first, 1.0)  # had it lived, its result would not count
-    # of a process on another machine, only its silence tells
+    # of a process on another machine, only missing beats show its end
     second.set_user_attr("process", "elsewhere 1")
     other = open_study(tmp_path / "study.log", 1, points)
     assert [trial.number for trial in other.counting()] == [1]
-    monkeypatch.setattr(shared_study, "SILENCE", 0.5)
+    monkeypatch.setattr(shared_study, "TIMEOUT", 0.5)
     time.sleep(0.6)
     assert other.claim().number == 2
 

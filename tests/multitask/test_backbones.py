@@ -362,5 +362,5 @@ def test_a_training_step_changes_every_part(name, options, mine, tmp_path):
 
 
 def test_timm_is_imported_only_where_an_encoder_of_timm_is_built():
-    code = "import sys, multitask.network, retrain.models, supernet.search; assert 'timm' not in sys.modules"
+    code = "import sys, multitask.network, retrain.model, supernet.search; assert 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

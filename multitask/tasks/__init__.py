@@ -1,6 +1,6 @@
 """The tasks: everything that depends on what one head predicts.
 
-To add a task, derive a class from `Task` in a file of its own (base.py says what each method returns) and add a line to
+To add a task, derive a class from `Task` in a file of its own (base.py documents each method) and add a line to
 `TASKS`, which passes it its settings as explicit arguments. A dataset that has labels for it needs a reader of them
 (multitask/data/label_files.py). `multitask.testing.check_task` checks it. `build_tasks` makes the tasks that a
 configuration names.

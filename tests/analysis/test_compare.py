@@ -111,7 +111,7 @@ def test_json_holds_the_contract(baseline, found, capsys):
     assert printed["baseline_model"]["delta_m"] == 0
 
 
-def test_formats_tell_the_same_numbers(baseline, found, capsys):
+def test_formats_hold_the_same_numbers(baseline, found, capsys):
     printed = compare(capsys, baseline, found)
     rows = [printed["baseline_model"], printed["models"][0]]
     lines = list(csv.DictReader(io.StringIO(compare(capsys, baseline, found, form="csv"))))
@@ -160,7 +160,7 @@ def test_a_folder_with_metrics_is_one_seed(baseline, tmp_path, capsys):
     assert (row["model"], row["seeds"], row["delta_m_std"], row["delta_m_interval"]) == ("alone", 1, None, None)
 
 
-def test_models_of_one_name_are_told_apart(baseline, tmp_path, capsys):
+def test_models_of_one_name_are_distinguished(baseline, tmp_path, capsys):
     runs = [write_run(tmp_path / name, metrics(model="found"), metrics(model="found")) for name in ("a", "b")]
     text = compare(capsys, baseline, *runs, form="markdown")
     assert f"found ({runs[0]})" in text and f"found ({runs[1]})" in text

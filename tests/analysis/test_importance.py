@@ -74,7 +74,7 @@ def shuffling(aggregator="pad", change=None, **arguments):
     settings = small_network()
     network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks()).eval()
     for head in network.heads.values():
-        nn.init.normal_(head.weight)  # initial predictions are too faint to tell images apart
+        nn.init.normal_(head.weight)  # initial predictions are too faint to distinguish images
     network.initialize_heads({"depth": torch.full((1,), 20.0)})  # negative depths would all be cut to one value
     for module in network.modules():
         if getattr(module, "weight", None) is not None and "Norm" in type(module).__name__:

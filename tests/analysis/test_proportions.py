@@ -36,7 +36,7 @@ def test_shares_by_hand(runs, capsys):
     assert result["by_pair"]["b"]["a"] == {"none": 0, "global": 0, "local": 0, "xtam": 1}
 
 
-def test_csv_and_table_tell_the_same(runs, capsys):
+def test_csv_and_table_hold_the_same(runs, capsys):
     result = json.loads(printed(capsys, *runs, "--format", "json"))
     lines = list(csv.DictReader(io.StringIO(printed(capsys, *runs, "--format", "csv"))))
     where = {

@@ -89,7 +89,7 @@ def printed(capsys, *argv):
     return analyse(capsys, "resources", *argv).out
 
 
-def test_formats_tell_the_same(run, tmp_path, capsys):
+def test_formats_hold_the_same(run, tmp_path, capsys):
     expected = resources(architecture(**MIXED), SETTINGS)
     (found,) = json.loads(printed(capsys, run, "--format", "json"))
     for (target, source), cost in expected.pairs.items():

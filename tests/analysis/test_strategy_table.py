@@ -97,7 +97,7 @@ def test_retrained_networks_find_their_searches(tmp_path, runs, baseline, capsys
     assert "+7.50 (1 of 2)" in text
 
 
-def test_formats_tell_the_same(runs, tmp_path, capsys):
+def test_formats_hold_the_same(runs, tmp_path, capsys):
     rows = table(capsys, *runs)
     result = csv.DictReader(printed(capsys, *runs, "--format", "csv").out.splitlines())
     assert [row["seconds"] for row in result] == [str(row["seconds"]) for row in rows.values()]

@@ -23,7 +23,7 @@ def settings(folder, **changes):
     return DataSettings(**{"name": "folder", "root": str(folder), "height": H, "width": W, "tasks": TASKS, **changes})
 
 
-def test_labels_are_read_as_the_layout_says(root):
+def test_labels_are_read_by_the_layout(root):
     sample = open_dataset(settings(root)).splits["train"][1]
 
     def raw(task):

@@ -122,7 +122,7 @@ def test_the_architecture_file_determines_the_module(version, tmp_path):
 
 
 def test_architectures_of_a_space_differ_in_blocks_only():
-    """Whatever the blocks of a baseline, its messages are normalised as the space says."""
+    """Whatever the blocks of a baseline, its messages are normalised by the rule of the space."""
     for name, rule in (("full", True), ("atrc", False)):
         space = SearchSpace.from_settings(SpaceSettings(name=name), TASKS)
         for kind in ("uniform:local", "uniform:xtam", "uniform:none", "random"):
@@ -181,7 +181,7 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
         k: v
         for k, v in torch.utils.data.default_collate([whole.recipe.dataset.splits["train"][i] for i in (0, 1)]).items()
     }
-    # crops are judged by semseg, which only one of the two learns
+    # crops are chosen by semseg, which only one of the two learns
     sample["labels"]["semseg"][:, :, :, 8:] = 0
     one, two = (run.augment(sample, torch.device("cpu")) for run in (whole, alone))
     assert torch.equal(one.image, two.image)

@@ -56,7 +56,7 @@ def test_size():
 
 
 def test_normalize_messages():
-    """Blocks of different scale compete as soon as one lies outside ATRC's, unless the settings say otherwise."""
+    """Blocks of different scale compete as soon as one lies outside ATRC's, unless the settings fix it."""
     mixed = {name: SearchSpace(TASKS, blocks).normalize_messages for name, blocks in SPACES.items()}
     assert mixed == {"full": True, "atrc": False, "densemtl": True, "padnet": True, "extended": True}
     assert SearchSpace(TASKS, ("global",)).normalize_messages is False

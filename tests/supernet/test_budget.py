@@ -47,7 +47,7 @@ def test_rows_follow_the_published_formulas(table):
     assert {name: row[name].multiply_adds for name in expected} == expected
     assert row["padnet_linear"].parameters == C * D + 2 * D + fuse  # with the norm behind it
     assert row["global"].parameters == 3 * C * D + 2 * D * D + 12 * D + fuse
-    assert table.base.multiply_adds == len(TASKS) * PIXELS * C * C  # 1x1 convolutions over nobody's messages
+    assert table.base.multiply_adds == len(TASKS) * PIXELS * C * C  # 1x1 convolutions without any message
     assert table.per_target_overhead.multiply_adds == PIXELS * C * C
     assert set(table.rows["depth", "depth"]) == set(space().legal(("depth", "depth")))
 

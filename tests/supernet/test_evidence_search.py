@@ -122,10 +122,10 @@ def test_costs_of_blocks_follow_their_formulas():
     c, d, size = 16, 8, (10, 12)
     costs = block_costs(SearchSpace(("semseg", "depth"), ("global", "padnet_gate")), c, size)
     pixels = size[0] * size[1]
-    heard = c * d  # the aggregator reads one more message: d -> C
+    fusing = c * d  # the aggregator reads one more message: d -> C
     assert costs["none"] == 0
-    assert costs["global"] / pixels == pytest.approx(3 * c * d + 4 * d * d + d + heard, rel=0.02)
-    assert costs["padnet_gate"] / pixels == pytest.approx(18 * c * c + c * d + heard, rel=0.02)
+    assert costs["global"] / pixels == pytest.approx(3 * c * d + 4 * d * d + d + fusing, rel=0.02)
+    assert costs["padnet_gate"] / pixels == pytest.approx(18 * c * c + c * d + fusing, rel=0.02)
 
 
 def test_the_noise_null_has_noise_of_the_gradients_size():

@@ -17,14 +17,14 @@ from supernet.records.samples import Sample
 from tests.support.commands import search
 
 SPACE = SearchSpace(("semseg", "depth", "edge"), ("none", "global", "local", "xtam"))
-PRICE = {"none": 0.0, "global": 1.0, "local": 2.5, "xtam": 4.0}
-COSTS = Costs({pair: {name: PRICE[name] for name in SPACE.legal(pair)} for pair in SPACE.pairs}, base=3.0)
+BLOCK_COST = {"none": 0.0, "global": 1.0, "local": 2.5, "xtam": 4.0}
+COSTS = Costs({pair: {name: BLOCK_COST[name] for name in SPACE.legal(pair)} for pair in SPACE.pairs}, base=3.0)
 
 
 def worth(architecture):
     """Blocks help, more or less, but not always."""
     draw = random.Random(1)
-    gains = {(pair, name): draw.gauss(PRICE[name] ** 0.5, 0.5) for pair in SPACE.pairs for name in SPACE.blocks}
+    gains = {(pair, name): draw.gauss(BLOCK_COST[name] ** 0.5, 0.5) for pair in SPACE.pairs for name in SPACE.blocks}
     return sum(gains[item] for item in architecture.exchanges.items() if item[1] != "none")
 
 

@@ -139,7 +139,7 @@ def test_single_path_stopped_and_resumed_equals_never_stopped(tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
 
 
-def test_the_memory_is_told_before_the_search(run):
+def test_the_memory_is_printed_before_the_search(run):
     assert "a step needs about 0.0 GB of" in run[1]
 
 

@@ -56,7 +56,7 @@ def test_gradient_of_the_entropy_is_finite_with_fixed_and_illegal_entries(space)
 
 
 def test_sample_frequencies_follow_the_softmax(space):
-    """The Gumbel-max property: the largest weight falls on a block as often as softmax(logits) says."""
+    """The Gumbel-max property: the largest weight falls on a block with the probability softmax(logits)."""
     selection = Selection(space)
     with torch.no_grad():
         selection.logits.normal_(generator=generator(1))
@@ -150,7 +150,7 @@ def test_decided_pairs_leave_the_supernets_output_as_it_was(space):
         assert torch.allclose(everything[task], fewer[task], atol=1e-5)
 
 
-def test_collapse_is_told():
+def test_collapse_is_reported():
     selection = Selection(SearchSpace(TASKS, SPACES["full"]))
     assert "every pair chose none" in collapse_warning(current_choice(selection))
     with torch.no_grad():

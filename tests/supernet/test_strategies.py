@@ -324,7 +324,7 @@ def test_a_space_smaller_than_the_samples(tmp_path):
     assert len(samples(tmp_path / "run")) == 4  # two blocks on two pairs, none everywhere being the reference
 
 
-def test_without_nni_the_others_work_and_its_three_say_what_to_install(tmp_path, monkeypatch):
+def test_without_nni_the_others_work_and_its_three_name_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nni", None)
     monkeypatch.delitem(sys.modules, "supernet.strategies.nni_samplers", raising=False)
     for name in SAMPLED:

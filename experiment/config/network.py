@@ -17,7 +17,8 @@ class NetworkSettings:
         backbone: name of a timm model, the encoder, such as resnet18, hrnet_w18_small_v2,
             swin_tiny_patch4_window7_224 or vit_small_patch14_dinov2; or a class of your own, package.module:Class.
         backbone_options: keyword arguments of timm's create_model, or of your own class, such as {output_stride - 16}
-            or {channels - [16, 32, 64, 128], stem_type - deep, stem_width - 8}, a narrow ResNet.
+            or {channels - [16, 32, 64, 128], stem_type - deep, stem_width - 8}, a narrow ResNet. Those of a file are
+            dropped where the command line names another backbone.
         pretrained: false for random weights; true for timm's weights from its hub; or a file (.pt, .pth or
             .safetensors) with the state dict of the model of that name. Classifier weights are ignored.
         backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.

@@ -14,6 +14,7 @@ from experiment.config.search import unread
 from experiment.errors import InputError
 
 T = TypeVar("T")
+RESETS = {"network.backbone": "network.backbone_options"}  # an override of the first drops the file's second
 WRONG = (ArgumentError, TypeError, ValueError, KeyError)  # what jsonargparse raises for a value that does not fit
 
 
@@ -44,7 +45,11 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
     if file is not None:
         content = _read(Path(file), f"--config '{file}'", known_keys(config))
         _parse_object(parser, content, f" in {file}")  # by itself: an override must not hide a bad value
-        parser.set_defaults(_flatten(content, known_keys(config)))
+        values = _flatten(content, known_keys(config))
+        for key, dependent in RESETS.items():
+            if key in overrides and dependent not in overrides:
+                values.pop(dependent, None)
+        parser.set_defaults(values)
     try:
         parsed = parser.parse_args(list(arguments))
     except WRONG as error:
@@ -66,8 +71,9 @@ def load(config: type[T], path: str | Path) -> T:
     path = Path(path)
     content = _read(path, f"'{path}'", known_keys(config))
     parser = config_parser(config, "config", "")
-    built = _instantiate(parser, _parse_object(parser, content, f" in '{path}'"))
+    parsed = _parse_object(parser, content, f" in '{path}'")
     try:
+        built = _instantiate(parser, parsed)
         return config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
     except InputError as error:
         raise InputError(f"{error} (in '{path}')") from error

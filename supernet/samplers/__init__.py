@@ -4,6 +4,7 @@ A new one is a file here with a subclass of `Sampler`. A strategy makes it and g
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
@@ -36,9 +37,10 @@ class Sampler(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no whole")
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), **{name: getattr(self, name) for name in self.saves}}
+        kept = {name: deepcopy(getattr(self, name)) for name in self.saves}
+        return {"generator": self.generator.get_state(), **kept}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         self.generator.set_state(state["generator"])
         for name in self.saves:
-            setattr(self, name, state[name])
+            setattr(self, name, deepcopy(state[name]))

@@ -18,7 +18,7 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, Exchange, SearchSpace
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
 from supernet.cost.table import cost_table
@@ -46,6 +46,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
     weight_search = _weight_search(config, dataset, fabric, output)
+    _check_network(config, dataset, space)
     costs = _costs(config, dataset, space, fabric.device, Path(output) / COSTS if resume else None)
     budget = _budget(config, space, costs)
     run = Run(output, config.to_dict(), resume)
@@ -76,6 +77,13 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     print_cost(config, unit.total(architecture.exchanges))
     print_choice(architecture, choices, output, weight_search is not None)
     return architecture
+
+
+def _check_network(config: Config, dataset: DatasetSplits, space: SearchSpace) -> None:
+    """Builds once what the strategy will build, so that what cannot be built ends before anything is written."""
+    with torch.random.fork_rng(devices=[]):
+        exchange = Exchange(space, feature_channels(config.network), recompute=config.search.recompute)
+        MultiTaskNetwork(config.network, dataset.tasks, exchange, exchange.region_tasks())
 
 
 def _weight_search(config: Config, dataset: DatasetSplits, fabric: Fabric, output: str) -> "WeightSearch | None":

@@ -1,5 +1,6 @@
 """A conformance check that the author of a strategy can run on his own class."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from experiment.config import (
@@ -36,7 +37,7 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
         ),
         network=NetworkSettings(channels=8),
         space=SpaceSettings(blocks=["none", "global", "padnet_gate"]),
-        search=SearchSettings(strategy=kind.name, recalibration_batches=1),
+        search=_settings(kind.name),
         training=TrainingSettings(iterations=4, batch_size=2, optimizer="adamw", learning_rate=1e-3),
         device="cpu",
     )
@@ -58,6 +59,13 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
     assert first == again, f"{kind.name} chose otherwise with the same seed"
     resumed, _ = _search(kind, config, folder / "one", True)
     assert first == resumed, f"{kind.name} chose otherwise after resuming a finished training"
+
+
+def _settings(name: str) -> SearchSettings:
+    """Those of a search by this strategy, with few samples where it draws samples."""
+    settings = SearchSettings(strategy=name, recalibration_batches=1)
+    own = getattr(settings, name)
+    return replace(settings, **{name: replace(own, samples=3)}) if hasattr(own, "samples") else settings
 
 
 def _search(kind: type[Strategy], config: Config, folder: Path, resume: bool) -> tuple[Choices, SearchContext]:

@@ -57,10 +57,10 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
     built = _instantiate(parser, parsed)
     made = config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
     strategy = getattr(getattr(made, "search", None), "strategy", None)
-    key = unread(strategy, overrides) if strategy is not None else None
-    if key is not None:
+    unused = unread(strategy, overrides) if strategy is not None else None
+    if unused is not None:
         raise InputError(
-            f"--{key}: the strategy {strategy} does not read it; expected a key of search.{strategy}, or another "
+            f"--{unused}: the strategy {strategy} does not read it; expected a key of search.{strategy}, or another "
             "--search.strategy"
         )
     return made, built

@@ -203,6 +203,9 @@ def test_a_block_of_ones_own_joins_the_space(tmp_path, monkeypatch):
         (["--seed=-1"], ["seed is -1"]),
         (["--search.gumbel.fix_gap=0"], ["search.gumbel.fix_gap"]),
         (["--space.aggregator=atcr"], ["nearest: 'atrc'"]),
+        (["--search.recompute=[xtan]"], ["'xtan'", "nearest: 'xtam'"]),
+        (["--network.decoder=concaat"], ["nearest: 'concat'"]),
+        (["--network.pretrained=nowhere.pt"], ["nowhere.pt"]),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, parts):
@@ -289,7 +292,7 @@ def test_mixed_precision_runs_and_stays_near_full_precision(run, tmp_path):
     logits = [
         torch.load(path / "checkpoints/last.pt", weights_only=True)["network"] for path in (folder, tmp_path / "run")
     ]
-    key = "exchange.selection.logits"
+    key = "exchange.sampler.selection.logits"
     assert logits[1][key].dtype == torch.float32
     assert (logits[0][key] - logits[1][key]).abs().max() < 8 * 2 * 0.02  # eight steps of Adam, at most one rate each
     assert torch.isfinite(logits[1][key]).all()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 
 from experiment.config import Config
@@ -49,6 +50,10 @@ class SearchContext:
     @property
     def seed(self) -> int:
         return self.config.seed
+
+    def generator(self, *names: str) -> torch.Generator:
+        """A random generator for a named purpose; its seed follows from the search's."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, *names))
 
     def supernet(self, sampler: Sampler, *names: str) -> MultiTaskNetwork:
         """The multi-task network with a supernet in its exchange slot.

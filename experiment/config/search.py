@@ -111,45 +111,14 @@ class GdasSettings:
 
 
 @dataclass(frozen=True)
-class RandomSettings:
-    """Settings of search.strategy random.
-
-    Args:
-        samples: number of architectures that are drawn and ranked with the shared weights.
-    """
-
-    samples: int = 50
-
-    def __post_init__(self) -> None:
-        at_least("search.random.samples", self.samples, 1)
-
-
-@dataclass(frozen=True)
-class EvolutionSettings:
-    """Settings of search.strategy evolution (regularized evolution).
+class SampledSettings:
+    """Settings of search.strategy random, evolution or tpe.
 
     Args:
         samples: number of architectures that are evaluated with the shared weights.
     """
 
     samples: int = 50
-
-    def __post_init__(self) -> None:
-        at_least("search.evolution.samples", self.samples, 1)
-
-
-@dataclass(frozen=True)
-class TpeSettings:
-    """Settings of search.strategy tpe (tree-structured Parzen estimator).
-
-    Args:
-        samples: number of architectures that are evaluated with the shared weights.
-    """
-
-    samples: int = 50
-
-    def __post_init__(self) -> None:
-        at_least("search.tpe.samples", self.samples, 1)
 
 
 @dataclass(frozen=True)
@@ -196,9 +165,9 @@ class SearchSettings:
     gumbel: GumbelSettings = field(default_factory=GumbelSettings)
     darts: DartsSettings = field(default_factory=DartsSettings)
     gdas: GdasSettings = field(default_factory=GdasSettings)
-    random: RandomSettings = field(default_factory=RandomSettings)
-    evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
-    tpe: TpeSettings = field(default_factory=TpeSettings)
+    random: SampledSettings = field(default_factory=SampledSettings)
+    evolution: SampledSettings = field(default_factory=SampledSettings)
+    tpe: SampledSettings = field(default_factory=SampledSettings)
 
     def __post_init__(self) -> None:
         one_of("search.strategy", self.strategy, STRATEGIES)
@@ -207,6 +176,8 @@ class SearchSettings:
         positive("search.budget", self.budget)
         for name in ("record_every", "pareto", "recalibration_batches"):
             at_least(f"search.{name}", getattr(self, name), 0)
+        for name in ("random", "evolution", "tpe"):
+            at_least(f"search.{name}.samples", getattr(self, name).samples, 1)
         if self.budget is not None and self.strategy not in READERS["budget"]:
             raise InputError(
                 f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"

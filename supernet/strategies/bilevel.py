@@ -5,29 +5,24 @@ Adam with these moments and this weight decay, after each step of the weights. T
 fixed before the end.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import nn
 
 from experiment.config import DartsSettings, GdasSettings, SearchSettings
-from experiment.run import Run
 from multitask.data import Sample
-from multitask.training.callback import Callback
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
 from supernet.context import SearchContext
 from supernet.records.choices import Choice
-from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
 from supernet.search_split import Images, split_training
 from supernet.selection import Selection, linear_schedule
 from supernet.strategies.base import Strategy
-from supernet.strategies.gumbel import entropy_figures, likeliest, noise_generator, record_every, sampling_generator
+from supernet.strategies.relaxed import RelaxedCallback, likeliest
 
 BETAS = (0.5, 0.999)
 WEIGHT_DECAY = 1e-3
@@ -39,7 +34,7 @@ class Darts(Strategy):
     name = "darts"
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
-        sampler = SoftmaxSampler(Selection(context.space), sampling_generator(context.seed))
+        sampler = SoftmaxSampler(Selection(context.space), context.generator("sampler"))
         return _search(context, sampler, context.config.search.darts)
 
 
@@ -49,7 +44,7 @@ class Gdas(Strategy):
     name = "gdas"
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
-        sampler = GumbelSampler(Selection(context.space), sampling_generator(context.seed), single_path=True)
+        sampler = GumbelSampler(Selection(context.space), context.generator("sampler"), single_path=True)
         return _search(context, sampler, context.config.search.gdas)
 
 
@@ -66,7 +61,7 @@ def _search(
     return {pair: replace(choice, decided=True) for pair, choice in likeliest(sampler.selection).items()}
 
 
-class BilevelCallback(Callback):
+class BilevelCallback(RelaxedCallback):
     """After each step of the weights, a step of the logits on images of the search-validation split.
 
     trainer: of the weights; set it before the first step.
@@ -82,30 +77,18 @@ class BilevelCallback(Callback):
         iterations: int,
         images: Images,
     ):
-        self.sampler, self.selection, self.iterations, self.images = sampler, sampler.selection, iterations, images
-        logits = self.selection.logits.requires_grad_(False)  # except while they learn
-        self.optimizer = torch.optim.Adam([logits], settings.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
+        logits = sampler.selection.logits.requires_grad_(False)  # except while they learn
+        optimizer = torch.optim.Adam([logits], settings.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
+        super().__init__(sampler, optimizer, search, iterations)
+        self.images = images
         self.temperatures: tuple[float, float] | None = None
         if isinstance(settings, GdasSettings):
             self.temperatures = (settings.temperature_start, settings.temperature_end)
-        self.every = record_every(search, iterations)
-        self.record: SelectionRecord | None = None
         self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
-        if search.noise_null:
-            self.selection.noise = noise_generator(sampler)
 
-    def begin(self, run: Run, step: int) -> None:
-        self._schedule(step)
-        self.record = SelectionRecord(run.path(SELECTION), self.selection.space, step)
-        if step % self.every == 0:  # otherwise a resumed record would have a row more
-            self._add_record(step)
-
-    def before_step(self, step: int) -> None:
-        self._schedule(step)
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [self.selection.logits]
+    def schedule(self, step: int) -> None:
+        if self.temperatures is not None:
+            self.sampler.temperature = linear_schedule(*self.temperatures, step, self.iterations)
 
     def after_step(self, done: int) -> None:
         trainer = self.trainer
@@ -121,35 +104,15 @@ class BilevelCallback(Callback):
         trainer.clip(self.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._schedule(done)
-        if done % self.every == 0 or done == self.iterations:
-            self._add_record(done)
+        self.schedule(done)
+        self.record_step(done)
 
     def end(self) -> None:
         self.samples = None
 
     def figures(self) -> dict[str, float]:
         temperature = {} if self.temperatures is None else {"temperature": self.sampler.temperature}
-        return {**entropy_figures(self.selection), **temperature}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "noise": None if self.selection.noise is None else self.selection.noise.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.selection.noise is not None:
-            self.selection.noise.set_state(state["noise"])
-
-    def _schedule(self, step: int) -> None:
-        if self.temperatures is not None:
-            self.sampler.temperature = linear_schedule(*self.temperatures, step, self.iterations)
-
-    def _add_record(self, step: int) -> None:
-        if self.record is not None:
-            self.record.add(step, self.selection.probabilities().detach().tolist())
+        return {**super().figures(), **temperature}
 
     @contextmanager
     def _logits_learn(self) -> Iterator[None]:

@@ -60,8 +60,9 @@ class EvidenceSearch(Strategy):
 
     def _trained(self, context: SearchContext, images: Images, steps: int, *names: str) -> Trainer:
         """A supernet trained on some images. Both start from the same encoder, each from an exchange of its own."""
-        generator = torch.Generator().manual_seed(derive_seed(context.seed, "sampler", *names))
-        sampler = UniformMixture(context.space, generator, context.config.search.evidence.pair_dropout)
+        sampler = UniformMixture(
+            context.space, context.generator("sampler", *names), context.config.search.evidence.pair_dropout
+        )
         network = context.supernet(sampler, *names)
         trainer = context.trainer(network, images=images, iterations=steps, name="".join(names))
         trainer.fit()

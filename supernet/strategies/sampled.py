@@ -24,7 +24,6 @@ from supernet.records.samples import SAMPLES, Sample, read_samples, write_sample
 from supernet.samplers.fair_paths import FairPaths
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies.base import Strategy
-from supernet.strategies.gumbel import sampling_generator
 
 Blocks = tuple[str, ...]  # one per pair, in the order of the space
 WORST = -1e9  # of a sample whose metrics are not finite
@@ -45,7 +44,7 @@ class SampledSearch(Strategy):
             ) from error
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
-        network = context.supernet(FairPaths(context.space, sampling_generator(context.seed)))
+        network = context.supernet(FairPaths(context.space, context.generator("sampler")))
         record = context.record()
         trainer = context.trainer(network)
         trainer.fit()

@@ -65,6 +65,9 @@ class Augmentation:
 
         for name, task in self.tasks.items():
             label = _nearest(labels[name], rows, columns)
+            if task.marks_lines:  # in a smaller image, each pixel of a line still marks the cell it falls into
+                smaller = scale.view(-1, 1, 1, 1) < 1
+                label = torch.where(smaller, _any_within(labels[name], rows, columns, 0.5 / scale), label)
             label = task.rescale(label, scale.view(-1, 1, 1, 1))
             labels[name] = torch.where(flipped.view(-1, 1, 1, 1), task.flip(label), label)
             masks[name] = _nearest(masks[name], rows, columns) & inside
@@ -142,3 +145,21 @@ def _nearest(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     x = columns.floor().long().clamp(0, width - 1)
     batch = torch.arange(len(maps), device=maps.device).view(-1, 1, 1)
     return maps.movedim(1, -1)[batch, y[:, :, None], x[:, None, :]].movedim(-1, 1)
+
+
+def _any_within(maps: Tensor, rows: Tensor, columns: Tensor, reach: Tensor) -> Tensor:
+    """1 where the centre of a positive pixel of (B, c, H, W) lies within `reach`, (B, 1), of a row and a column.
+
+    rows (B, h), columns (B, w): fractional positions, each cell's centre.
+    """
+    # the positive pixels above and to the left of each corner; integers, so that the sums are exact on any device
+    table = F.pad(maps.cumsum(2, dtype=torch.int32).cumsum(3, dtype=torch.int32), (1, 0, 1, 0))
+    reach = reach + 1e-3  # rounding must not lose a pixel between two cells
+    (top, bottom), (left, right) = (
+        [(at + side * reach - 0.5).ceil().clamp(0, size).long() for side in (-1, 1)]
+        for at, size in ((rows, maps.shape[2]), (columns, maps.shape[3]))
+    )
+    batch = torch.arange(len(maps), device=maps.device).view(-1, 1, 1)
+    table = table.movedim(1, -1)
+    counts = [table[batch, y[:, :, None], x[:, None, :]] for y in (top, bottom) for x in (left, right)]
+    return (counts[0] - counts[1] - counts[2] + counts[3] > 0).to(maps.dtype).movedim(-1, 1)

@@ -4,9 +4,11 @@ ROOT/images/ID.jpg (or .png)      ROOT/splits/{train,val,test}.txt, one ID a lin
 ROOT/semseg/ID.png                8-bit; 0 ignored, 1..K the classes
 ROOT/depth/ID.png                 16-bit millimetres; 0 invalid
 ROOT/normals/ID.png               8-bit RGB, n = (v - 127) / 127; x right, y up, z towards the camera; 0,0,0 invalid
-ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255
+ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255; a palette's colours, black or white
 ROOT/human_parts/ID.png           8-bit; 0 background, 1..6 parts, 255 ignored
 ROOT/meta.json                    optional: {"semseg": {"classes": [names]}}
+
+Photos count as their EXIF orientation shows them. Normals far from length 1 (black, middle grey, white) are invalid.
 """
 
 import json
@@ -19,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from experiment.errors import InputError, unknown
+from multitask.data.image_files import read_photo
 from multitask.data.label_files import READERS
 from multitask.data.samples import Sample
 from multitask.tasks import Task
@@ -29,7 +32,7 @@ SOURCE_HINT = "layout: ROOT/images/ID.jpg, ROOT/TASK/ID.png for each task, ROOT/
 
 
 class Folder(torch.utils.data.Dataset[Sample]):
-    """One split. Images are resized to height x width, labels to the nearest pixel.
+    """One split. Images are resized to height x width, labels to the nearest pixel, lines to all cells they cross.
 
     Raises InputError if the root or the split is missing, and, on reading, for a missing or malformed file.
     """
@@ -52,7 +55,9 @@ class Folder(torch.utils.data.Dataset[Sample]):
         labels, masks = {}, {}
         for task in self.tasks.values():
             label, valid = self._label(task, name, photo.size)
-            labels[task.name], masks[task.name] = self._resize(label), self._resize(valid[..., None])
+            resize = resize_lines if task.marks_lines else resize_nearest
+            labels[task.name] = _to_tensor(resize(label, *self.size))
+            masks[task.name] = _to_tensor(resize_nearest(valid[..., None], *self.size))
         height, width = self.size
         if photo.size != (width, height):
             photo = photo.resize((width, height), Image.Resampling.BILINEAR)
@@ -78,11 +83,7 @@ class Folder(torch.utils.data.Dataset[Sample]):
         for suffix in PHOTO_SUFFIXES:
             path = self.root / "images" / f"{name}{suffix}"
             if path.is_file():
-                try:
-                    with Image.open(path) as image:
-                        return image.convert("RGB")
-                except (OSError, SyntaxError) as error:
-                    raise InputError(f"{path}: cannot be read as an image ({error})") from error
+                return read_photo(path)
         raise InputError(f"{self.root / 'images' / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
 
     def _label(self, task: Task, name: str, photo_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -97,12 +98,30 @@ class Folder(torch.utils.data.Dataset[Sample]):
             )
         return label, valid
 
-    def _resize(self, maps: np.ndarray) -> Tensor:
-        """(H, W, c) to (c, height, width), nearest."""
-        rows, columns = (
-            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(self.size, maps.shape[:2], strict=True)
-        )
-        return torch.from_numpy(np.ascontiguousarray(maps[rows[:, None], columns].transpose(2, 0, 1)))
+
+def resize_nearest(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, c) to (height, width, c): the pixel at each cell's centre, so that no values mix."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip((height, width), maps.shape[:2], strict=True)
+    )
+    return maps[rows[:, None], columns]
+
+
+def resize_lines(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, c) of 0 and 1 to (height, width, c): 1 where any part of a positive pixel lies in the cell."""
+    for axis, new in enumerate((height, width)):
+        old = maps.shape[axis]
+        first = np.arange(new) * old // new
+        behind = -(-(np.arange(new) + 1) * old // new)
+        before = np.insert(np.cumsum(maps, axis, dtype=np.int64), 0, 0, axis)  # the positive pixels before each
+        maps = (before.take(behind, axis) > before.take(first, axis)).astype(maps.dtype)
+    return maps
+
+
+def _to_tensor(maps: np.ndarray) -> Tensor:
+    """(H, W, c) to (c, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(maps.transpose(2, 0, 1)))
 
 
 def check_root(root: Path) -> Path:

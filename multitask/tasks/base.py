@@ -22,6 +22,7 @@ class Task(ABC):
     name: ClassVar[str]
     label_channels: ClassVar[int] = 1
     balances_crops: ClassVar[bool] = False  # whether a crop that one of its classes fills is drawn again
+    marks_lines: ClassVar[bool] = False  # whether the label is 1 on thin lines, which a smaller label must not lose
     metrics: ClassVar[Mapping[str, bool]]
     channels: int
     region_count: int

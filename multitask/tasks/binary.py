@@ -36,6 +36,7 @@ class Edge(BinaryTask):
     """
 
     name = "edge"
+    marks_lines = True
     metrics = {"ods_f": True}
     channels = 1
     loss_weight = 50.0

@@ -1,4 +1,5 @@
 import colorsys
+from itertools import product
 
 import pytest
 import torch
@@ -77,6 +78,29 @@ def test_zooming_out_pads_and_masks():
     assert torch.equal(batch.valid, batch.masks["depth"])
     assert not batch.image[~batch.valid.expand_as(batch.image)].any()
     assert batch.labels["depth"][batch.valid].min() >= 2  # half as large, twice as far
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.5, 2 / 3, 0.83])
+def test_zooming_out_keeps_every_edge_pixel(factor):
+    """Each marks the cell that its centre falls into, or both cells where it lies on their border."""
+    draw = torch.Generator().manual_seed(0)
+    edges = (torch.rand(B, 1, H, W, generator=draw) < 0.04).to(torch.uint8)
+    edges[:, :, :, 5] = 1
+    given = sample(()) | {"labels": {"edge": edges}, "masks": {"edge": torch.ones_like(edges, dtype=torch.bool)}}
+    batch = augmentation(("edge",), scale=(factor, factor))(given, CPU)
+    flips = 0
+    for b in range(B):
+        expected = torch.zeros(H, W, dtype=torch.uint8)
+        for y, x in edges[b, 0].nonzero().tolist():
+            for i, j in product(*({int((at + 0.5) * factor + e) for e in (-1e-4, 1e-4)} for at in (y, x))):
+                expected[i, j] = 1
+        label, valid = batch.labels["edge"][b, 0], batch.valid[b, 0]
+        inside = label[valid.any(1)][:, valid.any(0)]
+        expected = expected[: inside.shape[0], : inside.shape[1]]
+        flipped = torch.equal(inside.flip(1), expected)
+        assert flipped or torch.equal(inside, expected)
+        flips += flipped
+    assert 0 < flips < B
 
 
 def test_ignored_pixels_stay_ignored():

@@ -1,4 +1,7 @@
 import os
+import struct
+import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +52,151 @@ def test_resizing_takes_nearest_labels(root):
     half = open_dataset(settings(root, height=32, width=W)).splits["val"][0]
     rows = [int((i + 0.5) * H / 32) for i in range(32)]
     for task in TASKS:
-        assert torch.equal(half["labels"][task], full["labels"][task][:, rows])
+        if task != "edge":
+            assert torch.equal(half["labels"][task], full["labels"][task][:, rows])
         assert torch.equal(half["masks"][task], full["masks"][task][:, rows])
     assert half["image"].shape == (3, 32, W)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 56), (39, 33), (41, 112), (93, 57)])
+def test_every_cell_that_an_edge_crosses_is_an_edge(root, size):
+    """By exact fractions: pixel k covers [k, k + 1), cell i [i old / new, (i + 1) old / new)."""
+    full = np.random.default_rng(0).random((H, W)) < 0.02
+    Image.fromarray(full.astype(np.uint8) * 255).save(root / "edge" / "val_0.png")
+    crossed = np.zeros(size, bool)
+    for y, x in zip(*np.nonzero(full), strict=True):
+        spans = []
+        for k, old, new in ((y, H, size[0]), (x, W, size[1])):
+            cell = Fraction(old, new)
+            spans.append([i for i in range(new) if i * cell < k + 1 and (i + 1) * cell > k])
+        crossed[np.ix_(*spans)] = True
+    label = open_dataset(settings(root, tasks=["edge"], height=size[0], width=size[1])).splits["val"][0]["labels"]
+    assert (label["edge"][0].numpy() == crossed).all()
+
+
+@pytest.mark.parametrize("size", [(32, 33), (93, 57)])
+def test_resizing_mixes_no_depths_and_keeps_normals_of_unit_length(root, size):
+    sample = open_dataset(settings(root, height=size[0], width=size[1])).splits["val"][0]
+    millimetres = np.array(Image.open(root / "depth" / "val_0.png"))
+    depths = (sample["labels"]["depth"][sample["masks"]["depth"]] * 1000).round().int().numpy()
+    assert set(depths) <= set(millimetres[millimetres > 0].tolist())
+    lengths = sample["labels"]["normals"].norm(dim=0)[sample["masks"]["normals"][0]]
+    assert lengths.allclose(torch.ones_like(lengths), atol=1e-5) and len(lengths) == size[0] * size[1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_by_its_exif_orientation(root, orientation):
+    shown = np.array(Image.open(root / "images" / "train_0.jpg"))
+    # how a file's rows and columns are stored, by the standard's table of the first row and the first column
+    stored = {
+        1: shown,
+        2: shown[:, ::-1],
+        3: shown[::-1, ::-1],
+        4: shown[::-1],
+        5: shown.transpose(1, 0, 2),
+        6: np.rot90(shown, 1),
+        7: shown[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(shown, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[274] = orientation
+    (root / "images" / "train_0.jpg").unlink()
+    Image.fromarray(np.ascontiguousarray(stored)).save(root / "images" / "train_0.png", exif=exif)
+    assert check_data(settings(root)) == []
+    sample = open_dataset(settings(root)).splits["train"][0]
+    assert (sample["image"].numpy() == shown.transpose(2, 0, 1)).all()
+
+
+def test_sixteen_bit_grey_photos_show_their_upper_eight_bits(root):
+    grey = np.random.default_rng(0).integers(0, 2**16, (H, W)).astype(np.uint16)
+    (root / "images" / "train_0.jpg").unlink()
+    Image.fromarray(grey).save(root / "images" / "train_0.png")
+    image = open_dataset(settings(root)).splits["train"][0]["image"].numpy()
+    assert (image == (grey // 256)[None]).all()
+
+
+@pytest.mark.parametrize("task", ["edge", "saliency"])
+@pytest.mark.parametrize("white", [0, 1])
+def test_colours_decide_in_palettes_of_binary_labels(root, task, white):
+    values = np.array(Image.open(root / task / "train_0.png"))
+    palette = np.zeros((2, 3), np.uint8)
+    palette[white] = 255
+    image = Image.fromarray(np.where(values > 0, white, 1 - white).astype(np.uint8))
+    image.putpalette(palette.flatten().tolist())
+    image.save(root / task / "train_0.png")
+    label = open_dataset(settings(root)).splits["train"][0]["labels"][task]
+    assert (label[0].numpy() == values // 255).all()
+    palette[white] = (255, 255, 254)
+    image.putpalette(palette.flatten().tolist())
+    image.save(root / task / "train_0.png")
+    (line,) = check_data(settings(root))
+    assert "train_0.png: its palette's colour (255, 255, 254), expected black or white" in line
+
+
+def test_indices_decide_in_palettes_of_class_ids(root):
+    for task in ("semseg", "human_parts"):
+        ids = Image.open(root / task / "train_0.png")
+        ids.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+        before = open_dataset(settings(root)).splits["train"][0]
+        ids.save(root / task / "train_0.png")
+        after = open_dataset(settings(root)).splits["train"][0]
+        assert torch.equal(before["labels"][task], after["labels"][task])
+        assert torch.equal(before["masks"][task], after["masks"][task])
+
+
+def test_normals_far_from_unit_length_are_invalid(root):
+    pixels = np.array(Image.open(root / "normals" / "train_0.png"))
+    for row, value in enumerate((0, 127, 128, 255)):
+        pixels[row] = value
+    pixels[4] = (127, 127, 190)  # half a unit
+    pixels[5] = (200, 200, 200)  # grey, but a direction
+    Image.fromarray(pixels).save(root / "normals" / "train_0.png")
+    sample = open_dataset(settings(root)).splits["train"][0]
+    valid = sample["masks"]["normals"][0]
+    assert not valid[:5].any() and valid[5:].all()
+    assert sample["labels"]["normals"][:, 5].allclose(torch.tensor(3**-0.5), atol=1e-5)
+    pixels[: H // 2 + 2] = (127, 127, 190)
+    Image.fromarray(pixels).save(root / "normals" / "train_0.png")
+    (line,) = check_data(settings(root))
+    assert "train_0.png: 55% of its vectors are far from length 1" in line
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_labels_must_be_png_files(root, task):
+    path = root / task / "train_0.png"
+    image = Image.open(path)
+    image.load()
+    kind = "TIFF" if task == "depth" else "JPEG"
+    image.save(path, kind)
+    (line,) = check_data(settings(root))
+    assert f"train_0.png: is a {kind} file, expected a PNG" in line
+
+
+def test_ids_in_four_bit_grey_are_refused(root):
+    """Pillow multiplies them by 17."""
+    path = root / "semseg" / "train_0.png"
+    rows = np.array(Image.open(path)).reshape(H, W // 2, 2)
+    packed = np.insert(rows[..., 0] << 4 | rows[..., 1], 0, 0, 1).astype(np.uint8)
+    header = struct.pack(">IIBBBBB", W, H, 4, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(packed.tobytes())), (b"IEND", b""))
+    written = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
+    (line,) = check_data(settings(root))
+    assert "train_0.png: 4-bit grey, expected 8-bit class ids" in line
+
+
+@pytest.mark.parametrize("folder", ["images", "edge"])
+def test_whatever_pillow_raises_is_a_line_that_names_the_file(root, folder, monkeypatch):
+    (root / "images" / "train_0.jpg").rename(root / "images" / "train_0.png")
+    path = root / folder / "train_0.png"
+    Image.new("1", (400, 200)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20000)  # 80000 pixels are more than twice as many
+    (line,) = check_data(settings(root))
+    assert str(path) in line and "exceeds limit" in line and "\n" not in line
+    whole = (root / folder / "train_1.jpg" if folder == "images" else root / folder / "train_1.png").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    (line,) = check_data(settings(root))
+    assert str(path) in line and "cannot be read as an image" in line
 
 
 def test_check_data_lists_every_problem(root):

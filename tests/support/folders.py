@@ -20,10 +20,12 @@ def write_folder(root: Path, splits=(("train", 3), ("val", 2), ("test", 2))) -> 
         (root / "splits" / f"{split}.txt").write_text("\n".join(ids) + "\n")
         for name in ids:
             Image.fromarray(draw.integers(0, 256, (H, W, 3), dtype=np.uint8)).save(root / "images" / f"{name}.jpg")
+            normals = draw.normal(size=(H, W, 3))
+            normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
             labels = {
                 "semseg": draw.integers(0, 4, (H, W)).astype(np.uint8),
                 "depth": draw.integers(0, 5000, (H, W)).astype(np.uint16),
-                "normals": draw.integers(0, 255, (H, W, 3)).astype(np.uint8),
+                "normals": (127 + 127 * normals).round().astype(np.uint8),
                 "edge": (255 * draw.integers(0, 2, (H, W))).astype(np.uint8),
                 "human_parts": np.where(draw.random((H, W)) < 0.1, 255, draw.integers(0, 7, (H, W))).astype(np.uint8),
                 "saliency": (255 * draw.integers(0, 2, (H, W))).astype(np.uint8),

@@ -15,6 +15,7 @@ READERS = {
     "confidence": ("evidence",),
     "noise_null": ("evidence", "gumbel", "darts", "gdas"),
     "budget": ("evidence", "gumbel"),
+    "record_every": ("gumbel", "darts", "gdas"),
 }
 
 
@@ -135,7 +136,7 @@ class SearchSettings:
         confidence: posterior probability from which a pair counts as decided (evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
             memory only.
-        record_every: steps between rows of selection.csv; 0 records a hundred times.
+        record_every: steps between rows of selection.csv (gumbel, darts, gdas); 0 records a hundred times.
         cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
             (seconds of a forward pass).
         budget: largest cost of the chosen exchange, in that unit (evidence and gumbel).

@@ -277,6 +277,7 @@ def test_help_and_wrong_keys_do_not_wait_for_torch(arguments, script):
         ("gumbel", "search.confidence=0.9"),
         ("darts", "search.gdas.learning_rate=0.1"),
         ("random", "search.tpe.samples=3"),
+        ("evidence", "search.record_every=3"),
     ],
 )
 def test_an_override_that_the_strategy_does_not_read_is_refused(tmp_path, strategy, override):

@@ -14,7 +14,7 @@ from experiment.config.search import unread
 from experiment.errors import InputError
 
 T = TypeVar("T")
-RESETS = {"network.backbone": "network.backbone_options"}  # an override of the first drops the file's second
+RESETS = {"network.backbone": "network.backbone_options"}  # another value of the first drops the file's second
 WRONG = (ArgumentError, TypeError, ValueError, KeyError)  # what jsonargparse raises for a value that does not fit
 
 
@@ -47,7 +47,7 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
         _parse_object(parser, content, f" in {file}")  # by itself: an override must not hide a bad value
         values = _flatten(content, known_keys(config))
         for key, dependent in RESETS.items():
-            if key in overrides and dependent not in overrides:
+            if dependent not in overrides and _option(arguments, f"--{key}") not in (None, values.get(key)):
                 values.pop(dependent, None)
         parser.set_defaults(values)
     try:

@@ -85,7 +85,8 @@ def test_every_value_is_a_known_key_and_no_group_is():
 
 def test_another_backbone_drops_the_files_options():
     """They are keyword arguments of the backbone beside which they stand."""
-    assert parsed().network.backbone_options
+    options = parsed().network.backbone_options
+    assert options and parsed(f"--network.backbone={parsed().network.backbone}").network.backbone_options == options
     other = parsed("--network.backbone=resnet50").network
     assert other.backbone == "resnet50" and other.backbone_options == {}
     both = parsed("--network.backbone=resnet50", "--network.backbone_options={output_stride: 16}").network

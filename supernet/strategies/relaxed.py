@@ -8,6 +8,7 @@ from torch import nn
 
 from experiment.config import SearchSettings
 from experiment.run import Run
+from experiment.seeds import derive_seed
 from multitask.training.callback import Callback
 from search_spaces.blocks import Pair
 from supernet.cost.budget import Budget
@@ -35,7 +36,9 @@ class RelaxedCallback(Callback):
         self.every = search.record_every or max(1, iterations // 100)
         self.record: SelectionRecord | None = None
         if search.noise_null:
-            self.selection.noise = torch.Generator().manual_seed(sampler.generator.initial_seed())
+            # a seed of its own: from the sampler's, the noise would follow what the sampler draws
+            seed = derive_seed(sampler.generator.initial_seed(), "noise")
+            self.selection.noise = torch.Generator().manual_seed(seed)
 
     def schedule(self, step: int) -> None:
         """Sets what depends on the number of steps that are done."""

@@ -151,6 +151,20 @@ def test_the_noise_null_has_noise_of_the_gradients_size():
     assert bool((noise[~supernet.sampler.selection.legal] == 0).all())
 
 
+def test_the_noise_is_independent_of_what_the_sampler_draws():
+    """From one seed they would be two functions of the same numbers, with correlations of up to 0.7."""
+    supernet = gumbel_supernet(
+        SearchSpace(("a", "b"), ("none", "global", "local")), 8, torch.Generator().manual_seed(1)
+    )
+    sampler = supernet.sampler
+    GumbelCallback(sampler, GumbelSettings(), replace(SearchSettings(), noise_null=True), 10)
+    noise = sampler.selection.noise
+    draws = [(torch.rand(32, generator=sampler.generator), torch.randn(32, generator=noise)) for _ in range(500)]
+    uniform, normal = (torch.stack(values, 1) for values in zip(*draws, strict=True))
+    correlations = torch.corrcoef(torch.cat([uniform, normal]))[:32, 32:]
+    assert float(correlations.abs().max()) < 0.25  # of 1024 at a standard deviation of 0.045
+
+
 def test_a_null_search_runs_and_differs(run, tmp_path):
     folder, _ = run
     done = search("--output", tmp_path / "null", EVIDENCE, "--data.train_images=40", "--search.noise_null=true")

@@ -31,10 +31,15 @@ class Model:
 
     def identity(self) -> dict[str, Any]:
         """What model.json holds, so that a resumed or a later seed is of the same model."""
-        exchanges = None
-        if self.architecture is not None:
-            exchanges = {f"{t} <- {s}": name for (t, s), name in sorted(self.architecture.exchanges.items())}
-        return {"model": self.name, "exchanges": exchanges}
+        architecture = self.architecture
+        if architecture is None:
+            return {"model": self.name, "exchanges": None}
+        return {
+            "model": self.name,
+            "exchanges": {f"{t} <- {s}": name for (t, s), name in sorted(architecture.exchanges.items())},
+            "aggregator": architecture.aggregator,
+            "normalize_messages": architecture.normalize_messages,
+        }
 
 
 def from_file(path: str, tasks: Sequence[str]) -> Model:

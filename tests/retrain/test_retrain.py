@@ -1,6 +1,7 @@
 """Training from scratch: models, baselines, seeds, files, resuming, bad input."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -243,9 +244,10 @@ def test_a_run_is_of_one_model(architecture, tmp_path):
     assert retrain("--architecture", architecture, "--output", tmp_path / "found")[0] == 0
     other = Architecture.load(architecture)
     other.exchanges["depth", "depth"] = "local"
-    other.save(tmp_path / "other.yaml")
-    code, _, errors = retrain("--architecture", tmp_path / "other.yaml", "--output", tmp_path / "found", "--resume")
-    assert code == 2 and "holds another architecture" in errors, errors
+    for changed in (other, replace(Architecture.load(architecture), aggregator="pad")):
+        changed.save(tmp_path / "other.yaml")
+        code, _, errors = retrain("--architecture", tmp_path / "other.yaml", "--output", tmp_path / "found", "--resume")
+        assert code == 2 and "holds another architecture" in errors, errors
     assert Architecture.load(tmp_path / "found/seed_0/architecture.yaml") == Architecture.load(architecture)
 
 

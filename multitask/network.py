@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from experiment.config import NetworkSettings
 from experiment.errors import InputError, unknown
-from multitask.backbones import Encoder, build_encoder, encoder_channels
+from multitask.backbones import Encoder, build_encoder, encoder_channels, finest_stride
 from multitask.decoders import decoder_class
 from multitask.initialization import seeded
 from multitask.tasks import Task
@@ -32,6 +32,12 @@ class Outputs:
 def feature_channels(settings: NetworkSettings) -> int:
     """C of each task's features: as set, or a quarter of the channels of all the encoder's maps together."""
     return settings.channels if settings.channels is not None else sum(encoder_channels(settings)) // 4
+
+
+def feature_size(settings: NetworkSettings, height: int, width: int) -> tuple[int, int]:
+    """(h, w) of each task's features for images of this size: that of the encoder's finest map."""
+    stride = finest_stride(settings)
+    return -(-height // stride), -(-width // stride)
 
 
 class MultiTaskNetwork(nn.Module):

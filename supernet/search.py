@@ -14,7 +14,7 @@ from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, open_dataset
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, feature_channels, feature_size
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
@@ -105,7 +105,7 @@ def _costs(
     costs = CostTable.read(former) if former is not None and former.is_file() else None
     if costs is not None and costs.covers(space):
         return costs
-    size = (-(-config.data.height // 4), -(-config.data.width // 4))
+    size = feature_size(config.network, config.data.height, config.data.width)
     regions = {name: task.region_count for name, task in dataset.tasks.items()}
     with torch.random.fork_rng(devices=[]):  # building what is measured must not change the search
         return cost_table(space, feature_channels(config.network), size, regions, device)

@@ -56,9 +56,18 @@ def build_encoder(settings: NetworkSettings) -> nn.Module:
 
 def encoder_channels(settings: NetworkSettings) -> tuple[int, ...]:
     """The channels of each map of the encoder, found without allocating its weights."""
+    return _outline(settings).channels
+
+
+def finest_stride(settings: NetworkSettings) -> int:
+    """How many pixels one element of the encoder's finest map spans, found without allocating its weights."""
+    return _outline(settings).reductions[0]
+
+
+def _outline(settings: NetworkSettings) -> Encoder:
     with torch.device("meta"):
         encoder = build_encoder(replace(settings, pretrained=False))
-    return cast(Encoder, encoder).channels
+    return cast(Encoder, encoder)
 
 
 def _user_encoder(path: str, options: dict[str, Any]) -> nn.Module:

@@ -49,7 +49,7 @@ def image_losses(
     sign: Tensor | None,
     refined: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Each task's loss on each image, (B,), of refined features {task: (B, C, H/4, W/4)}."""
+    """Each task's loss on each image, (B,), of refined features {task: (B, C, h, w)}."""
     predictions = network.predict({name: refined[name] for name in tasks}, batch.image.shape[2:])
     losses = {}
     for name, task in tasks.items():

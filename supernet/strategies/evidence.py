@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from experiment.seeds import derive_seed
-from multitask.network import MultiTaskNetwork
+from multitask.network import MultiTaskNetwork, feature_size
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
@@ -48,7 +48,7 @@ class EvidenceSearch(Strategy):
         second = self._trained(context, second_part, steps)
         with context.choosing():
             parts.append(_evidence(context, second, first_part))
-            size = (-(-config.data.height // 4), -(-config.data.width // 4))
+            size = feature_size(config.network, config.data.height, config.data.width)
             costs = block_costs(space, _supernet(second).exchange.channels, size)
             posteriors = infer_posterior(pool(parts), costs, config.search.confidence)
         record.add(steps, [probabilities(posteriors.get(pair), space) for pair in space.pairs])

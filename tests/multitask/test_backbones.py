@@ -15,7 +15,7 @@ from experiment.config import DataSettings, NetworkSettings
 from experiment.errors import InputError
 from multitask.backbones import build_encoder, encoder_channels
 from multitask.cost import multiply_adds, parameter_count
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, feature_channels, feature_size
 from multitask.tasks import build_tasks
 from multitask.testing import check_backbone
 from retrain.model import Model
@@ -191,6 +191,16 @@ def test_resnet18_has_the_published_size():
     # torchvision's resnet18 has 11,689,512 parameters, its classifier 512 * 1000 + 1000
     assert parameter_count(meta("resnet18")) == 11_689_512 - 513_000
     assert feature_channels(NetworkSettings()) == 960 // 4
+
+
+@pytest.mark.parametrize("options", [{}, {"out_indices": [3, 4]}])
+def test_the_size_of_features(options):
+    narrow = narrow_resnet(8)
+    settings = NetworkSettings(**{**narrow, "backbone_options": {**narrow["backbone_options"], **options}})
+    network = MultiTaskNetwork(settings, build_tasks(["depth"], DataSettings(), 5)).eval()
+    with torch.no_grad():
+        features, _ = network.features(torch.zeros(1, 3, 45, 64))
+    assert features["depth"].shape[2:] == feature_size(settings, 45, 64)
 
 
 # keys and shapes of the public ImageNet checkpoint of HRNet-Image-Classification

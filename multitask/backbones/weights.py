@@ -1,5 +1,6 @@
 """Pretrained weights of an encoder from a file."""
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def _read(file: str, name: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint fails in many ways
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's message recommends an unsafe load
+            first = "it is no checkpoint, or holds more than tensors"
         raise InputError(f"network.pretrained '{file}' cannot be loaded: expected a state dict ({first})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"network.pretrained '{file}' holds other things: expected a state dict of {name}")

@@ -193,6 +193,14 @@ def test_resnet18_has_the_published_size():
     assert feature_channels(NetworkSettings()) == 960 // 4
 
 
+def test_a_file_that_is_no_checkpoint_is_named_without_unsafe_advice(tmp_path):
+    file = tmp_path / "weights.pt"
+    file.write_text("no weights")
+    with pytest.raises(InputError, match=r"cannot be loaded.*no checkpoint") as caught:
+        build_encoder(small_network(pretrained=str(file)))
+    assert "weights_only" not in str(caught.value)
+
+
 @pytest.mark.parametrize("options", [{}, {"out_indices": [3, 4]}])
 def test_the_size_of_features(options):
     narrow = narrow_resnet(8)

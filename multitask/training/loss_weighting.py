@@ -52,11 +52,6 @@ def check_weighting(settings: LossWeightSettings, tasks: Sequence[str]) -> None:
         for name in weights:
             if name not in tasks and name not in TASKS:
                 raise unknown(f"task in loss_weights.{key}", name, dict.fromkeys([*tasks, *TASKS]))
-    if tasks[0] in settings.grid:
-        raise InputError(f"loss_weights.grid names {tasks[0]}, the first task, whose weight is 1: expected other tasks")
-    if settings.trials and len(tasks) < 2:
-        only = f"loss_weights.trials is {settings.trials}, but {tasks[0]} is the only task"
-        raise InputError(f"{only}: expected two or more")
 
 
 def dump_weights(weights: Mapping[str, float], provenance: Mapping[str, Any]) -> str:

@@ -11,14 +11,14 @@ from multitask.tasks import Task
 
 CROP_TRIES = 10
 LARGEST_SHARE = 0.75  # of one class in a crop
-PROBES = 16  # rows and columns at which a crop's classes are counted
 
 
 class Augmentation:
     """ATRC's recipe: scale U(0.5, 2) (depth divided by it), crop to the image's size, flip, colour, normalise, pad.
 
-    The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. All draws
-    come from `generator`, on the CPU, so that they do not depend on the device.
+    The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. An image
+    made smaller lies in the middle of its padding. All draws come from `generator`, on the CPU, so that they do not
+    depend on the device.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Augmentation:
         offsets = self._draw(2, CROP_TRIES, count).to(device, non_blocking=True)
         labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
         masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
-        # where the crop starts in the magnified image; negative where that is smaller, which pads
-        tops = (offsets[0].unsqueeze(-1) * (scale * height - height)).round()  # (tries, B, 1)
-        lefts = (offsets[1].unsqueeze(-1) * (scale * width - width)).round()
+        # where the crop starts in the magnified image, (tries, B, 1); negative where that is smaller, which pads
+        offsets = torch.where(scale < 1, 0.5, offsets.unsqueeze(-1))
+        tops, lefts = ((at * (scale * size - size)).round() for at, size in zip(offsets, (height, width), strict=True))
         top, left = self._choose_crop(tops, lefts, scale, labels, masks)
 
         rows = _source_position(height, top, scale, device)  # (B, H), fractional pixels of the original
@@ -83,17 +83,15 @@ class Augmentation:
         balanced = next((name for name, task in self.tasks.items() if task.balances_crops), None)
         if balanced is None:
             return tops[0], lefts[0]
-        height, width = labels[balanced].shape[2:]
+        count, _, height, width = labels[balanced].shape
+        unknown = self.tasks[balanced].channels  # counts as one class more
+        classes = torch.where(masks[balanced], labels[balanced].long(), unknown)
         shares = []
         for top, left in zip(tops, lefts, strict=True):
-            rows = _source_position(height, top, scale, top.device)[:, :: max(1, height // PROBES)]
-            columns = _source_position(width, left, scale, top.device)[:, :: max(1, width // PROBES)]
-            known = _nearest(masks[balanced], rows, columns)
-            known = known & ((rows >= 0) & (rows < height))[:, None, :, None]
-            known = (known & ((columns >= 0) & (columns < width))[:, None, None]).flatten(1)
-            classes = _nearest(labels[balanced], rows, columns).flatten(1).long()
-            counts = known.new_zeros(len(known), self.tasks[balanced].channels, dtype=torch.float)
-            counts.scatter_add_(1, classes, known.float())
+            rows, columns = (_source_position(s, at, scale, at.device) for s, at in ((height, top), (width, left)))
+            outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None]
+            seen = _nearest(classes, rows, columns).flatten(1).masked_fill(outside.flatten(1), unknown)
+            counts = seen.new_zeros(count, unknown + 1).scatter_add_(1, seen, torch.ones_like(seen))[:, :-1]
             shares.append(counts.amax(1) / counts.sum(1).clamp_min(1))
         fine = torch.stack(shares) < LARGEST_SHARE  # (tries, B)
         fine[-1] = True

@@ -6,7 +6,10 @@ from torchmetrics import Metric
 
 
 class MaxF(Metric):
-    """max over 19 thresholds (.05 to .95) of F_beta with beta^2 = 0.3, counts pooled over the dataset (ATRC)."""
+    """max over 19 thresholds (.05 to .95) of F_beta with beta^2 = 0.3, counts pooled over the dataset (ATRC).
+
+    A probability at the threshold is above it.
+    """
 
     hits: Tensor
     predicted: Tensor
@@ -15,15 +18,16 @@ class MaxF(Metric):
     def __init__(self, beta_squared: float = 0.3, thresholds: int = 19):
         super().__init__()
         self.beta_squared = beta_squared
-        self.thresholds = torch.arange(1, thresholds + 1, dtype=torch.double) / (thresholds + 1)
+        # single precision like the probabilities, so that a probability of 0.35 reaches the threshold 0.35
+        self.thresholds = (torch.arange(1, thresholds + 1, dtype=torch.double) / (thresholds + 1)).float()
         self.add_state("hits", torch.zeros(thresholds, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("predicted", torch.zeros(thresholds, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("actual", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, label: Tensor, mask: Tensor) -> None:
         """probability, label (0 or 1), mask: (B, 1, H, W)."""
-        p, y = probability[mask].double(), label[mask] > 0
-        above = p > self.thresholds.to(p.device)[:, None]
+        p, y = probability[mask].float(), label[mask] > 0
+        above = p >= self.thresholds.to(p.device)[:, None]
         self.hits += (above & y).sum(1)
         self.predicted += above.sum(1)
         self.actual += y.sum()

@@ -1,6 +1,7 @@
 import colorsys
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,6 +81,16 @@ def test_zooming_out_pads_and_masks():
     assert batch.labels["depth"][batch.valid].min() >= 2  # half as large, twice as far
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.95])
+def test_an_image_made_smaller_lies_in_the_middle(factor):
+    batch = augmentation(("depth",), scale=(factor, factor))(sample(("depth",)), CPU)
+    for axis, size in ((2, H), (3, W)):
+        inside = batch.valid.flatten(1, 1).any(5 - axis).nonzero()[:, -1]
+        before, behind = int(inside.min()), size - 1 - int(inside.max())
+        assert abs(before - behind) <= 1
+        assert size - before - behind == pytest.approx(factor * size, abs=1)
+
+
 @pytest.mark.parametrize("factor", [0.3, 0.5, 2 / 3, 0.83])
 def test_zooming_out_keeps_every_edge_pixel(factor):
     """Each marks the cell that its centre falls into, or both cells where it lies on their border."""
@@ -123,6 +134,44 @@ def test_a_crop_that_one_class_fills_is_drawn_again():
         shares.append((filled < 0.8).float().mean())
     # a single random crop avoids the empty three quarters in about a quarter of the draws
     assert torch.stack(shares).mean() > 0.85
+
+
+@pytest.mark.parametrize("low", [0.6, 1.0])
+def test_the_share_of_a_crops_classes_is_that_of_all_its_labelled_pixels(low):
+    """Of 10 crops, the first whose commonest class has less than three quarters; counted in a loop."""
+    given = sample(("semseg",))
+    draw = torch.Generator().manual_seed(5)
+    blobs = torch.randint(6, (B, 1, H // 8, W // 8), generator=draw).float()
+    given["labels"]["semseg"] = F.interpolate(blobs, (H, W)).to(torch.uint8)
+    given["labels"]["semseg"][:, :, :, W // 5 :] = 3
+    given["masks"]["semseg"][:, :, 3:9, 7:20] = False
+    augment = augmentation(("semseg",), scale=(low, 3.0))
+    state = augment.generator.get_state()
+    batch = augment(given, CPU)
+    again = torch.Generator()
+    again.set_state(state)
+    scales = low + (3.0 - low) * torch.rand(B, generator=again)
+    flips = torch.rand(B, generator=again) < 0.5
+    offsets = torch.rand(2, 10, B, generator=again)
+    tries = set()
+    for b, scale in enumerate(scales):
+        for k in range(10):
+            at = offsets[:, k, b] if scale >= 1 else torch.tensor([0.5, 0.5])
+            top, left = ((o * (scale * size - size)).round() for o, size in zip(at, (H, W), strict=True))
+            label, known = np.zeros((H, W), int), np.zeros((H, W), bool)
+            for i, j in product(range(H), range(W)):
+                y, x = ((float(torch.floor((n + start + 0.5) / scale))) for n, start in ((i, top), (j, left)))
+                if 0 <= y < H and 0 <= x < W:
+                    label[i, j] = given["labels"]["semseg"][b, 0, int(y), int(x)]
+                    known[i, j] = given["masks"]["semseg"][b, 0, int(y), int(x)]
+            if k == 9 or np.bincount(label[known]).max() < 0.75 * known.sum():
+                break
+        tries.add(k)
+        if flips[b]:
+            label, known = label[:, ::-1], known[:, ::-1]
+        assert np.array_equal(batch.masks["semseg"][b, 0].numpy(), known)
+        assert np.array_equal(batch.labels["semseg"][b, 0].numpy()[known], label[known])
+    assert len(tries) > 1
 
 
 def test_same_seed_same_batch_and_other_seed_another():

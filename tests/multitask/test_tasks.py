@@ -159,8 +159,20 @@ def test_normal_angles_by_hand():
     angle = np.degrees(np.arccos(np.clip((a * b).sum(-1) / np.linalg.norm(a, axis=-1), -1, 1)))
     values = {k: float(v) for k, v in metric.compute().items()}
     assert values["mean_angle"] == pytest.approx(angle.mean(), abs=1e-4)
-    assert values["median_angle"] == pytest.approx(np.median(angle), abs=1.0)  # between two neighbours of few pixels
+    assert values["median_angle"] == pytest.approx(np.median(angle), abs=0.005)
     assert values["within_22.5"] == pytest.approx((angle < 22.5).mean())
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10])
+def test_the_median_of_few_pixels(count):
+    """Between the two middle angles where their number is even, however far they lie apart."""
+    angle = torch.rand(count, generator=torch.Generator().manual_seed(count), dtype=torch.double) * math.pi
+    predicted = torch.stack([angle.sin(), 0 * angle, angle.cos()]).view(1, 3, 1, count)
+    label = torch.tensor([0.0, 0.0, 1.0], dtype=torch.double).view(1, 3, 1, 1).expand_as(predicted)
+    metric = all_tasks()["normals"].metric()
+    metric.update(predicted, label, torch.ones(1, 1, 1, count, dtype=torch.bool))
+    expected = np.median(np.degrees(angle.numpy()))
+    assert float(metric.compute()["median_angle"]) == pytest.approx(expected, abs=0.0051)
 
 
 def test_a_known_small_angle_is_exact():
@@ -173,17 +185,24 @@ def test_a_known_small_angle_is_exact():
     assert float(metric.compute()["mean_angle"]) == pytest.approx(0.01, rel=1e-6)
 
 
-def test_saliency_f_by_hand():
+@pytest.mark.parametrize("on_thresholds", [False, True])
+def test_saliency_f_by_hand(on_thresholds):
+    """A probability that equals a threshold counts as salient there."""
     task = all_tasks()["saliency"]
     label, mask = example(task)
-    probability = torch.rand(label.shape, generator=torch.Generator().manual_seed(6), dtype=torch.double)
+    draw = torch.Generator().manual_seed(6)
+    if on_thresholds:
+        probability = torch.randint(1, 20, label.shape, generator=draw).double().div(20).float()
+    else:
+        probability = torch.rand(label.shape, generator=draw)
     metric = task.metric()
     metric.update(probability, label, mask)
+    values, truth = probability[mask].numpy(), label[mask].numpy() > 0
     best = 0.0
     for k in range(1, 20):
-        p, y = (probability[mask] > k / 20).numpy(), label[mask].numpy() > 0
+        p = np.array([value >= np.float32(k / 20) for value in values])
         if p.any():
-            precision, recall = (p & y).sum() / p.sum(), (p & y).sum() / y.sum()
+            precision, recall = (p & truth).sum() / p.sum(), (p & truth).sum() / truth.sum()
             best = max(best, 1.3 * precision * recall / max(0.3 * precision + recall, 1e-12))
     assert float(metric.compute()["max_f"]) == pytest.approx(best)
 

@@ -1,5 +1,6 @@
 """Trained networks back from their run folders, for those who read results."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,10 +52,9 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     data = config.data if data_root is None else replace(config.data, root=data_root)
     dataset = open_dataset(data)
     network = replace(config.network, pretrained=False)  # the checkpoint has the weights
-    path = folder / "architecture.yaml"
-    architecture = Architecture.load(path) if path.is_file() else None
+    model = _read_model(folder, tuple(dataset.tasks))
     if (folder / "checkpoints").is_dir():
-        whole: nn.Module = Model("", architecture).build(network, dataset.tasks)
+        whole: nn.Module = model.build(network, dataset.tasks)
         _load_best(whole, folder)
     else:  # single_task: a run per task
         parts = {}
@@ -62,7 +62,7 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
             parts[name] = Model("").build(network, {name: task})
             _load_best(parts[name], folder / name)
         whole = SeparateNetworks(parts)
-    return Trained(whole.eval(), architecture, dataset, data, config.training)
+    return Trained(whole.eval(), model.architecture, dataset, data, config.training)
 
 
 def read_config(folder: Path) -> Config:
@@ -71,6 +71,14 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise InputError(f"'{folder}' is no run: expected a config.yaml in it")
     return Config.load(path)
+
+
+def _read_model(folder: Path, tasks: tuple[str, ...]) -> Model:
+    """From architecture.yaml, or where there is none from model.json, which also knows of own features."""
+    path, identity = folder / "architecture.yaml", folder / "model.json"
+    if path.is_file():
+        return Model("", Architecture.load(path))
+    return Model.from_identity(json.loads(identity.read_text()), tasks) if identity.is_file() else Model("")
 
 
 def _load_best(network: nn.Module, folder: Path) -> None:

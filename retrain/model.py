@@ -10,14 +10,20 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import Task
 from search_spaces import Architecture, Exchange
 
+ARROW = " <- "  # from a pair's source to its target
+
 
 @dataclass(frozen=True)
 class Model:
-    """architecture: None for networks without exchange. separate: one network per task instead of one for all."""
+    """architecture: None for networks without exchange. separate: one network per task instead of one for all.
+
+    own_features: every block reads the target's own features in the source's place, which no architecture.yaml says.
+    """
 
     name: str
     architecture: Architecture | None = None
     separate: bool = False
+    own_features: bool = False
 
     def build(self, settings: NetworkSettings, tasks: Mapping[str, Task], seed: int = 0) -> MultiTaskNetwork:
         """The network for these tasks, with the auxiliary heads that its blocks read and no others.
@@ -26,7 +32,7 @@ class Model:
         """
         if self.architecture is None:
             return MultiTaskNetwork(settings, tasks, seed=seed)
-        exchange = Exchange(self.architecture, feature_channels(settings), seed=seed)
+        exchange = Exchange(self.architecture, feature_channels(settings), seed=seed, own_features=self.own_features)
         return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks(), seed=seed)
 
     def identity(self) -> dict[str, Any]:
@@ -34,12 +40,24 @@ class Model:
         architecture = self.architecture
         if architecture is None:
             return {"model": self.name, "exchanges": None}
-        return {
+        identity = {
             "model": self.name,
-            "exchanges": {f"{t} <- {s}": name for (t, s), name in sorted(architecture.exchanges.items())},
+            "exchanges": {f"{t}{ARROW}{s}": name for (t, s), name in sorted(architecture.exchanges.items())},
             "aggregator": architecture.aggregator,
             "normalize_messages": architecture.normalize_messages,
         }
+        return identity | ({"own_features": True} if self.own_features else {})
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any], tasks: Sequence[str]) -> "Model":
+        """The model whose `identity` this is, but for `separate`."""
+        if identity["exchanges"] is None:
+            return cls(identity["model"])
+        rows = [(*key.split(ARROW), name) for key, name in identity["exchanges"].items()]
+        exchanges = {(target, source): name for target, source, name in rows}
+        rule = identity["normalize_messages"]
+        architecture = Architecture(tuple(tasks), exchanges, identity["aggregator"], rule)
+        return cls(identity["model"], architecture, own_features=identity.get("own_features", False))
 
 
 def from_file(path: str, tasks: Sequence[str]) -> Model:

@@ -57,7 +57,7 @@ def retrain(
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
     model_of(seeds[0]).build(config.network, dataset.tasks)
     for seed, folder in folders.items():
-        _retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
+        retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
 
 
 def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
@@ -74,14 +74,14 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
             raise InputError(f"--output '{output}' holds another architecture: expected another folder for this one")
 
 
-def _retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
+def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
     content = {**config.to_dict(), "seed": seed}
     run = Run(folder, content, resume)
     if run.finished:
         print(f"{folder} is finished")
         return
     run.write_json("model.json", model.identity())
-    if model.architecture is not None:
+    if model.architecture is not None and not model.own_features:  # the file would stand for uniform:BLOCK
         model.architecture.save(run.path("architecture.yaml"))
     dataset = recipe.dataset
     groups = [[name] for name in dataset.tasks] if model.separate else [list(dataset.tasks)]

@@ -39,6 +39,8 @@ class Exchange(nn.Module):
     affine: whether the blocks' last norms have a scale and an offset; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC), 0 in one.
     recompute: blocks that compute their activations again in the backward pass, to save memory.
+    own_features: every block reads the target's own features and regions in the source's place, with the weights that
+        it would have otherwise. No pair then learns anything of another task: a control of capacity.
     Raises SpaceError for a block to recompute that the plan lacks.
     """
 
@@ -51,6 +53,7 @@ class Exchange(nn.Module):
         affine: bool | None = None,
         dropout: float | None = None,
         recompute: Sequence[str] = (),
+        own_features: bool = False,
     ):
         super().__init__()
         searching = isinstance(plan, SearchSpace)
@@ -65,6 +68,7 @@ class Exchange(nn.Module):
             if name not in self.block_names:
                 raise unknown_name("block to recompute", name, self.block_names)
         self.recompute = tuple(recompute)
+        self.own_features = own_features
         self.plan = plan
         self.tasks = plan.tasks
         self.pairs = plan.pairs
@@ -87,9 +91,8 @@ class Exchange(nn.Module):
             if self.normalize_messages:
                 self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)
 
-        needed = {
-            t for name, served in self.served.items() for i in served for t in regions_needed(name, self.pairs[i])
-        }
+        read = {(name, pair) for name in self.served for pair in self.block(name).pairs}
+        needed = {task for name, pair in read for task in regions_needed(name, pair)}
         self._region_tasks = tuple(task for task in self.tasks if task in needed)
 
         with_message = {i for served in self.served.values() for i in served}
@@ -109,6 +112,8 @@ class Exchange(nn.Module):
             for row, pair in enumerate(pairs):
                 with initial_weights(seed, name, *pair):
                     block.load_pair(row, build_block(name, [pair], *shape).pair_state(0))
+        if self.own_features:
+            block.pairs = tuple((target, target) for target, _ in pairs)
         return block
 
     def region_tasks(self) -> tuple[str, ...]:
@@ -235,7 +240,7 @@ class Exchange(nn.Module):
             raise SpaceError(f"the architecture has tasks {list(architecture.tasks)}: expected {list(self.tasks)}")
         plan = replace(architecture, normalize_messages=self.normalize_messages)
         with torch.random.fork_rng(devices=[]):  # the initial weights are all replaced
-            single = Exchange(plan, self.channels, affine=self.affine, dropout=0.0)
+            single = Exchange(plan, self.channels, affine=self.affine, dropout=0.0, own_features=self.own_features)
         like = next(self.parameters(), None)
         if like is not None:
             single = single.to(like.device, like.dtype)

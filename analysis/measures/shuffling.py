@@ -90,10 +90,10 @@ class Message:
 
     def __init__(self, exchange: Exchange, pair: Pair, device: torch.device):
         assert isinstance(exchange.plan, Architecture)
-        self.target, self.source = pair
         self.name = exchange.plan.exchanges[pair]
         self.block = exchange.block(self.name)
         self.row = exchange.served[self.name].index(exchange.pairs.index(pair))
+        self.target, self.source = self.block.pairs[self.row]  # the pair, or the target's own features twice
         # the pair by itself, with a source of another name: that way a task's own features may differ from it too
         tasks = (self.target, OTHER)
         exchanges = dict.fromkeys(pairs_of(tasks), "none") | {tasks: self.name}

@@ -1,6 +1,7 @@
-"""uniform:BLOCK and random: architectures of the space that no search chose."""
+"""uniform:BLOCK, own:BLOCK and random: architectures of the space that no search chose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from retrain.baselines.base import Baseline
 from retrain.model import Model
@@ -22,6 +23,22 @@ class Uniform(Baseline):
     def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
         architecture = Architecture.uniform(space.tasks, argument, space.aggregator, space.normalize_messages)
         return Model(f"{self.name}:{argument}", architecture)
+
+
+class Own(Uniform):
+    """uniform:BLOCK whose blocks read the target's own features in the source's place.
+
+    The same parameters and initial weights, and no word of another task: what it gains is a gain of capacity.
+    """
+
+    name = "own"
+
+    @classmethod
+    def arguments(cls, space: SearchSpace) -> Sequence[str]:
+        return [name for name in space.blocks if name != "none"]
+
+    def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
+        return replace(super().model(space, seed, argument), own_features=True)
 
 
 class Random(Baseline):

@@ -65,12 +65,12 @@ class Images:
         return {"image": self.images[i], "labels": {n: v[i] for n, v in self.tasks.items()}, "masks": masks}
 
 
-def shuffling(aggregator="pad", change=None, **arguments):
+def shuffling(aggregator="pad", change=None, own_features=False, **arguments):
     """Of a random network with the given exchanges, {"target_source": block}."""
     rows = {(t, s): arguments.pop(f"{t}_{s}", "none") for t in TASKS for s in TASKS}
     torch.manual_seed(0)
     tasks = build_tasks(TASKS, DataSettings(), 5)
-    exchange = Exchange(Architecture(TASKS, rows, aggregator), 8)
+    exchange = Exchange(Architecture(TASKS, rows, aggregator), 8, own_features=own_features)
     settings = small_network()
     network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks()).eval()
     for head in network.heads.values():
@@ -157,6 +157,14 @@ def test_nothing_changes_where_every_image_keeps_its_source(block):
         (same,), (other,) = found.shuffled(pair, [range(COUNT)]), found.shuffled(pair, [ORDER])
         assert same == pytest.approx(found.reference()["depth"], abs=1e-5)
         assert other > 10 * same + 1e-5
+
+
+def test_own_features_of_another_image():
+    """Where every block reads the target's own features, those of the other task make no difference."""
+    found = shuffling(own_features=True, depth_semseg="padnet_linear", depth_depth="padnet_linear")
+    for pair in (("depth", "semseg"), ("depth", "depth")):
+        (same,), (other,) = found.shuffled(pair, [range(COUNT)]), found.shuffled(pair, [ORDER])
+        assert same == pytest.approx(found.reference()["depth"], abs=1e-5) and other > 10 * same + 1e-5
 
 
 def test_without_memory_all_is_computed_anew():

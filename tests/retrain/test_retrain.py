@@ -219,7 +219,7 @@ def test_an_architecture_for_other_tasks_is_refused(architecture, tmp_path):
     assert code == 2 and "is for the tasks ['semseg', 'depth']" in errors
 
 
-@pytest.mark.parametrize("name", ["single_task", "uniform:t_label"])
+@pytest.mark.parametrize("name", ["single_task", "uniform:t_label", "own:s_label"])
 def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
     assert retrain("--baseline", name, "--output", tmp_path / "run")[0] == 0
     folder = tmp_path / "run/seed_0"
@@ -228,6 +228,26 @@ def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
     values = evaluate(trained.network, trained.dataset.splits["test"], tasks, 2, 0, torch.device("cpu"))
     for task, reported in metrics(folder)["tasks"].items():
         assert values[task] == pytest.approx({key: entry["value"] for key, entry in reported.items()}, rel=1e-6)
+
+
+def test_own_features_are_the_uniform_architecture_without_another_task(tmp_path):
+    """The cost of uniform:BLOCK and its initial weights; no file that would pass for uniform:BLOCK."""
+    found = {}
+    for name in ("uniform:padnet_gate", "own:padnet_gate"):
+        folder = tmp_path / name.partition(":")[0]
+        code, _, errors = retrain("--baseline", name, "--output", folder, "--training.iterations=1")
+        assert code == 0, errors
+        found[name] = metrics(folder / "seed_0")
+    uniform, own = found.values()
+    assert own["model"] == "own:padnet_gate"
+    assert (own["parameters"], own["multiply_adds"]) == (uniform["parameters"], uniform["multiply_adds"])
+    assert not (tmp_path / "own/seed_0/architecture.yaml").exists()
+    again = ["--output", tmp_path / "own", "--resume", "--baseline"]
+    assert retrain(*again, "own:padnet_gate", "--training.iterations=1")[0] == 0
+    code, _, errors = retrain(*again, "own:global", "--training.iterations=1")
+    assert code == 2 and "holds own:padnet_gate" in errors
+    exchange = load_trained(tmp_path / "own/seed_0").network.exchange
+    assert exchange.own_features and exchange.block("padnet_gate").pairs == (("semseg", "semseg"), ("depth", "depth"))
 
 
 def test_loading_from_a_folder_that_is_no_run(tmp_path):

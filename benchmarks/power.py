@@ -305,15 +305,15 @@ def main() -> None:
             began = time.perf_counter()
             new = strength(seed) if rule == "strength" else search(rule, seed, options.steps or STEPS[rule])
             with record.open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in new)
+                file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in new)
             rows += new
             print(f"{rule} on problem {seed}: {time.perf_counter() - began:.0f} s", flush=True)
     by_rule = {rule: [row for row in rows if row["rule"] == rule] for rule in RULES}
     results = {rule: summary(found) for rule, found in by_rule.items() if found}
     results.setdefault("random", chance())
     content = {"rules": results, "strength": strengths([row for row in rows if row["rule"] == "strength"])}
-    content = json.loads(json.dumps(content))  # as read from the file: keys are strings
-    (options.output / "power.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    content = json.loads(json.dumps(content, allow_nan=False))  # as read from the file: keys are strings
+    (options.output / "power.json").write_text(json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n")
     show(content)
     figures(content, options.output)
 

@@ -127,7 +127,9 @@ def check_task(task: Task, label: Tensor, mask: Tensor) -> None:
         f"decode gives shape {tuple(decoded.shape)}: expected ({count}, c, {height}, {width})"
     )
     assert decoded.isfinite().all(), "decode gives values that are not finite"
-    check_metric(task.metric(), decoded, label, mask, tuple(task.metrics))
+    assert not task.defines(label, torch.zeros_like(mask)), "defines holds without a valid pixel"
+    if task.defines(label, mask):
+        check_metric(task.metric(), decoded, label, mask, tuple(task.metrics))
 
     halves = [task.statistics(label[i::2], mask[i::2]) for i in range(2)]
     statistics = task.statistics(label, mask)
@@ -138,8 +140,9 @@ def check_task(task: Task, label: Tensor, mask: Tensor) -> None:
     assert bias.shape == (task.channels,) and bias.isfinite().all(), (
         f"head_bias is {bias}: expected {task.channels} finite numbers"
     )
-    constant = task.prior(statistics).expand(count, -1, -1, -1)
-    check_metric(task.metric(), constant, label, mask, tuple(task.metrics))
+    if task.defines(label, mask):
+        constant = task.prior(statistics).expand(count, -1, -1, -1)
+        check_metric(task.metric(), constant, label, mask, tuple(task.metrics))
 
     twice = task.flip(task.flip(label))
     assert torch.equal(twice, label), "flip twice is not the label itself"
@@ -175,6 +178,10 @@ def check_metric(metric: Metric, decoded: Tensor, label: Tensor, mask: Tensor, n
     assert tuple(whole) == tuple(names), f"compute gives {list(whole)}: expected {list(names)}"
     for name, value in whole.items():
         assert value.shape == () and value.isfinite(), f"{name} is {value}: expected a finite scalar"
+    metric.reset()
+    metric.update(decoded, label, torch.zeros_like(mask))
+    for name, empty in metric.compute().items():
+        assert torch.as_tensor(empty).isnan(), f"{name} is {empty} without a valid pixel: expected NaN"
     other = torch.where(mask, decoded, decoded.flip(0))
     for case, values in (
         ("in two batches", compute(slice(0, 1), slice(1, None))),

@@ -11,7 +11,7 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
-from multitask.data import open_dataset
+from multitask.data import check_splits, fingerprint, open_dataset
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
@@ -34,6 +34,7 @@ def retrain(
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
     dataset = open_dataset(config.data)
+    check_splits(dataset)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
 
     def model_of(seed: int) -> Model:
@@ -99,6 +100,8 @@ def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder
             "seed": seed,
             "dataset": dataset.name,
             "split": "test",
+            "images": len(dataset.splits["test"]),
+            "fingerprint": fingerprint(dataset, "test"),
             "tasks": describe(total["best"], dataset.tasks),
             "last": {"tasks": describe(total["last"], dataset.tasks)},
             "validation": {"tasks": describe(total["validation"], dataset.tasks)},

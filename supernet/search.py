@@ -13,7 +13,7 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
-from multitask.data import DatasetSplits, open_dataset
+from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, feature_channels, feature_size
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
@@ -42,6 +42,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     strategy = STRATEGIES[config.search.strategy]
     strategy.check(config)
     dataset = open_dataset(config.data)
+    check_splits(dataset)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
@@ -161,6 +162,8 @@ def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) 
             "seed": config.seed,
             "dataset": dataset.name,
             "split": "val",
+            "images": len(dataset.splits["val"]),
+            "fingerprint": fingerprint(dataset, "val"),
             "tasks": describe(values, dataset.tasks),
             "prior": describe(prior, dataset.tasks),
             "parameters": parameter_count(network),

@@ -2,33 +2,21 @@
 
 import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.measures.bootstrap import bootstrap_interval
+from analysis.measures.recipe import MUST_MATCH, SHOULD_MATCH, values
 from analysis.measures.runs import ModelRun, Seed, read_model
 from analysis.measures.spread import mean, std
 from experiment.errors import InputError
 from multitask.metrics.delta_m import contributions, delta_m
 
-# configuration that decides what a metric means; another value makes another experiment
-MUST_MATCH = (
-    "data.height",
-    "data.width",
-    "data.classes",
-    "data.test_images",
-    "data.empty_classes",
-    "data.edge_tolerance",
-    "network.backbone",
-    "network.backbone_options",
-    "network.decoder",
-    "network.channels",
-)
-# configuration that makes a comparison unfair without making it meaningless
-SHOULD_MATCH = ("network.pretrained", "training.iterations", "training.batch_size")
 FEW_SEEDS = 5
+TRAINED_WEIGHTS = "loss weights"
+SPLIT = "the images and labels of the split (fingerprint)"
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,11 @@ class Comparison:
 
 
 def compare(baseline: str | Path, models: Sequence[str | Path]) -> Comparison:
-    """Raises InputError for a run without a finished seed, or one that the baseline cannot be compared with."""
+    """Raises InputError for a run without a finished seed, given twice, or not comparable with the baseline."""
+    places = [Path(folder).resolve() for folder in models]
+    for i, folder in enumerate(models):
+        if places[i] in places[:i]:
+            raise InputError(f"'{folder}' is given twice: expected different runs")
     runs = [read_model(folder) for folder in models]
     reference = read_model(baseline)
     if not reference.seeds:
@@ -94,17 +86,20 @@ def check_finished(model: ModelRun) -> None:
 
 
 def check_comparable(baseline: ModelRun, models: Sequence[ModelRun]) -> None:
-    """Raises InputError where a seed of any run was measured on something else than the baseline's first."""
+    """Raises InputError where a seed of any run was measured on something else than the baseline's first, or twice."""
     reference = baseline.seeds[0]
-    ours = _facts(reference)
-    for seed in [*baseline.seeds, *(seed for run in models for seed in run.seeds)]:
-        theirs = _facts(seed)
-        for fact in ours:
-            if fact in theirs and theirs[fact] != ours[fact]:
-                raise InputError(
-                    f"'{seed.folder}' and the baseline's '{reference.folder}' differ in {fact}: "
-                    f"{theirs[fact]} against {ours[fact]}; expected the same"
-                )
+    for run in (baseline, *models):
+        _check_seeds(run)
+        for seed in run.seeds:
+            ours, theirs = _facts(reference), _facts(seed)
+            if SPLIT in ours and SPLIT in theirs:
+                ours.pop("dataset", None)  # the name of a folder, which may have moved
+            for fact in ours:
+                if fact in theirs and theirs[fact] != ours[fact]:
+                    raise InputError(
+                        f"'{seed.folder}' and the baseline's '{reference.folder}' differ in {fact}: "
+                        f"{theirs[fact]} against {ours[fact]}; expected the same"
+                    )
     for seed in baseline.seeds:
         for task, primary in seed.tasks.items():
             if primary.value <= 0:
@@ -114,27 +109,31 @@ def check_comparable(baseline: ModelRun, models: Sequence[ModelRun]) -> None:
                 )
 
 
+def _check_seeds(run: ModelRun) -> None:
+    places: dict[int, Path] = {}
+    for seed in run.seeds:
+        if seed.seed in places:
+            raise InputError(
+                f"'{places[seed.seed]}' and '{seed.folder}' both have seed {seed.seed}: expected different seeds, as "
+                "copies show no spread"
+            )
+        if seed.seed is not None:
+            places[seed.seed] = seed.folder
+
+
 def _facts(seed: Seed) -> dict[str, Any]:
     """{what must be alike: its value}, as far as the seed's files have it."""
     facts: dict[str, Any] = {"dataset": seed.dataset, "split": seed.split}
+    facts[SPLIT] = None if seed.fingerprint is None else seed.fingerprint[:12]
     facts = {name: value for name, value in facts.items() if value is not None}
-    facts["tasks"] = ", ".join(sorted(seed.tasks))
+    facts["tasks"] = ", ".join(sorted((*seed.tasks, *seed.undefined)))
+    facts["tasks without a value"] = ", ".join(sorted(seed.undefined)) or "none"
     for task, primary in sorted(seed.tasks.items()):
         facts[f"primary metric of {task}"] = primary.metric
         facts[f"direction of {task} {primary.metric}"] = (
             f"{'higher' if primary.higher_is_better else 'lower'} is better"
         )
-    return facts | _settings(seed, MUST_MATCH)
-
-
-def _settings(seed: Seed, keys: Iterable[str]) -> dict[str, Any]:
-    settings = {}
-    for key in keys:
-        group, _, name = key.partition(".")
-        content = seed.config.get(group)
-        if isinstance(content, dict) and name in content:
-            settings[key] = content[name]
-    return settings
+    return facts | values(seed.config, MUST_MATCH)
 
 
 def result(run: ModelRun, baseline: ModelRun) -> ModelResult:
@@ -190,13 +189,42 @@ def remarks(comparison: Comparison) -> list[str]:
         lines.append(f"warning: only one seed of {names}: its spread is unknown")
     if any(count < FEW_SEEDS for count in counts if count > 1):
         lines.append("warning: with few seeds a 95 % interval is too narrow: of 2 seeds it covers 66 %, of 5 87 %")
-    ours = _settings(baseline.seeds[0], SHOULD_MATCH)
-    for run in runs[1:]:
-        theirs = _settings(run.seeds[0], SHOULD_MATCH)
-        for key in ours:
-            if key in theirs and theirs[key] != ours[key]:
-                lines.append(f"warning: {run.name} has {key} {theirs[key]}, the baseline {ours[key]}")
+    unknown = [run.name for run in runs if any(seed.fingerprint is None for seed in run.seeds)]
+    if unknown:
+        lines.append(
+            f"warning: no fingerprint of the images in {', '.join(unknown)}, of an earlier version: whether all were "
+            "measured on the same images is unknown"
+        )
+    for task, reason in baseline.seeds[0].undefined.items():
+        lines.append(f"warning: {task} is left out: its metrics have no value ({reason})")
+    for run in runs:
+        lines += _differences(run, baseline.seeds[0])
     return lines
+
+
+def _differences(run: ModelRun, reference: Seed) -> list[str]:
+    """Where the run's recipe is another than the reference's, a line each."""
+    ours = _recipe(reference)
+    found: dict[tuple[str, str], list[str]] = {}
+    for seed in run.seeds:
+        theirs = _recipe(seed)
+        different = [key for key in ours if key in theirs and theirs[key] != ours[key]]
+        if "loss_weights.weights" in different:
+            different = [key for key in different if key != TRAINED_WEIGHTS]
+        for key in different:
+            found.setdefault((key, str(theirs[key])), []).append(seed.folder.name)
+    lines = []
+    for (key, value), places in found.items():
+        which = run.name if len(places) == len(run.seeds) else f"{run.name} ({', '.join(places)})"
+        lines.append(f"warning: {which} has {key} {value}, the baseline {ours[key]}")
+    return lines
+
+
+def _recipe(seed: Seed) -> dict[str, Any]:
+    recipe = values(seed.config, SHOULD_MATCH)
+    if recipe.get("loss_weights.method") == "fixed":  # by whatever key or file they came
+        recipe |= {TRAINED_WEIGHTS: seed.loss_weights} if seed.loss_weights else {}
+    return recipe
 
 
 def baseline_command(baseline: ModelRun, models: Sequence[ModelRun]) -> str:

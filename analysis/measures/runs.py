@@ -32,6 +32,8 @@ class Primary:
 class Seed:
     """One finished training or search; what its files lack is None, or empty.
 
+    tasks: those whose primary metric has a value; undefined: {task: why its metric has none}; seed: the random seed;
+    fingerprint: of the images and labels of the split; loss_weights: at the end of training;
     prior: of the training prior, the best constant prediction; seconds: of training and, in a search, of choosing;
     memory: peak bytes of the GPU's allocations where there is one, else of the process.
     """
@@ -47,6 +49,10 @@ class Seed:
     prior: dict[str, Primary] = field(default_factory=dict)
     seconds: float | None = None
     memory: float | None = None
+    undefined: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    fingerprint: str | None = None
+    loss_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,20 +101,28 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     tasks = values.get("tasks")
     if not isinstance(tasks, dict) or not tasks:
         raise InputError(f"'{path}' has no tasks: expected tasks: {{task: {{metric: {{value, higher_is_better}}}}}}")
-    stored = folder / "config.yaml"
+    primaries, undefined = _primaries(tasks, path)
+    if not primaries:
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in undefined.items())
+        raise InputError(f"'{path}': no metric has a value: {reasons}; expected a split with labels")
+    stored, weights = folder / "config.yaml", content.get("loss_weights")
     prior, seconds = content.get("prior"), _count(content.get("train_seconds"))
     return Seed(
         folder,
-        {name: _primary(metrics, name, path) for name, metrics in tasks.items()},
+        primaries,
         _text(content.get("model")),
         _text(content.get("dataset")),
         _text(content.get("split")),
         _count(content.get("parameters")),
         _count(content.get("multiply_adds")),
         read_mapping(stored, yaml.safe_load) if stored.is_file() else {},
-        {name: _primary(metrics, name, path) for name, metrics in prior.items()} if isinstance(prior, dict) else {},
+        _primaries(prior, path)[0] if isinstance(prior, dict) else {},
         None if seconds is None else seconds + (_count(content.get("choice_seconds")) or 0.0),
         _count(content.get("peak_memory_bytes")),
+        undefined,
+        content["seed"] if isinstance(content.get("seed"), int) else None,
+        _text(content.get("fingerprint")),
+        {name: value for name, value in weights.items() if _count(value)} if isinstance(weights, dict) else {},
     )
 
 
@@ -120,13 +134,29 @@ def _count(value: Any) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _primary(metrics: Any, task: str, path: Path) -> Primary:
+def _primaries(tasks: dict[str, Any], path: Path) -> tuple[dict[str, Primary], dict[str, str]]:
+    """The primary metrics that have a value, and why the others have none."""
+    primaries: dict[str, Primary] = {}
+    undefined: dict[str, str] = {}
+    for task, metrics in tasks.items():
+        found = _primary(metrics, task, path)
+        if isinstance(found, Primary):
+            primaries[task] = found
+        else:
+            undefined[task] = found
+    return primaries, undefined
+
+
+def _primary(metrics: Any, task: str, path: Path) -> Primary | str:
+    """A task's primary metric, or why it has no value."""
     entries = metrics.items() if isinstance(metrics, dict) else ()
     primary = [(name, entry) for name, entry in entries if isinstance(entry, dict) and entry.get("primary") is True]
     if len(primary) != 1:
         raise InputError(f"'{path}' marks {len(primary)} metrics of {task} as primary: expected 1, for Delta_m")
     name, entry = primary[0]
     value, higher = entry.get("value"), entry.get("higher_is_better")
+    if value is None and isinstance(entry.get("undefined"), str):
+        return entry["undefined"]
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise InputError(f"'{path}': {task} {name} is {value}: expected a finite number")
     if not isinstance(higher, bool):

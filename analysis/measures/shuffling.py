@@ -16,8 +16,10 @@ from torch.utils.data import default_collate
 
 from multitask.data import Dataset
 from multitask.data.samples import plain_batch
+from multitask.metrics import values_of
 from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
+from multitask.training.evaluation import primary_values
 from search_spaces import Architecture, Exchange
 from search_spaces.space import pairs_of
 from supernet.records.pairs import Pair
@@ -176,4 +178,4 @@ class Shuffling:
             label, mask = own["labels", target], own["masks", target]
             logits = self.network.predict({target: refined}, mask.shape[2:])[target]
             metric.update(task.decode(logits), label, mask)
-        return float(metric.compute()[task.primary])
+        return primary_values({target: values_of(metric)}, {target: task})[target]

@@ -23,7 +23,7 @@ def as_csv(result: Result) -> str:
 
 
 def as_json(result: Result) -> str:
-    return json.dumps(result.data, indent=1)
+    return json.dumps(result.data, indent=1, allow_nan=False)
 
 
 def as_text(result: Result, draw: Callable[[Table], str]) -> str:

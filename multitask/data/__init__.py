@@ -14,6 +14,7 @@ from experiment.errors import InputError, unknown
 from multitask.data.folder import SPLITS, Folder, check_root, class_count
 from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, Scenes
+from multitask.data.split_checks import check_splits, fingerprint
 from multitask.data.splits import DatasetSplits
 from multitask.tasks import Task, build_tasks
 
@@ -65,4 +66,14 @@ def check_data(data: DataSettings) -> list[str]:
     return problems
 
 
-__all__ = ["DATASETS", "Batch", "Dataset", "DatasetSplits", "Sample", "check_data", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "Batch",
+    "Dataset",
+    "DatasetSplits",
+    "Sample",
+    "check_data",
+    "check_splits",
+    "fingerprint",
+    "open_dataset",
+]

@@ -51,7 +51,7 @@ class Folder(torch.utils.data.Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         name = self.ids[index]
-        photo = self._photo(name)
+        photo = read_photo(self._photo_path(name))
         labels, masks = {}, {}
         for task in self.tasks.values():
             label, valid = self._label(task, name, photo.size)
@@ -63,12 +63,19 @@ class Folder(torch.utils.data.Dataset[Sample]):
             photo = photo.resize((width, height), Image.Resampling.BILINEAR)
         return {"image": torch.from_numpy(np.array(photo)).movedim(-1, 0), "labels": labels, "masks": masks}
 
+    def identity(self) -> list:
+        """Each id with the sizes of its files in bytes, the photo's first. Raises InputError for a missing file."""
+        return ["folder", *([i, self._photo_path(i).stat().st_size, *self._label_sizes(i)] for i in self.ids)]
+
+    def _label_sizes(self, name: str) -> list[int]:
+        return [self._label_path(task, name).stat().st_size for task in sorted(self.tasks)]
+
     def problems(self) -> list[str]:
         """Every missing or malformed file of the split, a line each."""
         problems = []
         for name in self.ids:
             try:
-                size = self._photo(name).size
+                size = read_photo(self._photo_path(name)).size
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -79,17 +86,21 @@ class Folder(torch.utils.data.Dataset[Sample]):
                     problems.append(str(error))
         return problems
 
-    def _photo(self, name: str) -> Image.Image:
+    def _photo_path(self, name: str) -> Path:
         for suffix in PHOTO_SUFFIXES:
             path = self.root / "images" / f"{name}{suffix}"
             if path.is_file():
-                return read_photo(path)
+                return path
         raise InputError(f"{self.root / 'images' / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
 
-    def _label(self, task: Task, name: str, photo_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        path = self.root / task.name / f"{name}.png"
+    def _label_path(self, task: str, name: str) -> Path:
+        path = self.root / task / f"{name}.png"
         if not path.is_file():
             raise InputError(f"{path}: no such file; {SOURCE_HINT}")
+        return path
+
+    def _label(self, task: Task, name: str, photo_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        path = self._label_path(task.name, name)
         label, valid = READERS[task.name](path, task)
         size = (label.shape[1], label.shape[0])
         if size != photo_size:

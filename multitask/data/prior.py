@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor
 
 from multitask.data.samples import Dataset
+from multitask.metrics import Values, values_of
 from multitask.tasks import Task
 
 LIMIT = 256  # training images that are read, spread evenly over the split
@@ -23,7 +24,7 @@ class Prior:
 
     def __init__(self, splits: Mapping[str, Dataset], tasks: Mapping[str, Task], limit: int = LIMIT):
         self.splits, self.tasks, self.limit = splits, tasks, limit
-        self._metrics: dict[str, dict[str, dict[str, float]]] = {}
+        self._metrics: dict[str, Values] = {}
 
     @property
     def images(self) -> int:
@@ -46,7 +47,7 @@ class Prior:
         """{task: (channels,)}: raw outputs that decode to the task's prior over all pixels."""
         return {name: task.head_bias(self.statistics[name]) for name, task in self.tasks.items()}
 
-    def metrics(self, split: str) -> dict[str, dict[str, float]]:
+    def metrics(self, split: str) -> Values:
         """{task: {metric: value}} of the constant predictions on a split."""
         if split not in self._metrics:
             constants = {name: task.prior(self.statistics[name]) for name, task in self.tasks.items()}
@@ -56,7 +57,5 @@ class Prior:
                 sample = dataset[i]
                 for name, metric in metrics.items():
                     metric.update(constants[name], sample["labels"][name][None], sample["masks"][name][None])
-            self._metrics[split] = {
-                name: {key: float(value) for key, value in metric.compute().items()} for name, metric in metrics.items()
-            }
+            self._metrics[split] = {name: values_of(metric) for name, metric in metrics.items()}
         return self._metrics[split]

@@ -77,6 +77,10 @@ class Scenes(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.count
 
+    def identity(self) -> list:
+        """What its scenes follow from."""
+        return ["scenes", *self.key, self.count, self.height, self.width]
+
     def __getitem__(self, index: int) -> dict:
         """image uint8 (3, H, W); labels (C, H, W), C = 3 for normals, else 1; masks bool (1, H, W), all True."""
         if not 0 <= index < self.count:

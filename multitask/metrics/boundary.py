@@ -203,7 +203,7 @@ class BoundaryF(Metric):
         return matched, predicted, int(np.count_nonzero(target))
 
     def compute(self) -> dict[str, Tensor]:
-        """{"ods_f": scalar}; 0 where nothing is matched."""
-        # With P = matched / predicted and R = matched / target, 2PR / (P + R) is this quotient, which is never 0 / 0.
+        """{"ods_f": scalar}; 0 where nothing is matched, NaN without a true boundary pixel."""
+        # With P = matched / predicted and R = matched / target, 2PR / (P + R) is this quotient.
         f = 2 * self.matched.double() / (self.predicted + self.target).clamp(min=1)
-        return {"ods_f": f.max().float()}
+        return {"ods_f": f.max().float().where(self.target > 0, torch.nan)}

@@ -26,7 +26,9 @@ class DepthErrors(Metric):
         self.sums += torch.stack([term.sum() for term in terms])
 
     def compute(self) -> dict[str, Tensor]:
-        _, squared, relative, one, two, three, log_ratio, log_squared = self.sums / self.sums[0].clamp_min(1)
+        _, squared, relative, one, two, three, log_ratio, log_squared = (
+            self.sums / self.sums[0]
+        )  # 0 / 0 without a pixel
         return {
             "rmse": squared.sqrt(),
             "absolute_relative": relative,

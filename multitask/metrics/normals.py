@@ -31,12 +31,12 @@ class NormalErrors(Metric):
         self.histogram += torch.bincount((angle * BINS / 180).long().clamp(0, BINS - 1), minlength=BINS)
 
     def compute(self) -> dict[str, Tensor]:
-        _, mean, narrow, medium, wide = self.sums / self.sums[0].clamp_min(1)
+        _, mean, narrow, medium, wide = self.sums / self.sums[0]  # 0 / 0 without a pixel
         below = self.histogram.cumsum(0)
         middle = ((below * 2 < below[-1]).sum() + (below * 2 <= below[-1]).sum()) / 2  # the same bin for odd counts
         return {
             "mean_angle": mean,
-            "median_angle": (middle + 0.5) * 180 / BINS,
+            "median_angle": ((middle + 0.5) * 180 / BINS).where(below[-1] > 0, torch.nan),
             "within_11.25": narrow,
             "within_22.5": medium,
             "within_30": wide,

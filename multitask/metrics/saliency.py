@@ -34,6 +34,6 @@ class MaxF(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         precision = self.hits / self.predicted.clamp_min(1)
-        recall = self.hits / self.actual.clamp_min(1)
+        recall = self.hits / self.actual  # 0 / 0 without a salient pixel
         below = (self.beta_squared * precision + recall).clamp_min(1e-12)
         return {"max_f": ((1 + self.beta_squared) * precision * recall / below).max()}

@@ -29,4 +29,4 @@ class MeanIoU(Metric):
         hits = self.confusion.diag().double()
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         iou = hits / union.clamp_min(1)
-        return {"mean_iou": iou[union > 0].mean() if self.skip_empty and union.any() else iou.mean()}
+        return {"mean_iou": (iou[union > 0] if self.skip_empty else iou).mean().where(union.any(), torch.nan)}

@@ -24,6 +24,7 @@ class Task(ABC):
     balances_crops: ClassVar[bool] = False  # whether a crop that one of its classes fills is drawn again
     marks_lines: ClassVar[bool] = False  # whether the label is 1 on thin lines, which a smaller label must not lose
     metrics: ClassVar[Mapping[str, bool]]
+    undefined: ClassVar[str] = "no valid pixel"  # why the metrics have no value, where `defines` finds no labels
     channels: int
     region_count: int
     loss_weight: float
@@ -56,7 +57,14 @@ class Task(ABC):
 
     @abstractmethod
     def metric(self) -> Metric:
-        """A fresh metric: `update(decoded, label, mask)`, and `compute()` gives {name: value} for `metrics`."""
+        """A fresh metric: `update(decoded, label, mask)`, and `compute()` gives {name: value} for `metrics`.
+
+        Values are NaN where `defines` holds of none of the labels.
+        """
+
+    def defines(self, label: Tensor, mask: Tensor) -> bool:
+        """Whether these labels alone give the metrics a value."""
+        return bool(mask.any())
 
     def statistics(self, label: Tensor, mask: Tensor) -> Tensor:
         """What a prior is computed from: sums over images, so that those of several batches add up.

@@ -15,6 +15,9 @@ class BinaryTask(Task):
 
     region_count = 2
 
+    def defines(self, label: Tensor, mask: Tensor) -> bool:
+        return bool(((label > 0) & mask).any())
+
     def region_label(self, label: Tensor) -> Tensor:
         return label
 
@@ -38,6 +41,7 @@ class Edge(BinaryTask):
     name = "edge"
     marks_lines = True
     metrics = {"ods_f": True}
+    undefined = "no valid pixel is an edge"
     channels = 1
     loss_weight = 50.0
 
@@ -72,6 +76,7 @@ class Saliency(BinaryTask):
 
     name = "saliency"
     metrics = {"max_f": True}
+    undefined = "no valid pixel is salient"
     channels = 2
     loss_weight = 5.0
 

@@ -3,20 +3,25 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from experiment.errors import InputError
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import Dataset, plain_batch
+from multitask.metrics import Values, values_of
 from multitask.metrics.delta_m import log_score
 from multitask.tasks import Task
-
-Values = dict[str, dict[str, float]]  # {task: {metric: value}}
+from multitask.training.divergence import Diverged
 
 
 def evaluate(
     network: nn.Module, dataset: Dataset, tasks: Mapping[str, Task], batch_size: int, workers: int, device: torch.device
 ) -> Values:
-    """Every metric of every task in eval mode; leaves the network's mode as it was."""
+    """Every metric of every task in eval mode; leaves the network's mode as it was.
+
+    Raises Diverged where a prediction is not finite.
+    """
+    finite = dict.fromkeys(tasks, torch.ones((), dtype=torch.bool, device=device))
     metrics = {name: task.metric().to(device) for name, task in tasks.items()}
     was_training = network.training
     network.eval()
@@ -25,23 +30,27 @@ def evaluate(
             batch = plain_batch(sample, device)
             predictions = network(batch.image, batch.valid).predictions
             for name, task in tasks.items():
+                finite[name] = finite[name] & predictions[name].isfinite().all()
                 metrics[name].update(task.decode(predictions[name]), batch.labels[name], batch.masks[name])
     network.train(was_training)
-    return {name: _values(metric.compute()) for name, metric in metrics.items()}
+    for name, all_finite in finite.items():
+        if not all_finite:
+            raise Diverged(f"predictions of {name} are not finite: expected a lower training.learning_rate")
+    return {name: values_of(metric) for name, metric in metrics.items()}
 
 
-def _values(computed: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in computed.items()}
+def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, dict[str, float | bool | str | None]]]:
+    """The `tasks` part of metrics.json: each value with its direction and whether Delta_m compares it.
 
-
-def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, dict[str, float | bool]]]:
-    """The `tasks` part of metrics.json: each value with its direction and whether Delta_m compares it."""
+    A metric without a value has null, and the reason as `undefined`.
+    """
     return {
         name: {
             metric: {
                 "value": value,
                 "higher_is_better": tasks[name].metrics[metric],
                 "primary": metric == tasks[name].primary,
+                **({"undefined": tasks[name].undefined} if value is None else {}),
             }
             for metric, value in of_task.items()
         }
@@ -49,10 +58,20 @@ def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, d
     }
 
 
+def primary_values(values: Values, tasks: Mapping[str, Task]) -> dict[str, float]:
+    """{task: its primary metric}. Raises InputError where it has no value."""
+    found = {}
+    for name, task in tasks.items():
+        value = values[name][task.primary]
+        if value is None:
+            raise InputError(f"{name} has no {task.primary}: {task.undefined} in the split; expected labels there")
+        found[name] = value
+    return found
+
+
 def score(values: Values, tasks: Mapping[str, Task]) -> float:
-    """The network's score over all tasks, higher is better; see `log_score`."""
-    primary = {name: values[name][task.primary] for name, task in tasks.items()}
-    return log_score(primary, {name: task.metrics[task.primary] for name, task in tasks.items()})
+    """The network's score over all tasks, higher is better; see `log_score`. Raises InputError as `primary_values`."""
+    return log_score(primary_values(values, tasks), {name: task.metrics[task.primary] for name, task in tasks.items()})
 
 
 def table(values: Values, tasks: Mapping[str, Task], prior: Values) -> str:
@@ -60,8 +79,9 @@ def table(values: Values, tasks: Mapping[str, Task], prior: Values) -> str:
     lines = []
     for name, task in tasks.items():
         arrow = "higher is better" if task.metrics[task.primary] else "lower is better"
-        value, constant = values[name][task.primary], prior[name][task.primary]
-        lines.append(f"  {name:<12} {task.primary:<11} {value:8.4f}   constant prediction {constant:8.4f}   ({arrow})")
+        value, constant = (decimal(found[name][task.primary]) for found in (values, prior))
+        note = arrow if values[name][task.primary] is not None else task.undefined
+        lines.append(f"  {name:<12} {task.primary:<11} {value}   constant prediction {constant}   ({note})")
     names = untrained(values, tasks, prior)
     if names:
         lines.append(
@@ -72,10 +92,17 @@ def table(values: Values, tasks: Mapping[str, Task], prior: Values) -> str:
 
 
 def untrained(values: Values, tasks: Mapping[str, Task], prior: Values) -> list[str]:
-    """The tasks whose primary metric is not better than that of the constant prediction."""
+    """The tasks whose primary metric has a value and is not better than that of the constant prediction."""
     names = []
     for name, task in tasks.items():
-        gain = values[name][task.primary] - prior[name][task.primary]
-        if not (gain > 0 if task.metrics[task.primary] else gain < 0):
+        value, constant = values[name][task.primary], prior[name][task.primary]
+        if value is None or constant is None:
+            continue
+        if not (value > constant if task.metrics[task.primary] else value < constant):
             names.append(name)
     return names
+
+
+def decimal(value: float | None) -> str:
+    """In a column of 8 characters; - for a metric without a value."""
+    return f"{'-':>8}" if value is None else f"{value:8.4f}"

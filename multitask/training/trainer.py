@@ -24,15 +24,12 @@ from multitask.tasks import Task
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
-from multitask.training.evaluation import Values, evaluate
+from multitask.training.divergence import Diverged
+from multitask.training.evaluation import Values, evaluate, primary_values
 from multitask.training.loss_weighting import UncertaintyWeighting
 from multitask.training.recipe import Recipe
 
 PRIOR = "prior.json"
-
-
-class Diverged(InputError):
-    """The loss is no longer finite."""
 
 
 class Trainer:
@@ -154,13 +151,14 @@ class Trainer:
             writer.close()
 
     def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter, progress: Progress) -> None:
-        values, prior = self.validate("val"), self.prior("val")
+        values = self.validate("val")
+        found, constant = (primary_values(given, self.tasks) for given in (values, self.prior("val")))
         figures = []
         for name, task in self.tasks.items():
             metric = task.primary
-            writer.add_scalar(f"validation/{name}_{metric}", values[name][metric], self.step)
-            writer.add_scalar(f"validation_prior/{name}_{metric}", prior[name][metric], self.step)
-            figures.append(f"{name} {metric} {values[name][metric]:.4g} (constant {prior[name][metric]:.4g})")
+            writer.add_scalar(f"validation/{name}_{metric}", found[name], self.step)
+            writer.add_scalar(f"validation_prior/{name}_{metric}", constant[name], self.step)
+            figures.append(f"{name} {metric} {found[name]:.4g} (constant {constant[name]:.4g})")
         progress.note(f"validation, step {self.step}: {', '.join(figures)}")
         value = score(values)
         if self.best is None or value > self.best[0]:

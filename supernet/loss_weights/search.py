@@ -34,10 +34,11 @@ from experiment.run import Run
 from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.network import MultiTaskNetwork
-from multitask.training.evaluation import Values
+from multitask.training.divergence import Diverged
+from multitask.training.evaluation import Values, primary_values
 from multitask.training.loss_weighting import dump_weights, loss_weights, read_weights
 from multitask.training.recipe import Recipe
-from multitask.training.trainer import Diverged, Trainer
+from multitask.training.trainer import Trainer
 from supernet.loss_weights import figures
 from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage
 from supernet.records.trials import COMPLETE, PRUNED, TRIALS, WEIGHTS, TrialRecord, write_trials
@@ -109,7 +110,7 @@ class WeightSearch:
         setup["loss_weights"] = {
             key: content["loss_weights"][key] for key in ("weights", "sampler", "low", "high", "grid", "validations")
         }
-        return json.loads(json.dumps(setup))
+        return json.loads(json.dumps(setup, allow_nan=False))
 
     def _points(self) -> list[Point]:
         """What is tried first: the whole grid, or for TPE the weights that would be used without a search."""
@@ -172,7 +173,7 @@ class WeightSearch:
                 own = self._run(run, f"reference_{name}", {name: weights[name]})
                 training = self._network([name], weights, own, f"reference {name}", False)
                 training.fit()
-                value = training.validate("val")[name][metric]
+                value = primary_values(training.validate("val"), training.tasks)[name]
                 if not value > 0:
                     raise InputError(
                         f"the single-task reference of {name} has {metric} {value:g} after {self.iterations} steps, "
@@ -215,7 +216,7 @@ class WeightSearch:
 
         def score(values: Values) -> float:
             nonlocal found
-            found = delta_m({name: values[name][task.primary] for name, task in tasks.items()}, baseline, higher)
+            found = delta_m(primary_values(values, tasks), baseline, higher)
             if not math.isfinite(found):
                 raise Diverged(f"Delta_m is {found}")
             trial.report(found, training.step)

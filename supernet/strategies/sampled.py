@@ -14,6 +14,7 @@ from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from multitask.metrics.delta_m import delta_m
+from multitask.training.evaluation import primary_values
 from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
@@ -114,8 +115,7 @@ def shares(ranked: Sequence[Blocks], space: SearchSpace) -> list[list[float]]:
 def primary_metrics(trainer: Trainer, space: SearchSpace, blocks: Blocks, batches: int) -> dict[str, float]:
     """Each task's primary metric on validation, with the supernet's weights."""
     architecture = Architecture.from_space(space, dict(zip(space.pairs, blocks, strict=True)))
-    values = evaluate_shared(trainer, architecture, batches)
-    return {name: values[name][task.primary] for name, task in trainer.tasks.items()}
+    return primary_values(evaluate_shared(trainer, architecture, batches), trainer.tasks)
 
 
 class Samples:

@@ -15,6 +15,8 @@ import yaml
 
 from analysis.__main__ import main
 from analysis.measures.bootstrap import bootstrap_interval
+from analysis.measures.recipe import GROUPS, IGNORED, MUST_MATCH, SHOULD_MATCH, keys
+from experiment.config import Config
 from multitask.metrics.delta_m import contributions, delta_m
 from tests.support.results import entry, metrics, refusal, write_run, write_seed
 
@@ -182,7 +184,8 @@ def change(*path, value):
 @pytest.mark.parametrize(
     "content, config, named",
     [
-        (metrics(dataset="nyud"), CONFIG, ("dataset", "nyud", "scenes")),
+        (metrics(dataset="nyud", fingerprint=None), CONFIG, ("dataset", "nyud", "scenes")),
+        (metrics(fingerprint="0a1c"), CONFIG, ("images and labels of the split", "0a1c", "0a1b")),
         (metrics(split="val"), None, ("split", "val", "test")),
         (change("tasks", "depth", value=None), CONFIG, ("tasks", "semseg", "depth, semseg")),
         (change("tasks", "edge", value={"ods_f": entry(0.7, True)}), CONFIG, ("tasks", "depth, edge, semseg")),
@@ -216,6 +219,109 @@ def test_what_differs_is_refused(baseline, tmp_path, capsys, content, config, na
         (model / "seed_1" / "config.yaml").write_text(yaml.safe_dump(config))
     line = refusal(capsys, "compare", "--baseline", baseline, model)
     assert all(word in line for word in (*named, "seed_1"))
+
+
+def test_a_data_folder_may_have_another_name_if_its_images_are_the_same(baseline, tmp_path, capsys):
+    model = write_run(tmp_path / "model", metrics(dataset="moved"), config=CONFIG)
+    assert compare(capsys, baseline, model)["models"][0]["delta_m"] == 0
+
+
+def test_runs_without_a_fingerprint_are_named(baseline, tmp_path, capsys):
+    old = write_run(tmp_path / "old", metrics(fingerprint=None), config=CONFIG)
+    main(["compare", "--baseline", str(baseline), str(old), "--format", "json"])
+    assert "warning: no fingerprint of the images in old," in capsys.readouterr().err
+
+
+def test_copies_are_no_seeds_and_no_models(baseline, tmp_path, capsys):
+    copies = write_run(tmp_path / "copies", metrics(seed=4), metrics(seed=5), metrics(seed=4))
+    line = refusal(capsys, "compare", "--baseline", baseline, copies)
+    assert "seed_0' and" in line and "seed_2' both have seed 4" in line
+    assert "both have seed 4" in refusal(capsys, "compare", "--baseline", copies, baseline)
+    model = write_run(tmp_path / "model", metrics(seed=0))
+    line = refusal(capsys, "compare", "--baseline", baseline, model, tmp_path / "other" / ".." / "model")
+    assert "given twice" in line
+    assert "both have seed" not in compare(capsys, baseline, model, form="table")  # other models may share a seed
+
+
+def undefined(reason="no valid pixel"):
+    """metrics.json of a split without a label of depth."""
+    return change("tasks", "depth", value={"rmse": entry(None, False) | {"undefined": reason}})
+
+
+def test_a_task_without_a_value_is_left_out_with_a_line(tmp_path, capsys):
+    base = write_run(tmp_path / "base", undefined(), config=CONFIG)
+    content = undefined()
+    content["tasks"]["semseg"]["mean_iou"]["value"] = 0.44
+    model = write_run(tmp_path / "model", content, config=CONFIG)
+    (row,) = compare(capsys, base, model)["models"]
+    assert row["delta_m"] == pytest.approx(10) and list(row["tasks"]) == ["semseg"]
+    text = compare(capsys, base, model, form="table")
+    assert "warning: depth is left out: its metrics have no value (no valid pixel)" in text.splitlines()
+    whole = write_run(tmp_path / "whole", metrics(), config=CONFIG)
+    line = refusal(capsys, "compare", "--baseline", base, whole)
+    assert "tasks without a value: none against depth" in line
+    content["tasks"] = {"depth": content["tasks"]["depth"]}
+    nothing = write_run(tmp_path / "nothing", content)
+    assert "no metric has a value: depth (no valid pixel)" in refusal(capsys, "compare", "--baseline", base, nothing)
+
+
+LEARNED = (
+    ("training.learning_rate", 0.5),
+    ("training.optimizer", "adamw"),
+    ("training.weight_decay", 0.5),
+    ("training.clip_norm", None),
+    ("training.validate_every", 7),
+    ("training.prior_start", False),
+    ("loss_weights.weights", {"depth": 9.0}),
+    ("loss_weights.method", "uncertainty"),
+    ("data.scale_range", [0.9, 1.0]),
+    ("data.photometric", False),
+    ("data.edge_positive_weight", 0.9),
+    ("network.pretrained", True),
+    ("network.backbone_rate", 0.1),
+    ("precision", "bf16"),
+)
+
+
+def changed(key, value):
+    content = Config().to_dict()
+    group, _, name = key.partition(".")
+    if name:
+        content[group][name] = value
+    else:
+        content[group] = value
+    return content
+
+
+@pytest.mark.parametrize("key, value", LEARNED)
+def test_every_difference_of_the_recipe_is_a_warning(tmp_path, capsys, key, value):
+    runs = [tmp_path / "base", tmp_path / "model"]
+    for folder, config in zip(runs, (Config().to_dict(), changed(key, value)), strict=True):
+        write_run(folder, *(metrics(seed=k, loss_weights={"semseg": 1.0}) for k in range(5)), config=config)
+    warnings = [line for line in compare(capsys, *runs, form="table").splitlines() if line.startswith("warning")]
+    (line,) = warnings
+    assert line.startswith(f"warning: model has {key} {value}, the baseline ")
+    (runs[1] / "seed_2" / "config.yaml").write_text(yaml.safe_dump(Config().to_dict()))
+    (line,) = [line for line in compare(capsys, *runs, form="table").splitlines() if line.startswith("warning")]
+    assert line.startswith(f"warning: model (seed_0, seed_1, seed_3, seed_4) has {key} {value}")
+
+
+def test_weights_from_a_file_are_compared_by_their_values(tmp_path, capsys):
+    runs = [tmp_path / name for name in ("base", "same", "other")]
+    for folder, weight, file in zip(runs, (2.0, 2.0, 3.0), (None, "a/w.yaml", "b/w.yaml"), strict=True):
+        seeds = [metrics(seed=k, loss_weights={"semseg": 1.0, "depth": weight}) for k in range(5)]
+        write_run(folder, *seeds, config=changed("loss_weights.file", file))
+    warnings = [line for line in compare(capsys, *runs, form="table").splitlines() if line.startswith("warning")]
+    (line,) = warnings
+    assert line.startswith("warning: other has loss weights {'semseg': 1.0, 'depth': 3.0}, the baseline ")
+
+
+def test_each_key_of_the_configuration_is_refused_compared_or_known_to_change_nothing():
+    every = {key for key in keys(Config) if key.partition(".")[0] in GROUPS}
+    known = set(MUST_MATCH) | set(SHOULD_MATCH)
+    assert {key for key, _ in LEARNED} <= set(SHOULD_MATCH)
+    assert every - known == set(IGNORED) and not set(MUST_MATCH) & set(SHOULD_MATCH)
+    assert known <= every
 
 
 def test_without_config_the_metrics_decide(baseline, tmp_path, capsys):

@@ -257,9 +257,10 @@ def test_degenerate_images(prediction: float, edge: bool, valid: bool) -> None:
     metric = BoundaryF()
     metric.update(torch.full_like(label, prediction), label, torch.full_like(label, valid).bool())
     score = float(metric.compute()["ods_f"])
-    assert 0 <= score <= 1
-    if not (valid and edge and prediction):
-        assert score == 0
+    if valid and edge:
+        assert 0 <= score <= 1 and (prediction or score == 0)
+    else:
+        assert np.isnan(score)
 
 
 def test_rejects_different_shapes() -> None:

@@ -131,11 +131,11 @@ def validation(metrics: Mapping[str, Any]) -> Section:
         for name, entry in entries.items():
             prior = ((metrics.get("prior") or {}).get(task) or {}).get(name)
             better = None
-            if prior is not None:
+            if prior is not None and entry["value"] is not None and prior["value"] is not None:
                 gain = entry["value"] - prior["value"]
                 better = gain > 0 if entry["higher_is_better"] else gain < 0
             row = {"task": task, "metric": name, "arrow": "↑" if entry["higher_is_better"] else "↓"}
-            row |= {"value": entry["value"], "prior": prior and prior["value"]}
+            row |= {"value": entry["value"], "prior": None if prior is None else prior["value"]}
             rows.append(row | {"better": better, "primary": entry["primary"]})
     return {"rows": rows, "split": metrics.get("split", "val")}
 

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from experiment.config import NetworkSettings
 from experiment.errors import InputError, unknown
 from multitask.backbones import Encoder, build_encoder, encoder_channels, finest_stride
-from multitask.decoders import decoder_class
+from multitask.data import DatasetSplits
+from multitask.data.samples import Image
+from multitask.decoders import Decoder, decoder_class
 from multitask.initialization import seeded
+from multitask.per_task import TaskDecoders, TaskEncoders
 from multitask.tasks import Task
 
 HEAD_STD = 0.01  # of the initial weights of heads
@@ -40,8 +43,18 @@ def feature_size(settings: NetworkSettings, height: int, width: int) -> tuple[in
     return -(-height // stride), -(-width // stride)
 
 
+def check_encoders(settings: NetworkSettings, dataset: DatasetSplits) -> None:
+    """Raises InputError where tasks have images of their own and the encoder is shared."""
+    if dataset.images and settings.encoders == "shared":
+        raise InputError(
+            f"network.encoders is shared, but {dataset.name} has an image for each task: expected per_task"
+        )
+
+
 class MultiTaskNetwork(nn.Module):
     """Encoder, decoder, exchange and heads; a head is a 1x1 convolution, followed by bilinear upsampling.
+
+    With `network.encoders: per_task`, encoder and decoder are those of multitask/per_task.py, one for each task.
 
     Initial weights depend on the seed and the part's name alone: networks of one seed share those of all common parts,
     whatever their exchanges, tasks and auxiliary heads.
@@ -63,12 +76,19 @@ class MultiTaskNetwork(nn.Module):
     ):
         super().__init__()
         self.settings, self.tasks = settings, dict(tasks)
-        with seeded(seed, "encoder"):
-            self.encoder = build_encoder(settings)
-        encoder = cast(Encoder, self.encoder)
-        channels = settings.channels or sum(encoder.channels) // 4
-        build = decoder_class(settings.decoder)
-        self.decoder = build(encoder.channels, encoder.reductions, channels, list(tasks), seed=seed)
+        self.encoder: nn.Module
+        self.decoder: Decoder | TaskDecoders
+        if settings.encoders == "per_task":
+            self.encoder = encoders = TaskEncoders(settings, list(tasks), seed)
+            channels = settings.channels or sum(encoders.channels) // 4
+            self.decoder = TaskDecoders(settings, encoders, channels, seed)
+        else:
+            with seeded(seed, "encoder"):
+                self.encoder = build_encoder(settings)
+            encoder = cast(Encoder, self.encoder)
+            channels = settings.channels or sum(encoder.channels) // 4
+            build = decoder_class(settings.decoder)
+            self.decoder = build(encoder.channels, encoder.reductions, channels, list(tasks), seed=seed)
         self.exchange = exchange
         self.heads = nn.ModuleDict()
         for name, task in tasks.items():
@@ -109,19 +129,24 @@ class MultiTaskNetwork(nn.Module):
             with torch.no_grad():
                 own.copy_(bias)
 
-    def forward(self, image: Tensor, valid: Tensor | None = None) -> Outputs:
-        """image: (B, 3, H, W); valid: (B, 1, H, W) bool, False on padding."""
+    def forward(self, image: Image, valid: Tensor | None = None) -> Outputs:
+        """image: (B, 3, H, W), or with an encoder for each task {task: (B, 3, H, W)} of these tasks and perhaps others;
+        valid: (B, 1, H, W) bool, False on padding.
+        """
         features, regions = self.features(image)
         refined = self.refine(features, regions, valid)
-        size = image.shape[2:]
+        size = (image if isinstance(image, Tensor) else next(iter(image.values()))).shape[2:]
         return Outputs(self.predict(refined, size), enlarge(regions, size))
 
-    def features(self, image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(B, 3, H, W) -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with an auxiliary
-        head, the logits of the label regions, {task: (B, R, h, w)}.
+    def features(self, image: Image) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The image, or {task: image} -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with
+        an auxiliary head, the logits of the label regions, {task: (B, R, h, w)}.
         """
         features, shared = self.decoder(self.encoder(image))
-        return features, {name: head(shared.detach()) for name, head in self.auxiliary_heads.items()}
+        regions = {}
+        for name, head in self.auxiliary_heads.items():
+            regions[name] = head((shared if isinstance(shared, Tensor) else shared[name]).detach())
+        return features, regions
 
     def refine(
         self, features: dict[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from torchmetrics import Metric
 
-from multitask.data import DatasetSplits
+from multitask.data import DatasetSplits, Sample
+from multitask.data.splits import KINDS
 from multitask.decoders import Decoder
 from multitask.tasks import Task
 
@@ -201,12 +202,12 @@ def check_dataset(dataset: DatasetSplits) -> None:
         for index in sorted({0, len(samples) - 1}):
             sample, again = samples[index], samples[index]
             where = f"{split}, sample {index}"
-            image = sample["image"]
-            assert image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3, (
-                f"{where}: the image is {image.dtype} {tuple(image.shape)}, expected uint8 (3, H, W)"
-            )
-            assert torch.equal(image, again["image"]), f"{where}: read twice, the image differs"
-            shapes.add(tuple(image.shape))
+            for image, twin in zip(_images(dataset, sample, where), _images(dataset, again, where), strict=True):
+                assert image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] == 3, (
+                    f"{where}: the image is {image.dtype} {tuple(image.shape)}, expected uint8 (3, H, W)"
+                )
+                assert torch.equal(image, twin), f"{where}: read twice, the image differs"
+                shapes.add(tuple(image.shape))
             for part in ("labels", "masks"):
                 assert set(sample[part]) == set(dataset.tasks), (
                     f"{where}: {part} of {sorted(sample[part])}, expected {sorted(dataset.tasks)}"
@@ -225,3 +226,18 @@ def check_dataset(dataset: DatasetSplits) -> None:
     batch = default_collate([train[0], train[len(train) - 1]])
     for name, task in dataset.tasks.items():
         check_task(task, batch["labels"][name], batch["masks"][name])
+
+
+def _images(dataset: DatasetSplits, sample: Sample, where: str) -> list[Tensor]:
+    """The image of a sample, or those of its tasks."""
+    image = sample["image"]
+    if not dataset.images:
+        assert isinstance(image, Tensor), f"{where}: image is {type(image).__name__}, expected a tensor"
+        return [image]
+    assert set(dataset.images) == set(dataset.tasks) and set(dataset.images.values()) <= set(KINDS), (
+        f"images is {dict(dataset.images)}: expected one of {KINDS} for each of {list(dataset.tasks)}"
+    )
+    assert isinstance(image, dict) and set(image) == set(dataset.tasks), (
+        f"{where}: image is {type(image).__name__}, expected one for each of {list(dataset.tasks)}"
+    )
+    return list(image.values())

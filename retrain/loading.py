@@ -10,6 +10,7 @@ from torch import nn
 from experiment.config import Config, DataSettings, TrainingSettings
 from experiment.errors import InputError
 from multitask.data import DatasetSplits, open_dataset
+from multitask.data.samples import Image
 from multitask.network import MultiTaskNetwork, Outputs
 from retrain.model import Model
 from search_spaces import Architecture
@@ -22,7 +23,7 @@ class SeparateNetworks(nn.Module):
         super().__init__()
         self.networks = nn.ModuleDict(networks)
 
-    def forward(self, image: torch.Tensor, valid: torch.Tensor | None = None) -> Outputs:
+    def forward(self, image: Image, valid: torch.Tensor | None = None) -> Outputs:
         merged = Outputs({}, {})
         for network in self.networks.values():
             outputs = network(image, valid)

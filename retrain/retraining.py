@@ -12,6 +12,7 @@ from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import check_splits, fingerprint, open_dataset
+from multitask.network import check_encoders
 from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
@@ -35,6 +36,7 @@ def retrain(
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
     dataset = open_dataset(config.data)
     check_splits(dataset)
+    check_encoders(config.network, dataset)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
 
     def model_of(seed: int) -> Model:

@@ -14,7 +14,7 @@ from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
-from multitask.network import MultiTaskNetwork, feature_channels, feature_size
+from multitask.network import MultiTaskNetwork, check_encoders, feature_channels, feature_size
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
@@ -43,6 +43,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     strategy.check(config)
     dataset = open_dataset(config.data)
     check_splits(dataset)
+    check_encoders(config.network, dataset)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()

@@ -81,8 +81,9 @@ def data_uri(pixels: Array) -> str:
 
 
 def pictures(networks: Mapping[str, Trained], count: int, split: str = "test") -> list[dict[str, Any]]:
-    """{"image": uri, "tasks": {task: {"label" or a network's name: uri}}} for images spread over the split.
+    """{"images": {name: uri}, "tasks": {task: {"label" or a network's name: uri}}} for images spread over the split.
 
+    The image's name is "image", or that of the task whose image it is.
     Images and labels are those of the first network; only the tasks that all of them have are shown.
     """
     first = next(iter(networks.values()))
@@ -106,4 +107,6 @@ def _picture(networks: Mapping[str, Trained], sample: Mapping[str, Any], tasks: 
         for name, one in networks.items():
             decoded = one.dataset.tasks[task].decode(outputs[name][task])[0].numpy()
             shown[task][name] = data_uri(render(task, decoded, scale))
-    return {"image": data_uri(sample["image"].permute(1, 2, 0).numpy()), "tasks": shown}
+    image = sample["image"]
+    images = image if isinstance(image, dict) else {"image": image}
+    return {"images": {name: data_uri(one.permute(1, 2, 0).numpy()) for name, one in images.items()}, "tasks": shown}

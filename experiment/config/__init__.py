@@ -15,6 +15,7 @@ from experiment.config.search import (
     GumbelSettings,
     SearchSettings,
 )
+from experiment.config.sensors import SensorSettings
 from experiment.config.space import SpaceSettings
 from experiment.config.training import TrainingSettings
 from experiment.errors import InputError
@@ -97,6 +98,7 @@ __all__ = [
     "LossWeightSettings",
     "NetworkSettings",
     "SearchSettings",
+    "SensorSettings",
     "SpaceSettings",
     "TrainingSettings",
 ]

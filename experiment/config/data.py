@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from experiment.config.checks import at_least, one_of
+from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
 
 EMPTY_CLASSES = ("zero", "skip")
@@ -15,15 +16,16 @@ class DataSettings:
     """The dataset and its preprocessing. Raises InputError for values that no dataset can use.
 
     Args:
-        name: dataset: scenes (built-in procedural rooms) or folder (your own data).
+        name: dataset: scenes (built-in procedural rooms), sensors (the same rooms, each task with a sensor of its
+            own) or folder (your own data).
         root: folder of your own data; see the README for its layout.
         height: height of the images that the network sees, in pixels.
         width: width of the images that the network sees, in pixels.
         tasks: tasks to predict: semseg, depth, normals, edge, human_parts, saliency.
         classes: number of semantic classes of a folder; by default read from its meta.json.
-        train_images: number of training scenes (scenes only).
-        validation_images: number of validation scenes (scenes only).
-        test_images: number of test scenes (scenes only).
+        train_images: number of training scenes (scenes and sensors only).
+        validation_images: number of validation scenes (scenes and sensors only).
+        test_images: number of test scenes (scenes and sensors only).
         workers: processes that load data beside the training; 0 loads in the training process.
         scale_range: smallest and largest random magnification in training.
         photometric: whether training images vary in brightness, contrast, saturation and hue.
@@ -32,6 +34,7 @@ class DataSettings:
         normal_centroids: .npy file of (R, 3) directions, the label regions of the normals; by default 40 even ones.
         edge_positive_weight: weight of edge pixels in the edge loss, from 0 to 1 (ATRC - 0.8 NYUD-v2, 0.95 PASCAL).
         edge_tolerance: tolerance of odsF, as a fraction of the image diagonal (0.011 NYUD-v2, 0.0075 PASCAL).
+        sensors: what each task sees in the dataset sensors.
     """
 
     name: str = "scenes"
@@ -50,11 +53,15 @@ class DataSettings:
     normal_centroids: str | None = None
     edge_positive_weight: float = 0.8
     edge_tolerance: float = 0.011
+    sensors: SensorSettings = field(default_factory=SensorSettings)
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < SMALLEST:
             found = f"data.height x data.width is {self.height}x{self.width}"
             raise InputError(f"{found}: expected at least {SMALLEST}x{SMALLEST}")
+        if self.sensors.displacement > self.height // 4:
+            limit = f"at most a quarter of data.height, {self.height // 4}"
+            raise InputError(f"data.sensors.displacement is {self.sensors.displacement}: expected {limit}")
         at_least("data.classes", self.classes, 1)
         for key in ("train_images", "validation_images", "test_images"):
             at_least(f"data.{key}", getattr(self, key), 1)

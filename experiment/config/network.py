@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiment.config.checks import one_of
 from experiment.errors import InputError
 
 # what the project itself passes to timm's create_model
 RESERVED = ("pretrained", "checkpoint_path", "features_only")
+ENCODERS = ("shared", "per_task")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class NetworkSettings:
         pretrained: false for random weights; true for timm's weights from its hub; or a file (.pt, .pth or
             .safetensors) with the state dict of the model of that name. Classifier weights are ignored.
         backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.
+        encoders: shared, one encoder and decoder for all tasks; or per_task, an encoder and decoder for each, which
+            read the task's own image where the data has one for each task, and else the same.
         decoder: concat, or a class of your own, package.module:Class.
         channels: channels C of each task's features; by default a quarter of the encoder's channels, all maps together.
     """
@@ -30,10 +34,12 @@ class NetworkSettings:
     backbone_options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool | str = False
     backbone_rate: float = 1.0
+    encoders: str = "shared"
     decoder: str = "concat"
     channels: int | None = None
 
     def __post_init__(self) -> None:
+        one_of("network.encoders", self.encoders, ENCODERS)
         for name in ("backbone", "decoder"):
             if not getattr(self, name):
                 raise InputError(f"network.{name} is empty: expected a name")

@@ -1,9 +1,10 @@
 """The datasets, and what prepares their samples for training.
 
 A dataset is a function from the data settings to `DatasetSplits`: its tasks and its splits train, val and test. A split
-has a length and gives samples (`Sample`): an image, and a label and a mask of valid pixels for each task. To add one,
-write a file such as folder.py, with readers of its label files (label_files.py reads those of a data folder), and add a
-line to `DATASETS`; `multitask.testing.check_dataset` checks it. `open_dataset` makes the dataset of a configuration.
+has a length and gives samples (`Sample`): an image, or one for each task, and a label and a mask of valid pixels for
+each task. To add one, write a file such as folder.py, with readers of its label files (label_files.py reads those of a
+data folder), and add a line to `DATASETS`; `multitask.testing.check_dataset` checks it. `open_dataset` makes the
+dataset of a configuration.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from experiment.errors import InputError, unknown
 from multitask.data.folder import SPLITS, Folder, check_root, class_count
 from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, Scenes
+from multitask.data.sensors import Sensors, image_kinds
 from multitask.data.split_checks import check_splits, fingerprint
 from multitask.data.splits import DatasetSplits
 from multitask.tasks import Task, build_tasks
@@ -25,6 +27,13 @@ def _scenes(data: DataSettings) -> DatasetSplits:
     # the scenes are the same whatever the run's seed, so that runs can be compared
     splits = {key: Scenes(key, count, data.height, data.width, data.tasks, seed=0) for key, count in counts.items()}
     return DatasetSplits("scenes", tasks, splits)
+
+
+def _sensors(data: DataSettings) -> DatasetSplits:
+    tasks = build_tasks(data.tasks, data, len(CLASSES))
+    counts = {"train": data.train_images, "val": data.validation_images, "test": data.test_images}
+    splits = {key: Sensors(key, n, data.height, data.width, data.tasks, data.sensors) for key, n in counts.items()}
+    return DatasetSplits("sensors", tasks, splits, image_kinds(data.tasks, data.sensors))
 
 
 def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
@@ -40,7 +49,11 @@ def _folder(data: DataSettings) -> DatasetSplits:
     return DatasetSplits(root.resolve().name, tasks, splits)
 
 
-DATASETS: dict[str, Callable[[DataSettings], DatasetSplits]] = {"scenes": _scenes, "folder": _folder}
+DATASETS: dict[str, Callable[[DataSettings], DatasetSplits]] = {
+    "scenes": _scenes,
+    "sensors": _sensors,
+    "folder": _folder,
+}
 
 
 def open_dataset(data: DataSettings) -> DatasetSplits:
@@ -51,7 +64,7 @@ def open_dataset(data: DataSettings) -> DatasetSplits:
 
 
 def check_data(data: DataSettings) -> list[str]:
-    """Every missing or malformed file of the dataset, a line each; scenes have no files."""
+    """Every missing or malformed file of the dataset, a line each; only a folder has files."""
     if data.name not in DATASETS:
         raise unknown("dataset", data.name, DATASETS)
     if data.name != "folder":

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multitask.data.samples import Batch, Sample, normalise
+from multitask.data.samples import Batch, Sample, each_image, images_on, normalise
 from multitask.tasks import Task
 
 CROP_TRIES = 10
@@ -18,7 +18,8 @@ class Augmentation:
 
     The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. An image
     made smaller lies in the middle of its padding. All draws come from `generator`, on the CPU, so that they do not
-    depend on the device.
+    depend on the device. Where tasks have images of their own, all are changed alike, as far as their kinds allow; see
+    `DatasetSplits.images`.
     """
 
     def __init__(
@@ -27,16 +28,18 @@ class Augmentation:
         generator: torch.Generator,
         scale_range: tuple[float, float] = (0.5, 2.0),
         photometric: bool = True,
+        images: Mapping[str, str] | None = None,
     ):
         self.tasks = tasks
         self.generator = generator
         self.scale_range = scale_range
         self.photometric = photometric
+        self.images = images or {}
 
     def __call__(self, sample: Sample, device: torch.device) -> Batch:
-        """A collated sample, image (B, 3, H, W) uint8, to a batch on the device."""
-        image = sample["image"].to(device, non_blocking=True).float() / 255
-        count, _, height, width = image.shape
+        """A collated sample, image (B, 3, H, W) uint8 or {task: (B, 3, H, W)}, to a batch on the device."""
+        images = images_on(sample, device)
+        count, _, height, width = (images if isinstance(images, Tensor) else next(iter(images.values()))).shape
         low, high = self.scale_range
         scale = (low + (high - low) * self._draw(count)).to(device, non_blocking=True).view(-1, 1)
         flipped = (self._draw(count) < 0.5).to(device, non_blocking=True).view(-1, 1)
@@ -58,9 +61,17 @@ class Augmentation:
             ],
             -1,
         )
-        image = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        if self.photometric:
-            image = self._colour(image)
+        colour = self._draw(9, count, 1, 1, 1).to(device, non_blocking=True) if self.photometric else None
+
+        def change(image: Tensor, task: str) -> Tensor:
+            kind = self.images.get(task, "photo")
+            if kind == "range":  # a mean of a reading and of none is no reading
+                readings = _nearest(image, rows, columns) * scale.view(-1, 1, 1, 1)
+                return readings.clamp(max=1).contiguous()  # torch's backward pass of other layouts overruns memory
+            image = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+            return image if colour is None or kind != "photo" else vary_colour(image, colour)
+
+        images = each_image(change, images)
         inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
 
         for name, task in self.tasks.items():
@@ -71,7 +82,8 @@ class Augmentation:
             label = task.rescale(label, scale.view(-1, 1, 1, 1))
             labels[name] = torch.where(flipped.view(-1, 1, 1, 1), task.flip(label), label)
             masks[name] = _nearest(masks[name], rows, columns) & inside
-        return Batch(normalise(image) * inside, inside, labels, masks)
+        images = each_image(lambda image, _: normalise(image) * inside, images)
+        return Batch(images, inside, labels, masks)
 
     def _draw(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator)
@@ -98,20 +110,22 @@ class Augmentation:
         first = fine.int().argmax(0).view(1, -1, 1)
         return tops.gather(0, first)[0], lefts.gather(0, first)[0]
 
-    def _colour(self, image: Tensor) -> Tensor:
-        """Brightness +-32/255, contrast and saturation 0.5 to 1.5, hue +-18 of 180, each for half of the images."""
-        count = len(image)
-        draws = self._draw(9, count, 1, 1, 1).to(image.device, non_blocking=True)
-        on = draws[:4] < 0.5
-        brightness = torch.where(on[0], (2 * draws[4] - 1) * 32 / 255, 0)
-        contrast = torch.where(on[1], 0.5 + draws[5], 1)
-        saturation = torch.where(on[2], 0.5 + draws[6], 1)
-        hue = torch.where(on[3], (2 * draws[7] - 1) * 18 / 180, 0)
-        late = draws[8] < 0.5  # contrast before or after the change of colour
-        image = image + brightness
-        image = torch.where(late, image, image * contrast).clamp(0, 1)
-        image = shift_colour(image, hue, saturation)
-        return torch.where(late, image * contrast, image).clamp(0, 1)
+
+def vary_colour(image: Tensor, draws: Tensor) -> Tensor:
+    """Brightness +-32/255, contrast and saturation 0.5 to 1.5, hue +-18 of 180, each for half of the images.
+
+    image: (B, 3, H, W) in 0..1; draws: (9, B, 1, 1, 1), uniform in 0..1.
+    """
+    on = draws[:4] < 0.5
+    brightness = torch.where(on[0], (2 * draws[4] - 1) * 32 / 255, 0)
+    contrast = torch.where(on[1], 0.5 + draws[5], 1)
+    saturation = torch.where(on[2], 0.5 + draws[6], 1)
+    hue = torch.where(on[3], (2 * draws[7] - 1) * 18 / 180, 0)
+    late = draws[8] < 0.5  # contrast before or after the change of colour
+    image = image + brightness
+    image = torch.where(late, image, image * contrast).clamp(0, 1)
+    image = shift_colour(image, hue, saturation)
+    return torch.where(late, image * contrast, image).clamp(0, 1)
 
 
 def shift_colour(image: Tensor, hue: Tensor, saturation: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The samples that datasets give, and the batches that networks take."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -7,7 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-Sample = dict[str, Any]  # image: (3, H, W) uint8; labels: {task: (c, H, W)}; masks: {task: (1, H, W) bool}
+# image: (3, H, W) uint8, or {task: (3, H, W)}, one for each; labels: {task: (c, H, W)}; masks: {task: (1, H, W) bool}
+Sample = dict[str, Any]
+Image = Tensor | dict[str, Tensor]  # of all tasks, or of each
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as pretrained backbones expect
 STD = (0.229, 0.224, 0.225)
@@ -21,12 +24,23 @@ class Dataset(Protocol):
 
 @dataclass
 class Batch:
-    """image: (B, 3, H, W) normalised; valid: (B, 1, H, W), False on padding; labels, masks: per task."""
+    """image: (B, 3, H, W) normalised, or {task: (B, 3, H, W)}, one for each; valid: (B, 1, H, W), False on padding;
+    labels, masks: per task.
+    """
 
-    image: Tensor
+    image: Image
     valid: Tensor
     labels: dict[str, Tensor]
     masks: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        height, width = self.valid.shape[2:]
+        return height, width
 
 
 def normalise(image: Tensor) -> Tensor:
@@ -45,5 +59,18 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 def plain_batch(sample: Sample, device: torch.device) -> Batch:
     """A collated sample without augmentation."""
     move = {key: {t: v.to(device, non_blocking=True) for t, v in sample[key].items()} for key in ("labels", "masks")}
-    image = normalise(sample["image"].to(device, non_blocking=True).float() / 255)
-    return Batch(image, torch.ones_like(image[:, :1], dtype=torch.bool), move["labels"], move["masks"])
+    image = each_image(lambda one, _: normalise(one), images_on(sample, device))
+    first = image if isinstance(image, Tensor) else next(iter(image.values()))
+    return Batch(image, torch.ones_like(first[:, :1], dtype=torch.bool), move["labels"], move["masks"])
+
+
+def images_on(sample: Sample, device: torch.device) -> Image:
+    """The images of a collated sample on the device, in 0..1."""
+    return each_image(lambda one, _: one.to(device, non_blocking=True).float() / 255, sample["image"])
+
+
+def each_image(change: Callable[[Tensor, str], Tensor], image: Image) -> Image:
+    """The image of all tasks changed, or that of each; `change` also gets the task, or '' for the image of all."""
+    if isinstance(image, Tensor):
+        return change(image, "")
+    return {task: change(one, task) for task, one in image.items()}

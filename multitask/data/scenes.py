@@ -11,6 +11,7 @@ import torch
 
 from multitask.data.rendering import Body, Panel, cast
 from multitask.data.rooms import CLASSES, LABEL, PARTS, Room
+from multitask.data.samples import Sample
 
 SPLITS = ("train", "val", "test")
 TASKS = ("semseg", "depth", "normals", "edge", "human_parts", "saliency")
@@ -81,20 +82,24 @@ class Scenes(torch.utils.data.Dataset):
         """What its scenes follow from."""
         return ["scenes", *self.key, self.count, self.height, self.width]
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Sample:
         """image uint8 (3, H, W); labels (C, H, W), C = 3 for normals, else 1; masks bool (1, H, W), all True."""
+        return self.scene(index)[1]
+
+    def scene(self, index: int) -> tuple[Scene, Sample]:
+        """A scene as it was rendered, and as a sample."""
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
         scene = render((*self.key, index), self.height, self.width)
-        labels = {task: _to_tensor(getattr(scene, task)) for task in self.tasks}
+        labels = {task: to_tensor(getattr(scene, task)) for task in self.tasks}
         masks = {task: torch.ones(1, self.height, self.width, dtype=torch.bool) for task in self.tasks}
-        return {"image": _to_tensor(scene.image), "labels": labels, "masks": masks}
+        return scene, {"image": to_tensor(scene.image), "labels": labels, "masks": masks}
 
 
-def _to_tensor(array: np.ndarray) -> torch.Tensor:
+def to_tensor(array: np.ndarray) -> torch.Tensor:
     """(H, W) or (H, W, C) to (C, H, W); bool to uint8."""
     array = array.astype(np.uint8) if array.dtype == bool else array
     return torch.from_numpy(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1).copy())
 
 
-__all__ = ["CLASSES", "PARTS", "Scene", "Scenes", "render"]
+__all__ = ["CLASSES", "PARTS", "SPLITS", "Scene", "Scenes", "render", "to_tensor"]

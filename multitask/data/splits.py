@@ -1,21 +1,29 @@
 """A dataset with its tasks and its splits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from multitask.data.prior import Prior
 from multitask.data.samples import Dataset
 from multitask.tasks import Task
 
+KINDS = ("photo", "range", "plain")  # of images
+
 
 @dataclass(frozen=True)
 class DatasetSplits:
-    """A dataset: its tasks and its splits, train, val and test."""
+    """A dataset: its tasks and its splits, train, val and test.
+
+    images: {task: the kind of its image} where tasks have images of their own, else empty: every sample has one photo.
+        The kind says what training may change: the brightness and colour of a `photo`; the readings of `range`, which
+        are inverse depths and grow as the image is magnified; nothing of a `plain` one.
+    """
 
     name: str
     tasks: dict[str, Task]
     splits: Mapping[str, Dataset]
+    images: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def prior(self) -> Prior:

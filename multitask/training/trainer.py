@@ -71,7 +71,8 @@ class Trainer:
         self.random = CommonRandomNumbers(seed, self.generator)
         # with all of the dataset's tasks, so that a network of one task sees the same crops as one of all
         data = recipe.data
-        self.augment = Augmentation(recipe.dataset.tasks, self.generator, data.scale_range, data.photometric)
+        dataset = recipe.dataset
+        self.augment = Augmentation(dataset.tasks, self.generator, data.scale_range, data.photometric, dataset.images)
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)

@@ -33,7 +33,7 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
             features, regions = network.features(batch.image)
         sign = None
         if signs is not None:
-            sign = (2.0 * torch.randint(2, (len(batch.image),), generator=signs) - 1).to(trainer.device)
+            sign = (2.0 * torch.randint(2, (len(batch),), generator=signs) - 1).to(trainer.device)
         losses = partial(image_losses, network, trainer.tasks, batch, sign)
         yield HeldOut(features, regions, losses, shrink(batch.valid, features))
         progress.advance()
@@ -50,7 +50,7 @@ def image_losses(
     refined: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Each task's loss on each image, (B,), of refined features {task: (B, C, h, w)}."""
-    predictions = network.predict({name: refined[name] for name in tasks}, batch.image.shape[2:])
+    predictions = network.predict({name: refined[name] for name in tasks}, batch.size)
     losses = {}
     for name, task in tasks.items():
         each = task.image_losses(predictions[name], batch.labels[name], batch.masks[name])

@@ -202,3 +202,38 @@ def test_photometric_changes_colours_only_within_range():
     shown = vivid.image * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
     assert shown.min() >= -1e-5 and shown.max() <= 1 + 1e-5
     assert not plain.image.allclose(vivid.image)
+
+
+def test_images_of_tasks_are_cropped_and_flipped_alike():
+    """Two tasks with the same image still see the same one; each kind as far as it may change."""
+    names = ("semseg", "depth", "normals")
+    given, one = sample(names), sample(names)
+    given["image"] = {name: one["image"] for name in names}
+    for photometric in (False, True):
+        kinds = {"semseg": "photo", "depth": "plain", "normals": "photo"}
+        augment = [augmentation(names, photometric=photometric) for _ in range(2)]
+        augment[0].images = kinds
+        batch, alone = augment[0](given, CPU), augment[1](one, CPU)
+        still = augmentation(names)(one, CPU)
+        assert torch.equal(batch.image["semseg"], alone.image) and torch.equal(batch.image["normals"], alone.image)
+        assert torch.equal(batch.image["depth"], still.image)
+        assert torch.equal(batch.valid, alone.valid) and len(batch) == B and batch.size == (H, W)
+        for name in names:
+            assert torch.equal(batch.labels[name], alone.labels[name])
+
+
+def test_readings_of_a_range_sensor_stay_true_to_the_label():
+    """An image of 0.5 / depth with holes: after any zoom it still is 0.5 / depth, and holes are holes."""
+    given = sample(("depth",))
+    given["labels"]["depth"] = 1.3 + 2 * torch.rand(B, 1, H, W, generator=torch.Generator().manual_seed(1))
+    holes = torch.rand(B, 1, H, W, generator=torch.Generator().manual_seed(2)) < 0.3
+    readings = (255 * 0.5 / given["labels"]["depth"]).round().to(torch.uint8)
+    given["image"] = {"depth": torch.where(holes, 0, readings).expand(-1, 3, -1, -1)}
+    given["masks"]["depth"] = ~holes
+    augment = augmentation(("depth",), scale=(0.6, 1.3), photometric=True)
+    augment.images = {"depth": "range"}
+    batch = augment(given, CPU)
+    shown = batch.image["depth"] * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    mask = batch.masks["depth"]
+    assert (shown - 0.5 / batch.labels["depth"])[mask.expand_as(shown)].abs().max() < 0.8 / 255
+    assert shown[(batch.valid & ~mask).expand_as(shown)].abs().max() < 1e-6

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from experiment.config import DataSettings
+from experiment.config import DataSettings, SensorSettings
 from experiment.errors import InputError
-from multitask.cost import multiply_adds
-from multitask.network import MultiTaskNetwork, enlarge, shrink
+from multitask.cost import multiply_adds, parameter_count
+from multitask.data import open_dataset
+from multitask.network import MultiTaskNetwork, check_encoders, enlarge, shrink
 from multitask.tasks import build_tasks
 from search_spaces import Architecture, Exchange
 from tests.support.networks import small_network
@@ -141,3 +142,69 @@ def test_one_wide_convolution_equals_one_per_task():
     torch.testing.assert_close(shared, torch.cat(enlarged, 1))
     for name, part in network.decoder.parts.items():
         torch.testing.assert_close(features[name], part(shared), rtol=1e-4, atol=1e-5)
+
+
+PER_TASK = small_network(encoders="per_task")
+
+
+@pytest.mark.parametrize("own_images", [True, False])
+def test_an_encoder_for_each_task_is_single_task_networks_side_by_side(own_images):
+    tasks = build_tasks(["semseg", "depth", "edge"], DataSettings(), 5)
+    joined = MultiTaskNetwork(PER_TASK, tasks, None, ("depth",), seed=3).eval()
+    image = {name: torch.randn(2, 3, 32, 48) for name in tasks} if own_images else torch.randn(2, 3, 32, 48)
+    features, regions = joined.features(image)
+    outputs = joined(image)
+    assert list(features) == list(tasks) and list(regions) == ["depth"]
+    names = set()
+    for name, task in tasks.items():
+        single = MultiTaskNetwork(PER_TASK, {name: task}, None, ("depth",) if name == "depth" else (), seed=3).eval()
+        for key, value in single.state_dict().items():
+            assert torch.equal(value, joined.state_dict()[key]), key
+        names |= set(single.state_dict())
+        own, of_task = single.features(image)  # images of other tasks are left aside
+        assert torch.equal(own[name], features[name])
+        assert all(torch.equal(of_task[key], regions[key]) for key in of_task)
+        assert torch.equal(single(image).predictions[name], outputs.predictions[name])
+    assert names == set(joined.state_dict())
+
+
+def test_encoders_of_tasks_start_from_other_weights_and_count_as_encoder():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
+    joined, shared = MultiTaskNetwork(PER_TASK, tasks), MultiTaskNetwork(SMALL, tasks)
+    first = [network.model.conv1[0].weight for network in (joined.encoder["semseg"], joined.encoder["depth"])]
+    assert not torch.equal(*first)
+    assert len(joined.encoder_parameters()) == 2 * len(shared.encoder_parameters())
+    host = parameter_count(shared.encoder)
+    assert parameter_count(joined) - parameter_count(shared) == host
+    singles = [MultiTaskNetwork(PER_TASK, {name: task}) for name, task in tasks.items()]
+    assert multiply_adds(joined, 32, 48) == sum(multiply_adds(single, 32, 48) for single in singles)
+
+
+def test_with_an_encoder_for_each_task_only_an_exchange_joins_them():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
+    images = {name: torch.randn(2, 3, 32, 48) for name in tasks}
+    gates = Exchange(Architecture.uniform(tuple(tasks), "padnet_gate", "pad"), 8)
+    for exchange, reaches in ((None, False), (gates, True)):
+        network = MultiTaskNetwork(PER_TASK, tasks, exchange)
+        network(images).predictions["semseg"].square().sum().backward()
+        gradients = [p.grad for p in network.encoder["depth"].parameters()]
+        assert any(g is not None and g.any() for g in gradients) == reaches
+
+
+def test_frozen_encoders_of_tasks_stay():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 5)
+    network = MultiTaskNetwork(small_network(encoders="per_task", backbone_rate=0.0), tasks).train()
+    assert not any(p.requires_grad for p in network.encoder_parameters())
+    assert not any(module.training for module in network.encoder.modules())
+
+
+def test_a_shared_encoder_is_refused_where_tasks_have_images_of_their_own():
+    settings = {"height": 32, "width": 48, "train_images": 2, "tasks": ["semseg", "depth"]}
+    sensors = open_dataset(DataSettings(name="sensors", **settings))
+    with pytest.raises(InputError, match=r"network\.encoders is shared, but sensors .*: expected per_task"):
+        check_encoders(SMALL, sensors)
+    check_encoders(PER_TASK, sensors)
+    alike = SensorSettings(tasks={"depth": "grey", "semseg": "grey"})
+    for dataset in (DataSettings(**settings), DataSettings(name="sensors", sensors=alike, **settings)):
+        check_encoders(SMALL, open_dataset(dataset))
+        check_encoders(PER_TASK, open_dataset(dataset))

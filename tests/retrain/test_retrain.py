@@ -51,8 +51,12 @@ def test_found_architecture_over_two_seeds(architecture, tmp_path):
     assert (tmp_path / "run/seed_0/metrics.json").read_bytes() == before
 
 
-def test_same_seed_same_result_and_resuming_equals_never_having_stopped(architecture, tmp_path, monkeypatch):
-    arguments = ["--architecture", architecture, "--training.checkpoint_every=3"]
+SENSORS = ["--data.name=sensors", "--network.encoders=per_task"]
+
+
+@pytest.mark.parametrize("options", [[], SENSORS])
+def test_same_seed_same_result_and_resuming_equals_never_having_stopped(options, architecture, tmp_path, monkeypatch):
+    arguments = ["--architecture", architecture, "--training.checkpoint_every=3", *options]
     assert retrain(*arguments, "--output", tmp_path / "whole")[0] == 0
     save, saves = trainer.save_checkpoint, []
 
@@ -202,6 +206,9 @@ def test_a_network_of_one_task_sees_the_crops_of_one_of_all(tmp_path):
         (["--baseline", "multi_task", "--network.channels=1"], ["network.channels"]),
         (["--baseline", "multi_task", "--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
         (["--baseline", "random", "--architecture", "x"], ["either"]),
+        (["--baseline", "multi_task", "--data.name=sensors"], ["network.encoders is shared", "expected per_task"]),
+        (["--baseline", "multi_task", "--network.encoders=pertask"], ["nearest: 'per_task'"]),
+        (["--baseline", "multi_task", "--data.sensors.tasks={depth: rnge}"], ["nearest: 'range'"]),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, parts):
@@ -219,9 +226,18 @@ def test_an_architecture_for_other_tasks_is_refused(architecture, tmp_path):
     assert code == 2 and "is for the tasks ['semseg', 'depth']" in errors
 
 
-@pytest.mark.parametrize("name", ["single_task", "uniform:t_label", "own:s_label"])
-def test_a_trained_network_comes_back_and_scores_as_reported(name, tmp_path):
-    assert retrain("--baseline", name, "--output", tmp_path / "run")[0] == 0
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("single_task", []),
+        ("uniform:t_label", []),
+        ("own:s_label", []),
+        ("single_task", SENSORS),
+        ("uniform:t_label", SENSORS),
+    ],
+)
+def test_a_trained_network_comes_back_and_scores_as_reported(name, options, tmp_path):
+    assert retrain("--baseline", name, "--output", tmp_path / "run", *options)[0] == 0
     folder = tmp_path / "run/seed_0"
     trained = load_trained(folder)
     tasks = trained.dataset.tasks

@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = config_parser(Config, "search.py", __doc__, USAGE)
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
     parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
-    parser.add_argument("--check-data", action="store_true", help="list missing or malformed data files, and stop")
+    parser.add_argument("--check-data", action="store_true", help="sum up the data, list its problems, and stop")
     config, options = parse_config(parser, Config, arguments)
     if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
@@ -39,10 +39,12 @@ def run(arguments: Sequence[str]) -> None:
 def _check_data(config: Config) -> None:
     from multitask.data import check_data
 
-    problems = check_data(config.data)
-    print("\n".join([*problems, f"{len(problems)} problems"]))
-    if problems:
-        raise InputError(f"{len(problems)} data files are missing or malformed, listed above")
+    report = check_data(config.data)
+    count = f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
+    warnings = [f"warning: {line}" for line in report.warnings]
+    print("\n".join([*report.summary, *report.problems, *warnings, count]))
+    if report.problems:
+        raise InputError(f"the data has {count}, listed above")
 
 
 def main(arguments: Sequence[str]) -> int:

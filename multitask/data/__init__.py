@@ -5,16 +5,20 @@ has a length and gives samples (`Sample`): an image, or one for each task, and a
 each task. To add one, write a file such as folder.py, with readers of its label files (label_files.py reads those of a
 data folder), and add a line to `DATASETS`; `multitask.testing.check_dataset` checks it. `open_dataset` makes the
 dataset of a configuration.
+
+A split of files also has `ids`, by which repeated images are found, `examine`, which names all faults of an image's
+files, and `identity`, from which its fingerprint is made; a rendered one needs `identity` alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
-from multitask.data.folder import SPLITS, Folder, check_root, class_count
+from multitask.data.census import DataReport, take_census
+from multitask.data.folder import SPLITS, Folder, check_root, class_count, class_names
 from multitask.data.samples import Batch, Dataset, Sample
-from multitask.data.scenes import CLASSES, Scenes
+from multitask.data.scenes import CLASSES, PARTS, Scenes
 from multitask.data.sensors import Sensors, image_kinds
 from multitask.data.split_checks import check_splits, fingerprint
 from multitask.data.splits import DatasetSplits
@@ -63,20 +67,24 @@ def open_dataset(data: DataSettings) -> DatasetSplits:
     return DATASETS[data.name](data)
 
 
-def check_data(data: DataSettings) -> list[str]:
-    """Every missing or malformed file of the dataset, a line each; only a folder has files."""
+def check_data(data: DataSettings) -> DataReport:
+    """Every problem of the dataset's files and splits, and a summary of each split. Reads all of its labels."""
     if data.name not in DATASETS:
         raise unknown("dataset", data.name, DATASETS)
+    names: Mapping[str, Sequence[str]] = {"semseg": CLASSES, "human_parts": PARTS}
     if data.name != "folder":
-        return []
+        dataset = DATASETS[data.name](data)
+        return take_census(dataset.splits, dataset.tasks, names)
     root, tasks = _folder_tasks(data)
-    problems = []
+    splits, problems = {}, []
     for split in SPLITS:
         try:
-            problems += Folder(root, split, data.height, data.width, tasks).problems()
+            splits[split] = Folder(root, split, data.height, data.width, tasks)
         except InputError as error:  # the split's list itself
             problems.append(str(error))
-    return problems
+    report = take_census(splits, tasks, {**names, "semseg": class_names(root)})
+    report.problems = [*problems, *report.problems]
+    return report
 
 
 __all__ = [

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from experiment.errors import InputError, unknown
+from multitask.data.census import Examined
 from multitask.data.image_files import read_photo
 from multitask.data.label_files import READERS
 from multitask.data.samples import Sample
@@ -70,21 +71,23 @@ class Folder(torch.utils.data.Dataset[Sample]):
     def _label_sizes(self, name: str) -> list[int]:
         return [self._label_path(task, name).stat().st_size for task in sorted(self.tasks)]
 
-    def problems(self) -> list[str]:
-        """Every missing or malformed file of the split, a line each."""
-        problems = []
-        for name in self.ids:
+    def examine(self, index: int) -> Examined:
+        """The image's labels as its files have them, and every file that is missing or malformed."""
+        name = self.ids[index]
+        found = Examined(None, {}, {}, [])
+        try:
+            found.size = read_photo(self._photo_path(name)).size
+        except InputError as error:
+            found.problems.append(str(error))
+            return found
+        for task in self.tasks.values():
             try:
-                size = read_photo(self._photo_path(name)).size
+                label, valid = self._label(task, name, found.size)
             except InputError as error:
-                problems.append(str(error))
-                continue
-            for task in self.tasks.values():
-                try:
-                    self._label(task, name, size)
-                except InputError as error:
-                    problems.append(str(error))
-        return problems
+                found.problems.append(str(error))
+            else:
+                found.labels[task.name], found.masks[task.name] = _to_tensor(label), _to_tensor(valid[..., None])
+        return found
 
     def _photo_path(self, name: str) -> Path:
         for suffix in PHOTO_SUFFIXES:
@@ -152,6 +155,15 @@ def read_split(root: Path, split: str) -> list[str]:
     if not ids:
         raise InputError(f"{path}: is empty, expected one ID a line")
     return ids
+
+
+def class_names(root: Path) -> list[str]:
+    """Of the semantic classes, as far as meta.json lists them."""
+    try:
+        names = json.loads((root / "meta.json").read_text())["semseg"]["classes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def class_count(root: Path, configured: int | None) -> int:

@@ -1,7 +1,7 @@
 """What a task is: all that the rest of the project knows about one kind of dense prediction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -66,6 +66,17 @@ class Task(ABC):
         """Whether these labels alone give the metrics a value."""
         return bool(mask.any())
 
+    def census(self, label: Tensor, mask: Tensor) -> Tensor:
+        """Sums over the valid pixels of labels that `describe_census` puts into words, (n,); here none."""
+        return torch.zeros(0)
+
+    def describe_census(self, sums: Tensor, valid: int, names: Sequence[str], width: int) -> str:
+        """What a person can judge labels by, in at most `width` characters.
+
+        sums: `census` of all images, of so many valid pixels; names: of the classes, as far as they are known.
+        """
+        return ""
+
     def statistics(self, label: Tensor, mask: Tensor) -> Tensor:
         """What a prior is computed from: sums over images, so that those of several batches add up.
 
@@ -88,6 +99,12 @@ class Task(ABC):
     def flip(self, label: Tensor) -> Tensor:
         """The label's values after a horizontal flip (its pixels are moved already)."""
         return label
+
+
+def percentage(share: float) -> str:
+    """0 to 1 as % with two digits, but never a little as 0."""
+    value = 100 * share
+    return "0 %" if value == 0 else "<0.1 %" if value < 0.1 else f"{value:.0f} %" if value >= 9.5 else f"{value:.1f} %"
 
 
 def mean_label(statistics: Tensor) -> Tensor:

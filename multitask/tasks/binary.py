@@ -1,5 +1,8 @@
 """Tasks with two classes per pixel: edges and saliency."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -7,16 +10,24 @@ from torchmetrics import Metric
 from multitask import losses
 from multitask.metrics.boundary import BoundaryF
 from multitask.metrics.saliency import MaxF
-from multitask.tasks.base import Task, log_frequencies, mean_label, overall
+from multitask.tasks.base import Task, log_frequencies, mean_label, overall, percentage
 
 
 class BinaryTask(Task):
     """The label is 1 on positive pixels, else 0."""
 
+    positives: ClassVar[str]  # what they are called
     region_count = 2
 
     def defines(self, label: Tensor, mask: Tensor) -> bool:
         return bool(((label > 0) & mask).any())
+
+    def census(self, label: Tensor, mask: Tensor) -> Tensor:
+        """The number of positive pixels."""
+        return ((label > 0) & mask).sum().view(1)
+
+    def describe_census(self, sums: Tensor, valid: int, names: Sequence[str], width: int) -> str:
+        return f"{percentage(float(sums[0]) / valid)} {self.positives}"
 
     def region_label(self, label: Tensor) -> Tensor:
         return label
@@ -39,6 +50,7 @@ class Edge(BinaryTask):
     """
 
     name = "edge"
+    positives = "edges"
     marks_lines = True
     metrics = {"ods_f": True}
     undefined = "no valid pixel is an edge"
@@ -75,6 +87,7 @@ class Saliency(BinaryTask):
     """Salient objects: balanced two-class cross-entropy, maximal F."""
 
     name = "saliency"
+    positives = "salient"
     metrics = {"max_f": True}
     undefined = "no valid pixel is salient"
     channels = 2

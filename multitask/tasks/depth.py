@@ -1,7 +1,9 @@
 """Depth along the optical axis, in metres."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -9,6 +11,7 @@ from multitask import losses
 from multitask.metrics.depth import DepthErrors
 from multitask.tasks.base import Task, mean_label, overall
 
+CENTIMETRES = 2**16  # of a census; what is farther counts as this far
 NEAR, FAR = 0.7, 10.0  # metres: the range of the logarithmic bins (ATRC, NYUD-v2)
 
 
@@ -33,6 +36,16 @@ class Depth(Task):
 
     def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.absolute_error(prediction, label, mask, per_image=True)
+
+    def census(self, label: Tensor, mask: Tensor) -> Tensor:
+        """How often each depth occurs, in whole centimetres."""
+        nearest = (100 * label[mask].double()).round().long().clamp(0, CENTIMETRES - 1)
+        return torch.bincount(nearest, minlength=CENTIMETRES)
+
+    def describe_census(self, sums: Tensor, valid: int, names: Sequence[str], width: int) -> str:
+        ranks = torch.tensor([0.0, 0.01, 0.5, 0.99, 1.0], dtype=torch.double) * (valid - 1)
+        low, first, median, last, high = (torch.searchsorted(sums.cumsum(0), ranks.floor(), right=True) / 100).tolist()
+        return f"{low:.2f} to {high:.2f} m, median {median:.2f}, 98 % within {first:.2f} to {last:.2f}"
 
     def region_label(self, label: Tensor) -> Tensor:
         """floor(40 ln(y / 0.7) / ln(10 / 0.7)), clamped to 0..39."""

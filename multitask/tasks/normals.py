@@ -1,6 +1,7 @@
 """Surface normals in the camera frame: x right, y up, z towards the camera."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torchmetrics import Metric
 from experiment.errors import InputError
 from multitask import losses
 from multitask.metrics.normals import NormalErrors
-from multitask.tasks.base import Task, mean_label, overall
+from multitask.tasks.base import Task, mean_label, overall, percentage
 
 
 class Normals(Task):
@@ -42,6 +43,15 @@ class Normals(Task):
 
     def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.absolute_error(F.normalize(prediction, dim=1), label, mask, per_image=True)
+
+    def census(self, label: Tensor, mask: Tensor) -> Tensor:
+        """The sum of the directions, and how many have a positive z."""
+        directions = label.movedim(-3, -1)[mask.movedim(-3, -1)[..., 0]].double()
+        return torch.cat([directions.sum(0), (directions[:, 2] > 0).sum().view(1)])
+
+    def describe_census(self, sums: Tensor, valid: int, names: Sequence[str], width: int) -> str:
+        x, y, z, facing = (sums / valid).tolist()
+        return f"mean ({x:.2f}, {y:.2f}, {z:.2f}), z > 0 at {percentage(facing)}"
 
     def region_label(self, label: Tensor) -> Tensor:
         """The nearest centroid."""

@@ -1,18 +1,21 @@
 """Tasks that give each pixel one of K classes: semantic segmentation and human parts."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from multitask import losses
 from multitask.metrics.segmentation import MeanIoU
-from multitask.tasks.base import Task, log_frequencies, overall
+from multitask.tasks.base import Task, log_frequencies, overall, percentage
 
 
 class ClassTask(Task):
     """Cross-entropy, mean IoU; the label regions are the classes."""
 
     metrics = {"mean_iou": True}
+    first_id = 0  # of the ids in files
 
     def __init__(self, classes: int, loss_weight: float, skip_empty: bool):
         self.channels = self.region_count = classes
@@ -34,6 +37,25 @@ class ClassTask(Task):
     def metric(self) -> Metric:
         return MeanIoU(self.channels, skip_empty=self.skip_empty)
 
+    def census(self, label: Tensor, mask: Tensor) -> Tensor:
+        """How often each class occurs, (K,)."""
+        return torch.bincount(label[mask].long(), minlength=self.channels)
+
+    def describe_census(self, sums: Tensor, valid: int, names: Sequence[str], width: int) -> str:
+        """The commonest classes, as many as there is room for, and how many never occur."""
+        counts = sums.tolist()
+        never = counts.count(0)
+        end = f"; {never} of {len(counts)} never" if never else ""
+        text = ""
+        for k in sorted((k for k in range(len(counts)) if counts[k]), key=lambda k: -counts[k]):
+            name = names[k] if k < len(names) else f"class {k + self.first_id}"
+            entry = f"{name[:20]} {percentage(counts[k] / valid)}"
+            grown = f"{text}, {entry}" if text else entry
+            if text and len(grown) + len(", ...") + len(end) > width:
+                return f"{text}, ...{end}"
+            text = grown
+        return text + end
+
     def statistics(self, label: Tensor, mask: Tensor) -> Tensor:
         """How often each class occurs at each pixel, (K, H, W)."""
         return torch.stack([((label == k) & mask).sum((0, 1)) for k in range(self.channels)])
@@ -51,6 +73,7 @@ class SemanticSegmentation(ClassTask):
     """The classes of a dataset."""
 
     name = "semseg"
+    first_id = 1
     balances_crops = True
 
     def __init__(self, classes: int, skip_empty: bool = False):

@@ -26,6 +26,10 @@ def settings(folder, **changes):
     return DataSettings(**{"name": "folder", "root": str(folder), "height": H, "width": W, "tasks": TASKS, **changes})
 
 
+def problems(root):
+    return check_data(settings(root)).problems
+
+
 def test_labels_are_read_by_the_layout(root):
     sample = open_dataset(settings(root)).splits["train"][1]
 
@@ -102,7 +106,7 @@ def test_a_photo_is_turned_by_its_exif_orientation(root, orientation):
     exif[274] = orientation
     (root / "images" / "train_0.jpg").unlink()
     Image.fromarray(np.ascontiguousarray(stored)).save(root / "images" / "train_0.png", exif=exif)
-    assert check_data(settings(root)) == []
+    assert problems(root) == []
     sample = open_dataset(settings(root)).splits["train"][0]
     assert (sample["image"].numpy() == shown.transpose(2, 0, 1)).all()
 
@@ -129,7 +133,7 @@ def test_colours_decide_in_palettes_of_binary_labels(root, task, white):
     palette[white] = (255, 255, 254)
     image.putpalette(palette.flatten().tolist())
     image.save(root / task / "train_0.png")
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert "train_0.png: its palette's colour (255, 255, 254), expected black or white" in line
 
 
@@ -157,7 +161,7 @@ def test_normals_far_from_unit_length_are_invalid(root):
     assert sample["labels"]["normals"][:, 5].allclose(torch.tensor(3**-0.5), atol=1e-5)
     pixels[: H // 2 + 2] = (127, 127, 190)
     Image.fromarray(pixels).save(root / "normals" / "train_0.png")
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert "train_0.png: 55% of its vectors are far from length 1" in line
 
 
@@ -168,7 +172,7 @@ def test_labels_must_be_png_files(root, task):
     image.load()
     kind = "TIFF" if task == "depth" else "JPEG"
     image.save(path, kind)
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert f"train_0.png: is a {kind} file, expected a PNG" in line
 
 
@@ -181,7 +185,7 @@ def test_ids_in_four_bit_grey_are_refused(root):
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(packed.tobytes())), (b"IEND", b""))
     written = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert "train_0.png: 4-bit grey, expected 8-bit class ids" in line
 
 
@@ -191,23 +195,23 @@ def test_whatever_pillow_raises_is_a_line_that_names_the_file(root, folder, monk
     path = root / folder / "train_0.png"
     Image.new("1", (400, 200)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20000)  # 80000 pixels are more than twice as many
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert str(path) in line and "exceeds limit" in line and "\n" not in line
     whole = (root / folder / "train_1.jpg" if folder == "images" else root / folder / "train_1.png").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    (line,) = check_data(settings(root))
+    (line,) = problems(root)
     assert str(path) in line and "cannot be read as an image" in line
 
 
 def test_check_data_lists_every_problem(root):
-    assert check_data(settings(root)) == []
+    assert problems(root) == []
     (root / "depth" / "train_0.png").unlink()
     Image.fromarray(np.zeros((H, W + 2), np.uint8)).save(root / "semseg" / "train_2.png")
     Image.fromarray(np.full((H, W), 9, np.uint8)).save(root / "semseg" / "val_0.png")
     Image.fromarray(np.full((H, W), 100, np.uint8)).save(root / "edge" / "val_1.png")
     (root / "normals" / "test_0.png").write_bytes(b"not an image")
     Image.fromarray(np.zeros((H, W, 3), np.uint8)).save(root / "depth" / "test_1.png")
-    found = check_data(settings(root))
+    found = problems(root)
     assert len(found) == 6
     for file, reason in (
         ("depth/train_0.png", "no such file"),
@@ -245,7 +249,7 @@ def test_ids_may_hold_spaces_and_check_data_goes_on_after_a_missing_list(root):
     (root / "splits/train.txt").write_text("view 0\n\ntrain_1\n")
     (root / "splits/val.txt").unlink()
     (root / "edge/test_1.png").unlink()
-    found = check_data(settings(root))
+    found = problems(root)
     assert len(found) == 2 and "val.txt" in found[0] and "test_1.png" in found[1]
 
 

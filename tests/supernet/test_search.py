@@ -245,7 +245,7 @@ def test_a_label_of_another_size_ends_in_one_line(tmp_path):
     assert_one_line(done, ["train_1.png", "10x10 pixels, expected 56x40"])
     checked = search(*folder, "--check-data")
     assert checked.returncode == 2 and "train_1.png" in checked.stdout
-    assert "1 data files are missing or malformed" in checked.stderr
+    assert "the data has 1 problem, listed above" in checked.stderr
 
 
 def test_help_explains_every_key():

@@ -51,16 +51,21 @@ def retrain(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
     _check_output(Path(output), model_of)
+    check_weights(config)
+    recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
+    model_of(seeds[0]).build(config.network, dataset.tasks)
+    for seed, folder in folders.items():
+        retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
+
+
+def check_weights(config: Config) -> None:
+    """Raises InputError where loss weights are to be tuned first, which only a search does."""
     weights = config.loss_weights
     if weights.trials and weights.file is None:
         raise InputError(
             f"loss_weights.trials is {weights.trials}, which only search.py trains: expected "
             "--loss_weights.file with the loss_weights.yaml that it wrote"
         )
-    recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
-    model_of(seeds[0]).build(config.network, dataset.tasks)
-    for seed, folder in folders.items():
-        retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
 
 
 def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
@@ -78,6 +83,7 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
 
 
 def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
+    """Trains and evaluates one seed into its folder; a finished one is left as it is."""
     content = {**config.to_dict(), "seed": seed}
     run = Run(folder, content, resume)
     if run.finished:

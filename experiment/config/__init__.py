@@ -8,6 +8,7 @@ from experiment.config.checks import one_of
 from experiment.config.data import DataSettings
 from experiment.config.loss_weights import LossWeightSettings
 from experiment.config.network import NetworkSettings
+from experiment.config.race import RaceSettings
 from experiment.config.search import (
     DartsSettings,
     EvidenceSettings,
@@ -36,6 +37,7 @@ class Config:
         search: architecture search.
         loss_weights: weights of the tasks' losses.
         training: optimisation.
+        race: comparison by retraining.
         seed: random seed.
         device: auto, cpu or cuda.
         precision: fp32, or bf16 (mixed).
@@ -47,6 +49,7 @@ class Config:
     search: SearchSettings = field(default_factory=SearchSettings)
     loss_weights: LossWeightSettings = field(default_factory=LossWeightSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    race: RaceSettings = field(default_factory=RaceSettings)
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"
@@ -97,6 +100,7 @@ __all__ = [
     "GumbelSettings",
     "LossWeightSettings",
     "NetworkSettings",
+    "RaceSettings",
     "SearchSettings",
     "SensorSettings",
     "SpaceSettings",

@@ -1,0 +1,127 @@
+"""What takes part in a race: named models, of which equal ones are one arm."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from retrain.baselines import baseline
+from retrain.model import Model
+from retrain.race.rules import NONE
+from retrain.race.search_run import SearchRun
+from search_spaces import Architecture, SearchSpace
+from search_spaces.blocks import Pair
+
+FOUND = "found"
+UNIFORM = "uniform:"
+
+
+@dataclass
+class Arm:
+    """aliases: other names of the same model."""
+
+    name: str
+    model: Model
+    aliases: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder's: uniform_local for uniform:local."""
+        return re.sub(r"[^\w.-]", "_", self.name)
+
+    @property
+    def uniform(self) -> str | None:
+        """The block of a uniform architecture, under whatever name; None of other arms."""
+        names = [name for name in (self.name, *self.aliases) if name.startswith(UNIFORM)]
+        return names[0].removeprefix(UNIFORM) if names else None
+
+
+class Arms:
+    """The arms by name, in order. A model that is there already only adds its name to the earlier arm's aliases."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Arm] = {}
+
+    def add(self, named: Iterable[tuple[str, Model]]) -> list[str]:
+        """The names of the arms that are new."""
+        new = []
+        for name, model in named:
+            model = replace(model, name=name)
+            same = next((arm for arm in self.by_name.values() if _alike(arm.model, model)), None)
+            if same is not None:
+                same.aliases.append(name)
+                continue
+            self.by_name[name] = Arm(name, model)
+            new.append(name)
+        return new
+
+    def uniforms(self) -> dict[str, str]:
+        """{block: its arm}, no exchange included."""
+        blocks = {arm.uniform: arm.name for arm in self.by_name.values() if arm.uniform is not None}
+        return {"none": NONE, **{block: name for block, name in blocks.items() if block is not None}}
+
+
+def _alike(one: Model, other: Model) -> bool:
+    return (one.architecture, one.own_features) == (other.architecture, other.own_features)
+
+
+def first_arms(space: SearchSpace, search: SearchRun, seed: int, random: int) -> list[tuple[str, Model]]:
+    """The arms that are known from the start; the first of equal ones gives the name."""
+    named = [(NONE, baseline("uniform:none", space, seed)), (FOUND, Model(FOUND, search.architecture))]
+    blocks = [block for block in space.blocks if block != "none"]
+    named += [(f"{UNIFORM}{block}", baseline(f"{UNIFORM}{block}", space, seed)) for block in blocks]
+    smaller = _ablation(search)
+    if smaller is not None:
+        named.append(("ablation", Model("ablation", smaller)))
+    if search.likeliest is not None:
+        named.append(("supernet", Model("supernet", search.likeliest)))
+    for number in range(random):
+        named.append((f"random:{number}", Model("random", Architecture.random(space, seed + number))))
+    return named
+
+
+def _ablation(search: SearchRun) -> Architecture | None:
+    """The found architecture without the less sure half of its exchanges, rounded down.
+
+    None where it has fewer than two, or where the search gives them no probability.
+    """
+    found = search.architecture
+    exchanges = [pair for pair, block in found.exchanges.items() if block != "none"]
+    if len(exchanges) < 2 or any(pair not in search.probability for pair in exchanges):
+        return None
+    dropped = sorted(exchanges, key=lambda pair: search.probability[pair])[: len(exchanges) // 2]
+    return replace(found, exchanges=found.exchanges | dict.fromkeys(dropped, "none"), provenance={"source": "ablation"})
+
+
+def second_arms(
+    space: SearchSpace, arms: Arms, scores: Mapping[str, Mapping[str, float]], seed: int
+) -> list[tuple[str, Model]]:
+    """The arms that rest on the uniform ones' first round.
+
+    scores: {arm: {task: mean log of its primary metric on validation, more is better}}, of those that did not diverge.
+    """
+    uniforms = {block: arm for block, arm in arms.uniforms().items() if arm in scores}
+    blocks = [block for block in uniforms if block != "none"]
+    if not blocks:
+        return []
+    best = max(blocks, key=lambda block: sum(scores[uniforms[block]].values()))
+    return [
+        ("best_rows", Model("best_rows", _best_rows(space, uniforms, scores))),
+        (f"own:{best}", baseline(f"own:{best}", space, seed)),
+    ]
+
+
+def _best_rows(
+    space: SearchSpace, uniforms: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]
+) -> Architecture:
+    """Each target's row from the uniform network that was best on that target."""
+    exchanges: dict[Pair, str] = {}
+    for target in space.tasks:
+        best = max(uniforms, key=lambda block: scores[uniforms[block]][target])
+        row = Architecture.uniform(space.tasks, best, space.aggregator, space.normalize_messages).exchanges
+        exchanges |= {pair: block for pair, block in row.items() if pair[0] == target}
+    return Architecture.from_space(space, exchanges, {"source": "best_rows", "space": space.name})
+
+
+def identities(arms: Sequence[Arm]) -> dict[str, object]:
+    """{name: what determines the model}, to notice that a race goes on with others."""
+    return {arm.name: arm.model.identity() for arm in arms}

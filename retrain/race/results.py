@@ -1,0 +1,73 @@
+"""The finished trainings of a race, from their folders."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment.errors import InputError
+from experiment.files import write_atomic
+from multitask.metrics.delta_m import log_score
+
+DIVERGED = "diverged.json"  # in place of the metrics.json of a training whose loss became infinite
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores are mean logs of the primary metrics, more is better; 100 times their differences are points of Delta_m.
+
+    validation: {task: its score}. untrained: the tasks that are no better than the constant prediction on the test
+    split.
+    """
+
+    validation: dict[str, float]
+    test: float
+    multiply_adds: float
+    seconds: float
+    untrained: list[str]
+
+    @property
+    def score(self) -> float:
+        return sum(self.validation.values()) / len(self.validation)
+
+
+def read_result(folder: Path) -> Result | None:
+    """Of a seed's folder; None where its training diverged. Raises FileNotFoundError where it is not finished."""
+    if (folder / DIVERGED).is_file():
+        return None
+    path = folder / "metrics.json"
+    text = path.read_text()
+    try:
+        content = json.loads(text)
+        validation, test = _primary(content["validation"]["tasks"]), _primary(content["tasks"])
+        prior = _primary(content["prior"])
+        return Result(
+            {task: _score({task: entry}) for task, entry in validation.items()},
+            _score(test),
+            content["multiply_adds"],
+            content["train_seconds"],
+            [task for task, entry in test.items() if _score({task: entry}) <= _score({task: prior[task]})],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"'{path}' is damaged: expected what retrain.py writes") from error
+
+
+def mark_diverged(folder: Path, reason: str) -> None:
+    write_atomic(folder / DIVERGED, json.dumps({"reason": reason}, indent=1) + "\n")
+
+
+def _primary(tasks: dict[str, Any]) -> dict[str, tuple[float, bool]]:
+    """{task: (value, whether higher is better)} of the metrics that Delta_m compares."""
+    found = {}
+    for task, metrics in tasks.items():
+        entry = next(entry for entry in metrics.values() if entry["primary"])
+        found[task] = (float(entry["value"]), bool(entry["higher_is_better"]))
+    return found
+
+
+def _score(entries: dict[str, tuple[float, bool]]) -> float:
+    values = {task: value for task, (value, _) in entries.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise ValueError("a metric is not finite")
+    return log_score(values, {task: higher for task, (_, higher) in entries.items()})

@@ -197,12 +197,14 @@ def remarks(comparison: Comparison) -> list[str]:
         )
     for task, reason in baseline.seeds[0].undefined.items():
         lines.append(f"warning: {task} is left out: its metrics have no value ({reason})")
+    names = [run.name for run in runs]
     for run in runs:
-        lines += _differences(run, baseline.seeds[0])
+        name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder})"
+        lines += _differences(name, run, baseline.seeds[0])
     return lines
 
 
-def _differences(run: ModelRun, reference: Seed) -> list[str]:
+def _differences(name: str, run: ModelRun, reference: Seed) -> list[str]:
     """Where the run's recipe is another than the reference's, a line each."""
     ours = _recipe(reference)
     found: dict[tuple[str, str], list[str]] = {}
@@ -215,7 +217,7 @@ def _differences(run: ModelRun, reference: Seed) -> list[str]:
             found.setdefault((key, str(theirs[key])), []).append(seed.folder.name)
     lines = []
     for (key, value), places in found.items():
-        which = run.name if len(places) == len(run.seeds) else f"{run.name} ({', '.join(places)})"
+        which = name if len(places) == len(run.seeds) else f"{name} ({', '.join(places)})"
         lines.append(f"warning: {which} has {key} {value}, the baseline {ours[key]}")
     return lines
 

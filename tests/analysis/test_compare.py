@@ -306,6 +306,14 @@ def test_every_difference_of_the_recipe_is_a_warning(tmp_path, capsys, key, valu
     assert line.startswith(f"warning: model (seed_0, seed_1, seed_3, seed_4) has {key} {value}")
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path, capsys):
+    runs = [tmp_path / name for name in ("base", "model")]
+    for folder, rate in zip(runs, (0.01, 0.02), strict=True):
+        write_run(folder, metrics(model="multi_task"), config=changed("training.learning_rate", rate))
+    text = compare(capsys, *runs, form="table")
+    assert f"warning: multi_task ({runs[1]}) has training.learning_rate 0.02, the baseline 0.01" in text.splitlines()
+
+
 def test_weights_from_a_file_are_compared_by_their_values(tmp_path, capsys):
     runs = [tmp_path / name for name in ("base", "same", "other")]
     for folder, weight, file in zip(runs, (2.0, 2.0, 3.0), (None, "a/w.yaml", "b/w.yaml"), strict=True):

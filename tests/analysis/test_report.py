@@ -141,6 +141,21 @@ def test_numbers_are_those_of_the_other_commands(whole, runs, capsys):
         assert f"{value[kind]['depth']['rmse']['value']:.4f}" in words
 
 
+def test_metrics_without_a_value_are_dashes(runs, report, tmp_path):
+    folder = tmp_path / "search"
+    shutil.copytree(runs / "search", folder)
+    content = json.loads((folder / "metrics.json").read_text())
+    for part in (content["tasks"], content["prior"]):
+        part["depth"]["rmse"] |= {"value": None, "undefined": "no valid pixel"}
+    (folder / "metrics.json").write_text(json.dumps(content))
+    _, page = report(folder)
+    words = [text.strip() for text in page.texts]
+    row = words.index("rmse")
+    shown = [word for word in words[row + 1 : row + 8] if word]
+    assert shown[1] == "-" and shown[2] not in ("better", "not better")
+    assert page.sections == OF_SEARCH
+
+
 def test_what_has_no_input_is_left_out(runs, report, tmp_path):
     text, page = report(runs / "search")
     assert page.sections == OF_SEARCH

@@ -197,9 +197,9 @@ def remarks(comparison: Comparison) -> list[str]:
         )
     for task, reason in baseline.seeds[0].undefined.items():
         lines.append(f"warning: {task} is left out: its metrics have no value ({reason})")
-    names = [run.name for run in runs]
+    shared = [run.name for run in runs]
     for run in runs:
-        name = run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder})"
+        name = run.name if shared.count(run.name) == 1 else f"{run.name} ({run.folder})"
         lines += _differences(name, run, baseline.seeds[0])
     return lines
 

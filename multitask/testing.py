@@ -8,7 +8,7 @@ from torch.utils.data import default_collate
 from torchmetrics import Metric
 
 from multitask.data import DatasetSplits, Sample
-from multitask.data.splits import KINDS
+from multitask.data.splits import KINDS, groups_of
 from multitask.decoders import Decoder
 from multitask.tasks import Task
 
@@ -199,6 +199,10 @@ def check_dataset(dataset: DatasetSplits) -> None:
     shapes = set()
     for split, samples in dataset.splits.items():
         assert len(samples) > 0, f"{split} is empty"
+        groups = groups_of(samples)
+        assert groups is None or (len(groups) == len(samples) and all(isinstance(group, str) for group in groups)), (
+            f"{split}: groups is {groups}: expected the name of a group for each of {len(samples)} images"
+        )
         for index in sorted({0, len(samples) - 1}):
             sample, again = samples[index], samples[index]
             where = f"{split}, sample {index}"

@@ -2,12 +2,10 @@
 
 A dataset is a function from the data settings to `DatasetSplits`: its tasks and its splits train, val and test. A split
 has a length and gives samples (`Sample`): an image, or one for each task, and a label and a mask of valid pixels for
-each task. To add one, write a file such as folder.py, with readers of its label files (label_files.py reads those of a
-data folder), and add a line to `DATASETS`; `multitask.testing.check_dataset` checks it. `open_dataset` makes the
-dataset of a configuration.
-
-A split of files also has `ids`, by which repeated images are found, `examine`, which names all faults of an image's
-files, and `identity`, from which its fingerprint is made; a rendered one needs `identity` alone.
+each task. It may have `groups`, a name for each image: neighbouring frames, such as those of one video, are one group
+(`splits.groups_of` reads them). To add one, write a file such as folder.py, with readers of its label files
+(label_files.py reads those of a data folder), and add a line to `DATASETS`; `multitask.testing.check_dataset` checks
+it. `open_dataset` makes the dataset of a configuration.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +48,10 @@ def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
 def _folder(data: DataSettings) -> DatasetSplits:
     root, tasks = _folder_tasks(data)
     splits = {split: Folder(root, split, data.height, data.width, tasks) for split in SPLITS}
-    return DatasetSplits(root.resolve().name, tasks, splits)
+    own = splits["train"].image_folder
+    # images of their own are measurements, such as a range sensor's, whose values training leaves as they are
+    images = {task: "plain" if folder else "photo" for task, folder in own.items()} if any(own.values()) else {}
+    return DatasetSplits(root.resolve().name, tasks, splits, images)
 
 
 DATASETS: dict[str, Callable[[DataSettings], DatasetSplits]] = {

@@ -66,8 +66,7 @@ class Augmentation:
         def change(image: Tensor, task: str) -> Tensor:
             kind = self.images.get(task, "photo")
             if kind == "range":  # a mean of a reading and of none is no reading
-                readings = _nearest(image, rows, columns) * scale.view(-1, 1, 1, 1)
-                return readings.clamp(max=1).contiguous()  # torch's backward pass of other layouts overruns memory
+                return (_nearest(image, rows, columns) * scale.view(-1, 1, 1, 1)).clamp(max=1)
             image = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
             return image if colour is None or kind != "photo" else vary_colour(image, colour)
 

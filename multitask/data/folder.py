@@ -1,6 +1,7 @@
 """folder: a user's own data, one folder per task and a list of ids per split.
 
-ROOT/images/ID.jpg (or .png)      ROOT/splits/{train,val,test}.txt, one ID a line
+ROOT/images/ID.jpg (or .png)      ROOT/splits/{train,val,test}.txt, one ID a line, or ID, tab, GROUP
+ROOT/images/TASK/ID.png (or .jpg) optional: what this task sees in place of images/ID.jpg
 ROOT/semseg/ID.png                8-bit; 0 ignored, 1..K the classes
 ROOT/depth/ID.png                 16-bit millimetres; 0 invalid
 ROOT/normals/ID.png               8-bit RGB, n = (v - 127) / 127; x right, y up, z towards the camera; 0,0,0 invalid
@@ -9,6 +10,7 @@ ROOT/human_parts/ID.png           8-bit; 0 background, 1..6 parts, 255 ignored
 ROOT/meta.json                    optional: {"semseg": {"classes": [names]}}
 
 Photos count as their EXIF orientation shows them. Normals far from length 1 (black, middle grey, white) are invalid.
+A group is a set of neighbouring frames, such as those of one video; all lines of a split name one, or none does.
 """
 
 import json
@@ -45,28 +47,40 @@ class Folder(torch.utils.data.Dataset[Sample]):
         for name in tasks:
             if name not in READERS:
                 raise unknown("task of a data folder", name, READERS)
-        self.ids = read_split(root, split)
+        self.ids, self.groups = read_split(root, split)
+        self.image_folder = {name: name if (root / "images" / name).is_dir() else "" for name in tasks}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
         name = self.ids[index]
-        photo = read_photo(self._photo_path(name))
+        folders = dict.fromkeys(self.image_folder.values())
+        photos = {folder: read_photo(self._photo_path(name, folder)) for folder in folders}
         labels, masks = {}, {}
         for task in self.tasks.values():
-            label, valid = self._label(task, name, photo.size)
+            label, valid = self._label(task, name, photos[self.image_folder[task.name]].size)
             resize = resize_lines if task.marks_lines else resize_nearest
             labels[task.name] = _to_tensor(resize(label, *self.size))
             masks[task.name] = _to_tensor(resize_nearest(valid[..., None], *self.size))
+        images = {folder: self._pixels(photo) for folder, photo in photos.items()}
+        image = {task: images[folder] for task, folder in self.image_folder.items()} if any(images) else images[""]
+        return {"image": image, "labels": labels, "masks": masks}
+
+    def _pixels(self, photo: Image.Image) -> Tensor:
+        """(3, H, W) uint8, resized."""
         height, width = self.size
         if photo.size != (width, height):
             photo = photo.resize((width, height), Image.Resampling.BILINEAR)
-        return {"image": torch.from_numpy(np.array(photo)).movedim(-1, 0), "labels": labels, "masks": masks}
+        return torch.from_numpy(np.array(photo)).movedim(-1, 0)
 
     def identity(self) -> list:
-        """Each id with the sizes of its files in bytes, the photo's first. Raises InputError for a missing file."""
-        return ["folder", *([i, self._photo_path(i).stat().st_size, *self._label_sizes(i)] for i in self.ids)]
+        """Each id with the sizes of its files in bytes, images first. Raises InputError for a missing file."""
+        folders = sorted(set(self.image_folder.values()))
+        return [
+            "folder",
+            *([i, *(self._photo_path(i, f).stat().st_size for f in folders), *self._label_sizes(i)] for i in self.ids),
+        ]
 
     def _label_sizes(self, name: str) -> list[int]:
         return [self._label_path(task, name).stat().st_size for task in sorted(self.tasks)]
@@ -75,26 +89,31 @@ class Folder(torch.utils.data.Dataset[Sample]):
         """The image's labels as its files have them, and every file that is missing or malformed."""
         name = self.ids[index]
         found = Examined(None, {}, {}, [])
-        try:
-            found.size = read_photo(self._photo_path(name)).size
-        except InputError as error:
-            found.problems.append(str(error))
-            return found
-        for task in self.tasks.values():
+        sizes: dict[str, tuple[int, int]] = {}
+        for folder in dict.fromkeys(self.image_folder.values()):
             try:
-                label, valid = self._label(task, name, found.size)
+                sizes[folder] = read_photo(self._photo_path(name, folder)).size
+            except InputError as error:
+                found.problems.append(str(error))
+        found.size = next(iter(sizes.values()), None)
+        for task in self.tasks.values():
+            if self.image_folder[task.name] not in sizes:
+                continue
+            try:
+                label, valid = self._label(task, name, sizes[self.image_folder[task.name]])
             except InputError as error:
                 found.problems.append(str(error))
             else:
                 found.labels[task.name], found.masks[task.name] = _to_tensor(label), _to_tensor(valid[..., None])
         return found
 
-    def _photo_path(self, name: str) -> Path:
+    def _photo_path(self, name: str, folder: str) -> Path:
+        """folder: the task whose own image it is, or ''."""
         for suffix in PHOTO_SUFFIXES:
-            path = self.root / "images" / f"{name}{suffix}"
+            path = self.root / "images" / folder / f"{name}{suffix}"
             if path.is_file():
                 return path
-        raise InputError(f"{self.root / 'images' / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
+        raise InputError(f"{self.root / 'images' / folder / name}.jpg: no such file (nor .jpeg, .png); {SOURCE_HINT}")
 
     def _label_path(self, task: str, name: str) -> Path:
         path = self.root / task / f"{name}.png"
@@ -144,17 +163,28 @@ def check_root(root: Path) -> Path:
     return root
 
 
-def read_split(root: Path, split: str) -> list[str]:
-    path = root / "splits" / f"{split}.txt"
+def read_split(root: Path, split: str) -> tuple[list[str], list[str] | None]:
+    """The ids of a split, and the group of each where the file names groups."""
+    path, expected = root / "splits" / f"{split}.txt", "expected one ID a line, or ID, tab, GROUP"
     if not path.is_file():
-        raise InputError(f"{path}: no such file, expected one ID a line; {SOURCE_HINT}")
+        raise InputError(f"{path}: no such file, {expected}; {SOURCE_HINT}")
     try:
-        ids = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        lines = [
+            [word.strip() for word in line.strip().split("\t")]
+            for line in path.read_text().splitlines()
+            if line.strip()
+        ]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a text file, expected one ID a line") from error
-    if not ids:
-        raise InputError(f"{path}: is empty, expected one ID a line")
-    return ids
+        raise InputError(f"{path}: is not a text file, {expected}") from error
+    if not lines:
+        raise InputError(f"{path}: is empty, {expected}")
+    widest = max(lines, key=len)
+    narrowest = min(lines, key=len)
+    if len(widest) > 2:
+        raise InputError(f"{path}: '{' '.join(widest)}' has {len(widest)} columns, {expected}")
+    if len(widest) > len(narrowest):
+        raise InputError(f"{path}: '{' '.join(widest)}' has a group, '{narrowest[0]}' has none: expected all or none")
+    return [line[0] for line in lines], [line[1] for line in lines] if len(widest) == 2 else None
 
 
 def class_names(root: Path) -> list[str]:

@@ -82,6 +82,11 @@ class Scenes(torch.utils.data.Dataset):
         """What its scenes follow from."""
         return ["scenes", *self.key, self.count, self.height, self.width]
 
+    @property
+    def groups(self) -> list[str]:
+        """Every scene is a group of its own."""
+        return [str(index) for index in range(self.count)]
+
     def __getitem__(self, index: int) -> Sample:
         """image uint8 (3, H, W); labels (C, H, W), C = 3 for normals, else 1; masks bool (1, H, W), all True."""
         return self.scene(index)[1]

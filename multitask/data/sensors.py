@@ -89,6 +89,10 @@ class Sensors(torch.utils.data.Dataset[Sample]):
         """What its images and labels follow from."""
         return ["sensors", self.scenes.identity(), self.sensors, asdict(self.settings)]
 
+    @property
+    def groups(self) -> list[str]:
+        return self.scenes.groups
+
     def __getitem__(self, index: int) -> Sample:
         scene, sample = self.scenes.scene(index)
         used = [sensor for sensor in SENSORS if sensor in self.sensors.values()]

@@ -3,12 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
+
+from torch.utils.data import Subset
 
 from multitask.data.prior import Prior
 from multitask.data.samples import Dataset
 from multitask.tasks import Task
 
 KINDS = ("photo", "range", "plain")  # of images
+
+
+def groups_of(dataset: Dataset) -> list[str] | None:
+    """The group of each image, also of a part of a split; None where the data does not say."""
+    if isinstance(dataset, Subset):
+        groups = groups_of(cast(Dataset, dataset.dataset))
+        return None if groups is None else [groups[index] for index in dataset.indices]
+    groups = getattr(dataset, "groups", None)
+    return None if groups is None else list(groups)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset
 
 from experiment.config import DataSettings
 from experiment.errors import InputError
 from multitask.data import check_data, open_dataset
+from multitask.data.splits import groups_of
+from multitask.testing import check_dataset
 from tests.support.folders import TASKS, H, W, write_folder
 
 APARTMENT = Path(__file__).parents[3] / "shared" / "data" / "replica_apartment"
@@ -272,3 +275,69 @@ def test_the_real_apartment():
     lengths = sample["labels"]["normals"].norm(dim=0)[sample["masks"]["normals"][0]]
     assert lengths.allclose(torch.ones_like(lengths), atol=1e-5)
     assert source.tasks["semseg"].channels == 40
+
+
+def write_own_images(root, task, suffix="png", size=(W, H)):
+    """An image of its own for every id of a task; returns {id: pixels}."""
+    (root / "images" / task).mkdir()
+    draw, written = np.random.default_rng(1), {}
+    for photo in sorted((root / "images").glob("*.jpg")):
+        pixels = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "images" / task / f"{photo.stem}.{suffix}")
+        written[photo.stem] = pixels
+    return written
+
+
+def test_tasks_with_images_of_their_own_see_them(root):
+    photo = open_dataset(settings(root)).splits["train"][1]["image"]
+    own = write_own_images(root, "depth")
+    dataset = open_dataset(settings(root))
+    sample = dataset.splits["train"][1]
+    assert dataset.images == {task: "plain" if task == "depth" else "photo" for task in TASKS}
+    assert torch.equal(sample["image"]["depth"], torch.from_numpy(own["train_1"]).movedim(-1, 0))
+    assert all(torch.equal(sample["image"][task], photo) for task in TASKS if task != "depth")
+    check_dataset(dataset)
+    assert not open_dataset(settings(root, tasks=["semseg", "edge"])).images
+
+
+def test_images_of_tasks_have_the_size_of_their_labels(root):
+    """Sensors may differ in size; without a task that reads it, the photo is not needed."""
+    write_own_images(root, "edge", size=(20, 10))
+    for path in (root / "edge").glob("*.png"):
+        Image.fromarray(np.full((10, 20), 255, np.uint8)).save(path)
+    for path in (root / "images").glob("*.jpg"):
+        path.unlink()
+    data = settings(root, tasks=["edge"])
+    assert check_data(data).problems == []
+    assert open_dataset(data).splits["val"][0]["image"]["edge"].shape == (3, H, W)
+    (root / "images" / "edge" / "val_0.png").unlink()
+    Image.fromarray(np.zeros((10, 22, 3), np.uint8)).save(root / "images" / "edge" / "val_1.png")
+    found = check_data(data).problems
+    assert len(found) == 2
+    assert "images/edge/val_0.jpg: no such file" in found[0]
+    assert "edge/val_1.png: 20x10 pixels, expected 22x10" in found[1]
+
+
+def test_lines_of_splits_name_groups(root):
+    path = root / "splits" / "train.txt"
+    assert groups_of(open_dataset(settings(root)).splits["train"]) is None
+    path.write_text("train_0\tthe kitchen\ntrain_1\tthe kitchen \n\ntrain_2\thall\n")
+    train = open_dataset(settings(root)).splits["train"]
+    assert train.ids == ["train_0", "train_1", "train_2"]
+    assert groups_of(train) == ["the kitchen", "the kitchen", "hall"]
+    assert groups_of(Subset(Subset(train, [2, 0]), [1])) == ["the kitchen"]
+    scenes = open_dataset(DataSettings(train_images=3)).splits["train"]
+    assert len(set(groups_of(scenes))) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("train_0\ta\ntrain_1\n", r"train.txt: 'train_0 a' has a group, 'train_1' has none: expected all or none"),
+        ("train_0\ta\tb\n", r"train.txt: 'train_0 a b' has 3 columns, expected one ID a line, or ID, tab, GROUP"),
+    ],
+)
+def test_half_named_groups_are_refused(root, lines, message):
+    (root / "splits" / "train.txt").write_text(lines)
+    with pytest.raises(InputError, match=message):
+        open_dataset(settings(root))

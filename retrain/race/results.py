@@ -47,7 +47,7 @@ def read_result(folder: Path) -> Result | None:
             _score(test),
             content["multiply_adds"],
             content["train_seconds"],
-            [task for task, entry in test.items() if _score({task: entry}) <= _score({task: prior[task]})],
+            [task for task in test if task in prior and _score({task: test[task]}) <= _score({task: prior[task]})],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"'{path}' is damaged: expected what retrain.py writes") from error
@@ -58,16 +58,17 @@ def mark_diverged(folder: Path, reason: str) -> None:
 
 
 def _primary(tasks: dict[str, Any]) -> dict[str, tuple[float, bool]]:
-    """{task: (value, whether higher is better)} of the metrics that Delta_m compares."""
+    """{task: (value, whether higher is better)} of the metrics that Delta_m compares, where the labels define them."""
     found = {}
     for task, metrics in tasks.items():
         entry = next(entry for entry in metrics.values() if entry["primary"])
-        found[task] = (float(entry["value"]), bool(entry["higher_is_better"]))
+        if entry["value"] is not None:
+            found[task] = (float(entry["value"]), bool(entry["higher_is_better"]))
     return found
 
 
 def _score(entries: dict[str, tuple[float, bool]]) -> float:
     values = {task: value for task, (value, _) in entries.items()}
-    if not all(map(math.isfinite, values.values())):
-        raise ValueError("a metric is not finite")
+    if not values or not all(map(math.isfinite, values.values())):
+        raise ValueError("a metric is not finite, or there is none")
     return log_score(values, {task: higher for task, (_, higher) in entries.items()})

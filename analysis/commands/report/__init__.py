@@ -2,7 +2,8 @@
 
 Shows the architecture, the history of the selection, validation metrics, costs and the Pareto front; with --searches
 the agreement of repeated searches; with --found, --models and --baseline Delta_m, images and predictions; with
---importance how much each exchange matters. A section without input is left out.
+--importance how much each exchange matters; it opens with the verdict of the race, given by --race or in the folder
+SEARCH_RUN_race. A section without input is left out.
 """
 
 import argparse
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--found", metavar="DIR", help="retrain run of the architecture that was found")
     parser.add_argument("--baseline", metavar="DIR", help="retrain run of the baseline (single_task), for Delta_m")
     parser.add_argument("--models", metavar="DIR", nargs="+", default=[], help="retrain runs to compare with")
+    parser.add_argument(
+        "--race", metavar="DIR", help="race of the search (retrain.py --race); by default SEARCH_RUN_race"
+    )
     parser.add_argument("--output", metavar="FILE", help="HTML file; by default report.html in SEARCH_RUN")
     parser.add_argument("--images", type=int, default=4, metavar="N", help="images with predictions (default 4)")
     parser.add_argument("--importance", action="store_true", help="also shuffle every message of --found (takes time)")

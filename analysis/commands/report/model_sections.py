@@ -21,8 +21,32 @@ from analysis.report.charts import bars
 from analysis.report.numbers import spread
 from analysis.report.page import Section
 from analysis.report.pictures import pictures
+from analysis.report.result import Table
 from experiment.config import Config
+from retrain.race.record import RACE, read_race
+from retrain.race.verdict import row_cells
 from search_spaces import BLOCKS, Architecture
+
+
+def race(folder: Path, given: str | None) -> Section | None:
+    """The verdict and the arms of the race that was given, or else of the one beside the search, if it is its own.
+
+    Raises InputError where a race that was given is not finished.
+    """
+    beside = folder.with_name(f"{folder.name}_race")
+    if given is None and not (beside / RACE).is_file():
+        return None
+    record = read_race(given or beside)
+    if given is None and Path(record.search).resolve() != folder.resolve():
+        return None
+    cells = [[name, ended, *numbers] for name, *numbers, ended in map(row_cells, record.arms)]
+    share = "" if record.retrainings is None else f", {record.retrainings:.1f} times those of one network as found"
+    return {
+        "verdict": record.verdict,
+        "table": Table(["arm", "ended", "seeds", "Delta_m", "95 % interval", "multiply-adds"], cells, words=2),
+        "remarks": record.remarks,
+        "effort": f"{record.trainings} trainings, {record.seconds:.0f} s{share}",
+    }
 
 
 def reliability(folder: Path, others: Sequence[str]) -> Section:

@@ -43,6 +43,7 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "title": marked(f"Search on {config.data.name}", config.search.noise_null),
         "facts": search.facts(folder, config, metrics, architecture),
+        "race": models.race(folder, arguments.race),
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
         "reliability": models.reliability(folder, arguments.searches) if arguments.searches else None,

@@ -1,43 +1,123 @@
 """A run: a folder that a command wrote, complete enough to be read, resumed and compared."""
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import yaml
 
 from experiment.errors import InputError
-from experiment.files import write_atomic
+from experiment.files import is_temporary, remove_leftovers, write_atomic
+from experiment.lock import LOCK, FolderLock, check_unlocked
+
+CONFIG, RECORD = "config.yaml", "run.json"
+VERSION = 1  # of run.json
+SEARCH, RETRAINING = "search", "retraining"  # kinds
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is, kept in its run.json and in its checkpoints.
+
+    id: of its kind, its configuration and its model; two runs of one id compute the same. part: the folder of a
+    training inside the run, empty for the run's own.
+    """
+
+    kind: str
+    id: str
+    part: str = ""
 
 
 class Run:
-    """Opens a run's folder. Every file is written whole or not at all.
+    """Opens a run's folder, for this process alone until `close`. Every file is written whole or not at all.
 
-    Raises InputError if the folder already holds something and `resume` is false, or if what it holds was
-    made with another configuration.
+    kind: of command. model: what beside the configuration determines the run, as plain values.
+
+    Raises InputError if the folder already holds something and `resume` is false, if it holds no run of this kind, a
+    damaged one, or one of another configuration, or if another process has it open. Nothing is written then.
     """
 
-    def __init__(self, folder: str | Path, config: Mapping[str, Any], resume: bool):
+    def __init__(
+        self,
+        folder: str | Path,
+        config: Mapping[str, Any],
+        resume: bool,
+        kind: str = SEARCH,
+        model: Mapping[str, Any] | None = None,
+        *,
+        within: "Run | None" = None,
+    ):
         self.folder = Path(folder)
+        self._lock: FolderLock | None = None
         text = yaml.safe_dump(dict(config), sort_keys=False)
+        content = yaml.safe_load(text)
+        if within is None:
+            self.identity = Identity(kind, _digest([kind, content, model]))
+        else:
+            self.identity = replace(within.identity, part=str(self.folder.relative_to(within.folder)))
+        self._check(content, resume, within is None)
+        made = not self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if within is None:
+                self._open(content, resume)
+            if not self.path(CONFIG).is_file():
+                self.write_text(CONFIG, text)
+            if within is None and not self.path(RECORD).is_file():
+                record = {"version": VERSION, "kind": self.identity.kind, "id": self.identity.id}
+                self.write_json(RECORD, record)
+        except BaseException as error:
+            self.close()
+            if made:
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+            if isinstance(error, OSError):
+                raise InputError(f"--output '{self.folder}' cannot be written: {error.strerror}") from error
+            raise
+
+    def _open(self, content: Any, resume: bool) -> None:
+        self._lock = FolderLock(self.folder)
+        self._check(content, resume, True)  # again: another process may have come first
+        remove_leftovers(self.folder)
+        if self.path(RECORD).is_file():
+            self.identity = read_identity(self.folder)
+
+    def _check(self, content: Any, resume: bool, whole: bool) -> None:
+        """Raises InputError unless the folder can be opened so. whole: not a part of another run."""
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(
                 f"--output '{self.folder}' is a file: expected a folder, or a path that does not exist yet"
             )
-        held = self.folder.is_dir() and any(self.folder.iterdir())
-        if held and not resume:
+        try:
+            held = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        except OSError as error:
+            raise InputError(f"--output '{self.folder}' cannot be read: {error.strerror}") from error
+        held = {name for name in held if name != LOCK and not is_temporary(name)}
+        if whole and self._lock is None:
+            check_unlocked(self.folder)
+        if not held:
+            return
+        if not resume:
             raise InputError(f"--output '{self.folder}' is in use: expected an empty folder, or --resume to go on")
-        stored = self.folder / "config.yaml"
-        if held and stored.is_file():
-            difference = first_difference(yaml.safe_load(stored.read_text()), yaml.safe_load(text))
+        if whole and held != {CONFIG}:  # that alone is what a process leaves that was killed at its very start
+            found = read_identity(self.folder)
+            if found.kind != self.identity.kind:
+                raise InputError(
+                    f"--resume in '{self.folder}': it holds a {found.kind}, expected a {self.identity.kind}"
+                )
+        if whole or CONFIG in held:
+            difference = first_difference(read_config(self.path(CONFIG)), content)
             if difference:
                 raise InputError(f"--resume in '{self.folder}': {difference}; expected the configuration it began with")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.write_text("config.yaml", text)
-        except OSError as error:
-            raise InputError(f"--output '{self.folder}' cannot be written: {error.strerror}") from error
+
+    def part(self, name: str, config: Mapping[str, Any]) -> "Run":
+        """A training of its own inside this run, in a folder of its own; resumed if it is there."""
+        return Run(self.path(name), config, True, within=self)
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -46,11 +126,80 @@ class Run:
         write_atomic(self.path(name), text)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        self.write_text(name, json.dumps(content, indent=1) + "\n")
+        """Raises InputError for a number that is not finite, which JSON does not know."""
+        try:
+            text = json.dumps(content, indent=1, allow_nan=False)
+        except ValueError as error:
+            raise InputError(
+                f"'{self.path(name)}' is not written: it would hold a number that is not finite"
+            ) from error
+        self.write_text(name, text + "\n")
 
     @property
     def finished(self) -> bool:
-        return self.path("metrics.json").is_file()
+        """Whether metrics.json is there and whole; a damaged one is named, and will be written anew."""
+        path = self.path("metrics.json")
+        if not path.is_file():
+            return False
+        try:
+            content = read_json(path)
+        except InputError as error:
+            print(f"{error}; it is written anew")
+            return False
+        return "tasks" in content
+
+    def close(self) -> None:
+        """Lets other processes open the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_identity(folder: Path) -> Identity:
+    """Of the run in a folder. Raises InputError if there is none."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise InputError(f"'{folder}' is no run that can be resumed: expected {RECORD} in it, which every run has")
+    content = read_json(path)
+    kind, name = content.get("kind"), content.get("id")
+    if content.get("version") != VERSION or not isinstance(kind, str) or not isinstance(name, str):
+        raise InputError(f"'{path}' is damaged: expected version {VERSION}, kind and id")
+    return Identity(kind, name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a run. Raises InputError if it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{path}' is damaged: expected JSON") from error
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' is damaged: expected a JSON object")
+    return content
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's config.yaml as plain values. Raises InputError if it is damaged."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"'{path}' is damaged: expected the configuration that the run began with") from error
+    if not isinstance(content, dict):
+        state = "empty" if content is None else "damaged"
+        raise InputError(f"'{path}' is {state}: expected the configuration that the run began with")
+    return content
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:
@@ -62,3 +211,7 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
                 return found
         return ""
     return "" if old == new else f"{path} was {old} and is now {new}"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

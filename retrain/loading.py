@@ -1,6 +1,5 @@
 """Trained networks back from their run folders, for those who read results."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,9 +8,11 @@ from torch import nn
 
 from experiment.config import Config, DataSettings, TrainingSettings
 from experiment.errors import InputError
+from experiment.run import Identity, read_identity, read_json
 from multitask.data import DatasetSplits, open_dataset
 from multitask.data.samples import Image
 from multitask.network import MultiTaskNetwork, Outputs
+from multitask.training.checkpoints import checkpoint_path, read_checkpoint
 from retrain.model import Model
 from search_spaces import Architecture
 
@@ -46,22 +47,23 @@ class Trained:
 def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     """Reads seed_K of a retrain run; `data_root` stands in for a data folder that has moved.
 
-    Raises InputError if the folder holds no finished seed.
+    Raises InputError if the folder holds no finished seed, or its checkpoint is damaged or of another run.
     """
     folder = Path(folder)
     config = read_config(folder)
     data = config.data if data_root is None else replace(config.data, root=data_root)
     dataset = open_dataset(data)
+    identity, steps = read_identity(folder), _best_steps(folder)
     network = replace(config.network, pretrained=False)  # the checkpoint has the weights
     model = _read_model(folder, tuple(dataset.tasks))
     if (folder / "checkpoints").is_dir():
         whole: nn.Module = model.build(network, dataset.tasks)
-        _load_best(whole, folder)
+        _load_best(whole, folder, identity, steps.get(next(iter(dataset.tasks))))
     else:  # single_task: a run per task
         parts = {}
         for name, task in dataset.tasks.items():
             parts[name] = Model("").build(network, {name: task})
-            _load_best(parts[name], folder / name)
+            _load_best(parts[name], folder / name, replace(identity, part=name), steps.get(name))
         whole = SeparateNetworks(parts)
     return Trained(whole.eval(), model.architecture, dataset, data, config.training)
 
@@ -79,11 +81,23 @@ def _read_model(folder: Path, tasks: tuple[str, ...]) -> Model:
     path, identity = folder / "architecture.yaml", folder / "model.json"
     if path.is_file():
         return Model("", Architecture.load(path))
-    return Model.from_identity(json.loads(identity.read_text()), tasks) if identity.is_file() else Model("")
+    return Model.from_identity(read_json(identity), tasks) if identity.is_file() else Model("")
 
 
-def _load_best(network: nn.Module, folder: Path) -> None:
-    path = folder / "checkpoints" / "best.pt"
+def _best_steps(folder: Path) -> dict[str, int]:
+    """{task: the step whose weights were reported}."""
+    steps = read_json(folder / "metrics.json").get("best_step")
+    if not isinstance(steps, dict):
+        raise InputError(f"'{folder / 'metrics.json'}' has no best_step: expected what retrain.py writes")
+    return steps
+
+
+def _load_best(network: nn.Module, folder: Path, identity: Identity, step: int | None) -> None:
+    path = checkpoint_path(folder, "best")
     if not path.is_file():
         raise InputError(f"'{folder}' holds no trained network: expected checkpoints/best.pt")
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["network"])
+    state = read_checkpoint(path, identity, "best", step)
+    try:
+        network.load_state_dict(state["network"])
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"'{path}' fits another network: expected one of the same code and blocks") from error

@@ -1,6 +1,5 @@
 """Trains a model from scratch over several seeds and evaluates it on the test split, once."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ import torch
 
 from experiment.config import Config
 from experiment.errors import InputError
-from experiment.run import Run
+from experiment.run import RETRAINING, Run, read_json
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import check_splits, fingerprint, open_dataset
 from multitask.network import check_encoders
-from multitask.training.checkpoints import load_checkpoint, save_checkpoint
+from multitask.training.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
@@ -50,7 +49,7 @@ def retrain(
             raise InputError(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
-    _check_output(Path(output), model_of)
+    _check_output(Path(output), model_of, resume)
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
     model_of(seeds[0]).build(config.network, dataset.tasks)
@@ -68,15 +67,17 @@ def check_weights(config: Config) -> None:
         )
 
 
-def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
+def _check_output(output: Path, model_of: Callable[[int], Model], resume: bool) -> None:
     if (output / "config.yaml").is_file():
-        raise InputError(f"--output '{output}' holds a search: expected a folder for retraining")
+        raise InputError(f"--output '{output}' holds a search or one seed: expected a folder for retraining")
+    if resume and output.is_dir() and any(output.iterdir()) and not any(output.glob("seed_*")):
+        raise InputError(f"--resume in '{output}': it holds no retraining, expected seed_K folders or an empty folder")
     for path in sorted(output.glob("seed_*/model.json")):
-        held = json.loads(path.read_text())
+        held = read_json(path)
         wanted = model_of(int(path.parent.name.removeprefix("seed_"))).identity()
-        if held["model"] != wanted["model"]:
+        if held.get("model") != wanted["model"]:
             raise InputError(
-                f"--output '{output}' holds {held['model']}: expected another folder for {wanted['model']}"
+                f"--output '{output}' holds {held.get('model')}: expected another folder for {wanted['model']}"
             )
         if held != wanted:
             raise InputError(f"--output '{output}' holds another architecture: expected another folder for this one")
@@ -85,10 +86,14 @@ def _check_output(output: Path, model_of: Callable[[int], Model]) -> None:
 def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder: Path, resume: bool) -> None:
     """Trains and evaluates one seed into its folder; a finished one is left as it is."""
     content = {**config.to_dict(), "seed": seed}
-    run = Run(folder, content, resume)
-    if run.finished:
-        print(f"{folder} is finished")
-        return
+    with Run(folder, content, resume, RETRAINING, model.identity()) as run:
+        if run.finished:
+            print(f"{folder} is finished")
+        else:
+            _train_seed(model, config, content, recipe, seed, run)
+
+
+def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: Recipe, seed: int, run: Run) -> None:
     run.write_json("model.json", model.identity())
     if model.architecture is not None and not model.own_features:  # the file would stand for uniform:BLOCK
         model.architecture.save(run.path("architecture.yaml"))
@@ -96,8 +101,8 @@ def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder
     groups = [[name] for name in dataset.tasks] if model.separate else [list(dataset.tasks)]
     parts = []
     for names in groups:
-        own = Run(folder / names[0], content, resume) if model.separate else run
-        label = f"{folder.parent.name}/{folder.name}"
+        own = run.part(names[0], content) if model.separate else run
+        label = f"{run.folder.parent.name}/{run.folder.name}"
         parts.append(_train(model, names, config, recipe, seed, own, label))
     total = _merge(parts)
     run.write_json(
@@ -130,7 +135,11 @@ def _train(
     model: Model, names: list[str], config: Config, recipe: Recipe, seed: int, run: Run, label: str
 ) -> dict[str, Any]:
     """Trains one network for some of the dataset's tasks; its figures, kept in the run so that resuming skips it."""
-    done = load_checkpoint(run, "figures")
+    try:
+        done = load_checkpoint(run, "figures")
+    except DamagedCheckpoint as error:
+        print(f"{error}; the network is evaluated again", flush=True)
+        done = None
     if done is not None:
         return done
     torch.manual_seed(seed)
@@ -144,8 +153,8 @@ def _train(
     best_step = trainer.best[1] if trainer.best else trainer.step
     best = last
     if best_step != trainer.step:
-        checkpoint = load_checkpoint(run, "best")
-        assert checkpoint is not None  # written when best_step was set
+        checkpoint = load_checkpoint(run, "best", best_step)
+        assert checkpoint is not None  # it would have been missed with an error
         network.load_state_dict(checkpoint["network"])
         best = trainer.validate("test")
     figures = {

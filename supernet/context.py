@@ -98,7 +98,7 @@ class SearchContext:
         run, seed = self.run, self.seed
         if name:
             seed = derive_seed(seed, name)
-            run = Run(self.run.path(name), {"iterations": recipe.training.iterations, "seed": seed}, resume=True)
+            run = self.run.part(name, {"iterations": recipe.training.iterations, "seed": seed})
         trainer = Trainer(network, recipe, run, seed, callback=callback, label=name)
         self.trainers.append(trainer)
         self.trained = trainer

@@ -39,8 +39,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
 
     None if only loss weights were wanted.
     """
-    strategy = STRATEGIES[config.search.strategy]
-    strategy.check(config)
+    STRATEGIES[config.search.strategy].check(config)
     dataset = open_dataset(config.data)
     check_splits(dataset)
     check_encoders(config.network, dataset)
@@ -51,22 +50,27 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     _check_network(config, dataset, space)
     costs = _costs(config, dataset, space, fabric.device, Path(output) / COSTS if resume else None)
     budget = _budget(config, space, costs)
-    run = Run(output, config.to_dict(), resume)
-    if run.finished:
-        architecture = Architecture.load(run.path("architecture.yaml"))
-        print(f"{output} holds a finished search\n\n{architecture.table()}")
-        return architecture
+    with Run(output, config.to_dict(), resume) as run:
+        if run.finished:
+            architecture = Architecture.load(run.path("architecture.yaml"))
+            print(f"{output} holds a finished search\n\n{architecture.table()}")
+            return architecture
+        context = SearchContext(config, dataset, space, weights, fabric, run, budget)
+        return _search(context, costs, weight_search)
+
+
+def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSearch | None") -> Architecture | None:
+    config, space, run = context.config, context.space, context.run
     costs.write(run.path(COSTS))
     if weight_search is not None:
-        weights = weight_search.run(run)
+        context.weights = weight_search.run(run)
         if config.loss_weights.only:
             print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     pairs, size = len(space.pairs), space.size()
-    print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {fabric.device}")
+    print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {context.fabric.device}")
     torch.manual_seed(config.seed)
-    context = SearchContext(config, dataset, space, weights, fabric, run, budget)
-    choices = strategy().search(context)
+    choices = STRATEGIES[config.search.strategy]().search(context)
     write_choices(run.path(CHOICES), choices)
     digest = hashlib.sha256(yaml.safe_dump(config.to_dict()).encode()).hexdigest()
     provenance = {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
@@ -77,7 +81,7 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
         _explore(context, unit, architecture)
     _evaluate(context, unit, architecture)
     print_cost(config, unit.total(architecture.exchanges))
-    print_choice(architecture, choices, output, weight_search is not None)
+    print_choice(architecture, choices, str(run.folder), weight_search is not None)
     return architecture
 
 

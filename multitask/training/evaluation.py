@@ -1,17 +1,18 @@
 """Metrics of a network over a split, beside those of the constant prediction, which any network must beat."""
 
+import math
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.errors import InputError
 from multitask.data.loader import evaluation_loader
-from multitask.data.samples import Dataset, plain_batch
+from multitask.data.samples import Batch, Dataset, plain_batch
 from multitask.metrics import Values, values_of
 from multitask.metrics.delta_m import log_score
 from multitask.tasks import Task
-from multitask.training.divergence import Diverged
+from multitask.training.finite import Diverged, first_not_finite, trace
 
 
 def evaluate(
@@ -19,9 +20,8 @@ def evaluate(
 ) -> Values:
     """Every metric of every task in eval mode; leaves the network's mode as it was.
 
-    Raises Diverged where a prediction is not finite.
+    Raises Diverged for predictions that are not finite, which some metrics would hide.
     """
-    finite = dict.fromkeys(tasks, torch.ones((), dtype=torch.bool, device=device))
     metrics = {name: task.metric().to(device) for name, task in tasks.items()}
     was_training = network.training
     network.eval()
@@ -29,14 +29,24 @@ def evaluate(
         for sample in evaluation_loader(dataset, batch_size, workers, device.type == "cuda"):
             batch = plain_batch(sample, device)
             predictions = network(batch.image, batch.valid).predictions
+            _check_finite(network, {name: predictions[name] for name in tasks}, batch)
             for name, task in tasks.items():
-                finite[name] = finite[name] & predictions[name].isfinite().all()
                 metrics[name].update(task.decode(predictions[name]), batch.labels[name], batch.masks[name])
     network.train(was_training)
-    for name, all_finite in finite.items():
-        if not all_finite:
-            raise Diverged(f"predictions of {name} are not finite: expected a lower training.learning_rate")
-    return {name: values_of(metric) for name, metric in metrics.items()}
+    values = {name: values_of(metric) for name, metric in metrics.items()}
+    for name, of_task in values.items():
+        for metric, value in of_task.items():
+            if value is not None and math.isinf(value):
+                raise Diverged(f"the {metric} of {name} is infinite")
+    return values
+
+
+def _check_finite(network: nn.Module, predictions: Mapping[str, Tensor], batch: Batch) -> None:
+    if first_not_finite(predictions) is None:
+        return
+    names = [name for name, prediction in predictions.items() if first_not_finite(prediction) is not None]
+    tensor = trace(network, lambda: network(batch.image, batch.valid))
+    raise Diverged(f"predictions of {', '.join(names)} are not finite, first tensor: {tensor}")
 
 
 def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, dict[str, float | bool | str | None]]]:

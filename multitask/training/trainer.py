@@ -1,7 +1,5 @@
 """The one training loop, for the search and for retraining."""
 
-import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
-from experiment.run import Run
+from experiment.run import Run, read_json
 from multitask.cost import peak_memory
 from multitask.data import Batch, Dataset, Sample
 from multitask.data.augmentation import Augmentation
@@ -22,10 +20,10 @@ from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, Outputs
 from multitask.tasks import Task
 from multitask.training.callback import Callback
-from multitask.training.checkpoints import load_checkpoint, save_checkpoint
+from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
-from multitask.training.divergence import Diverged
 from multitask.training.evaluation import Values, evaluate, primary_values
+from multitask.training.finite import Diverged, FirstFaults, first_not_finite, trace
 from multitask.training.loss_weighting import UncertaintyWeighting
 from multitask.training.recipe import Recipe
 
@@ -76,6 +74,9 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)
+        self.faults = FirstFaults()
+        # a block may keep infinities on purpose, as the mask of an attention does
+        self._infinite = {name for name, b in network.named_buffers() if first_not_finite(b) is not None}
 
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
@@ -107,7 +108,7 @@ class Trainer:
         """Trains to the last step, from the run's checkpoint if it has one.
 
         With a score, validates as configured and keeps the weights that score highest as checkpoints/best.pt.
-        Raises Interrupted, after a checkpoint, when stopped.
+        Raises Interrupted, after a checkpoint, when stopped, and Diverged once a number is not finite.
         """
         self._resume()
         if self.step == 0 and self.settings.prior_start:
@@ -132,17 +133,25 @@ class Trainer:
                     self.callback.after_step(self.step)
                     progress.advance()
                     last = self.step == s.iterations
-                    if self.step % s.log_every == 0 or last:
+                    log = last or self.step % s.log_every == 0
+                    validate = score is not None and (
+                        last or bool(s.validate_every and self.step % s.validate_every == 0)
+                    )
+                    save = last or self.step % s.checkpoint_every == 0 or interruption.requested
+                    if log or validate or save:
+                        self._check_state()
+                    if log:
                         now, steps = time.monotonic(), self.step - since[1]
                         pace = steps * s.batch_size / (now - since[0])
                         figures = {name: float(total) / steps for name, total in sums.items()}
                         self._log(writer, progress, figures, pace)
                         sums, since = {}, (now, self.step)
-                    if score is not None and (last or (s.validate_every and self.step % s.validate_every == 0)):
+                    if validate and score is not None:
                         before = time.monotonic()
-                        self._keep_best(score, writer, progress)
+                        # best.pt and last.pt go together, so that what last.pt names as best is always there
+                        save = self._keep_best(score, writer, progress) or save
                         began += time.monotonic() - before  # not training
-                    if self.step % s.checkpoint_every == 0 or last or interruption.requested:
+                    if save:
                         save_checkpoint(self.run, self.state_dict())
                     if interruption.requested:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
@@ -151,7 +160,8 @@ class Trainer:
             progress.close()
             writer.close()
 
-    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter, progress: Progress) -> None:
+    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter, progress: Progress) -> bool:
+        """Validates; whether this step is the best so far, and checkpoints/best.pt its weights."""
         values = self.validate("val")
         found, constant = (primary_values(given, self.tasks) for given in (values, self.prior("val")))
         figures = []
@@ -162,9 +172,11 @@ class Trainer:
             figures.append(f"{name} {metric} {found[name]:.4g} (constant {constant[name]:.4g})")
         progress.note(f"validation, step {self.step}: {', '.join(figures)}")
         value = score(values)
-        if self.best is None or value > self.best[0]:
-            self.best = (value, self.step)
-            save_checkpoint(self.run, {"step": self.step, "network": self.network.state_dict()}, "best")
+        if self.best is not None and not value > self.best[0]:
+            return False
+        self.best = (value, self.step)
+        save_checkpoint(self.run, {"step": self.step, "network": self.network.state_dict()}, "best")
+        return True
 
     def loader(self, dataset: Dataset, start: int, stop: int) -> DataLoader[Sample]:
         """The samples of the steps from `start` to before `stop`, in an order that follows from seed and step."""
@@ -180,16 +192,47 @@ class Trainer:
         self.callback.before_step(self.step)
         losses = self.losses(self.model(batch.image, batch.valid), batch)
         total = sum(losses.values(), torch.zeros((), device=self.device)) + self.callback.loss()
+        named = {f"loss of {name}": loss for name, loss in losses.items()}
+        self.watch(self.step + 1, {**named, "total loss": total}, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.recipe.fabric.backward(total)
-        self.clip([*self.parameters, *self.callback.parameters()])
+        norm = self.clip([*self.parameters, *self.callback.parameters()])
+        if norm is not None:
+            self.watch(self.step + 1, {"norm of the gradients": norm}, batch)
         self._fabric_optimizer.step()
         return {"loss": total, **losses}
 
-    def clip(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Clips the joint norm of the parameters' gradients to `training.clip_norm`."""
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+    def clip(self, parameters: Sequence[nn.Parameter]) -> Tensor | None:
+        """Clips the joint norm of the parameters' gradients to `training.clip_norm`; the norm before."""
+        if self.settings.clip_norm is None:
+            return None
+        return nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+
+    def watch(self, step: int, values: Mapping[str, Tensor], batch: Batch) -> None:
+        """Ends the training once one of these scalars of a step is not finite: on a CPU at once, elsewhere where the
+        training waits for the device anyway.
+        """
+        self.faults.note(step, values)
+        if self.device.type == "cpu":
+            self._check_faults(batch)
+
+    def _check_faults(self, batch: Batch | None = None) -> None:
+        first = self.faults.first()
+        if first is None:
+            return
+        step, names = first
+        forward = (lambda: None) if batch is None else (lambda: self.model(batch.image, batch.valid))
+        tensor = trace(self.network, forward)
+        raise Diverged(f"step {step}: {', '.join(names)} not finite, first tensor: {tensor}")
+
+    def _check_state(self) -> None:
+        """Raises Diverged, before they are kept, if the losses so far or what a checkpoint holds are not finite."""
+        self._check_faults()
+        state = self.state_dict()
+        state["network"] = {name: t for name, t in state["network"].items() if name not in self._infinite}
+        tensor = first_not_finite(state)
+        if tensor is not None:
+            raise Diverged(f"step {self.step}: {tensor} is not finite after the update of the weights")
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss of each task, its auxiliary prediction's included."""
@@ -205,9 +248,6 @@ class Trainer:
         return losses
 
     def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, float], pace: float) -> None:
-        if not math.isfinite(losses["loss"]):
-            state = f"the loss is {losses['loss']} at step {self.step}"
-            raise Diverged(f"{state}: expected a finite one; try a lower training.learning_rate")
         figures = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             figures |= {f"weight_{name}": weight for name, weight in self.task_weights().items()}
@@ -239,13 +279,19 @@ class Trainer:
         """What prior.json holds, so that resuming estimates nothing again."""
         path = self.run.path(PRIOR)
         if path.is_file():
-            return json.loads(path.read_text())
+            kept = read_json(path)
+            if kept.keys() >= {"images", "head_biases", "metrics"}:
+                return kept
+            raise InputError(f"'{path}' is damaged: expected images, head_biases and metrics")
         return {"version": 1, "images": self.recipe.dataset.prior.images, "head_biases": {}, "metrics": {}}
 
     def validate(self, split: str) -> Values:
         """The metrics of every task on a split."""
         batch_size, workers = self.settings.batch_size, self.recipe.data.workers
-        return evaluate(self.model, self.recipe.dataset.splits[split], self.tasks, batch_size, workers, self.device)
+        try:
+            return evaluate(self.model, self.recipe.dataset.splits[split], self.tasks, batch_size, workers, self.device)
+        except Diverged as error:
+            raise Diverged(f"step {self.step}, split {split}: {error.problem}") from error
 
     def recalibrate(self, batches: int) -> None:
         """Replaces the running statistics of every batch norm by their mean over this many training batches.
@@ -290,6 +336,16 @@ class Trainer:
         if state.get("weights", self.weights) != self.weights:
             change = f"the loss weights were {state['weights']} and are now {self.weights}"
             raise InputError(f"--resume in '{self.run.folder}': {change}; expected those it began with")
+        best = state["best"]
+        if best is not None:
+            find_checkpoint(self.run, "best", best[1])  # a lost one is noticed now, not at the end
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            name = f"the checkpoint in '{self.run.folder}'"
+            raise InputError(f"{name} fits another network: expected one of the same code and blocks") from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -34,8 +34,8 @@ from experiment.run import Run
 from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.network import MultiTaskNetwork
-from multitask.training.divergence import Diverged
 from multitask.training.evaluation import Values, primary_values
+from multitask.training.finite import Diverged
 from multitask.training.loss_weighting import dump_weights, loss_weights, read_weights
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
@@ -161,7 +161,7 @@ class WeightSearch:
     def _run(self, run: Run, name: str, weights: dict[str, float]) -> Run:
         folder = run.path(FOLDER) / name
         shutil.rmtree(folder, ignore_errors=True)  # of a trial that was stopped
-        return Run(folder, {"iterations": self.iterations, "loss_weights": {"weights": weights}}, False)
+        return run.part(f"{FOLDER}/{name}", {"iterations": self.iterations, "loss_weights": {"weights": weights}})
 
     def _references(self, study: SharedStudy, run: Run) -> dict[str, float]:
         """The primary metric of each task's own network on validation."""

@@ -30,6 +30,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiment.errors import InputError
+from experiment.files import process_exists
 from experiment.run import first_difference
 
 BEAT, TIMEOUT = 15.0, 120.0  # seconds between a running trial's signs of life, and until it is taken for dead
@@ -222,7 +223,7 @@ class SharedStudy:
     def _dead(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's process is gone: seen at once on the same machine, else by missing beats."""
         place, _, process = trial.user_attrs.get("process", "").rpartition(" ")
-        if place == self.place and not _exists(int(process)):
+        if place == self.place and not process_exists(int(process)):
             return True
         beat = trial.user_attrs.get("beat")
         if trial.number not in self.beats or self.beats[trial.number][0] != beat:
@@ -273,16 +274,6 @@ def _place() -> str:
     except OSError:
         space = ""
     return f"{socket.gethostname()} {space}"
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _same(one: Point, other: Point) -> bool:

@@ -1,16 +1,19 @@
 """selection.csv: the probability of every legal block of every pair over the steps of a search."""
 
 import csv
+import hashlib
+import io
 import itertools
 import math
+import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
-from supernet.records.pairs import Pair
+from supernet.records.pairs import Pair, pair_name
 from supernet.records.rows import read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -21,16 +24,28 @@ COLUMNS = ("step", "target", "source", "block", "probability")
 
 
 class SelectionRecord:
-    """Appends the probabilities of all legal candidates; on resuming, first drops rows written after `step`."""
+    """Appends the probabilities of all legal candidates; on resuming, first drops rows written after `step`.
 
-    def __init__(self, path: Path, space: "SearchSpace", step: int):
+    digest: what the record's was at that step. Raises InputError if the file is damaged or has another digest.
+    """
+
+    def __init__(self, path: Path, space: "SearchSpace", step: int, digest: str | None = None):
         self.path, self.space = path, space
         kept: list[tuple[str, ...]] = []
         if step and path.is_file():
-            rows = read_rows(path, COLUMNS, lambda row: tuple(row.values()), growing=True)
+            rows = read_rows(path, COLUMNS, _checked, growing=True)
             kept = [row for row in rows if int(row[0]) <= step]
         self.last = int(kept[-1][0]) if kept else -1
+        self._sha256 = hashlib.sha256(_text(kept).encode())
+        if digest is not None and digest != self.digest:
+            state = "is damaged" if path.is_file() else "is missing"
+            raise InputError(f"'{path}' {state}: expected the rows that were written up to step {step}")
         write_rows(path, COLUMNS, kept)
+
+    @property
+    def digest(self) -> str:
+        """Of all rows."""
+        return self._sha256.hexdigest()
 
     def add_even(self) -> None:
         """The start: all legal candidates of a pair are equally probable."""
@@ -38,17 +53,39 @@ class SelectionRecord:
         self.add(0, [[(name in names) / len(names) for name in self.space.blocks] for names in legal])
 
     def add(self, step: int, probabilities: Sequence[Sequence[float]]) -> None:
-        """probabilities: (pairs, blocks), in the order of the space."""
+        """probabilities: (pairs, blocks), in the order of the space. Raises InputError if one is not finite."""
         if step <= self.last:
             return
+        for pair, row in zip(self.space.pairs, probabilities, strict=True):
+            if not all(map(math.isfinite, row)):
+                raise InputError(
+                    f"step {step}: the probabilities of the blocks of {pair_name(pair)} are not finite: expected "
+                    "finite numbers; try a lower training.learning_rate"
+                )
         self.last = step
         rows = [
             (step, *pair, name, f"{probabilities[i][self.space.blocks.index(name)]:.6f}")
             for i, pair in enumerate(self.space.pairs)
             for name in self.space.legal(pair)
         ]
+        text = _text(rows)
+        self._sha256.update(text.encode())
         with self.path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint that follows rests on these rows
+
+
+def _text(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _checked(row: Mapping[str, str]) -> tuple[str, ...]:
+    """A row's cells. Raises ValueError unless its numbers are some."""
+    int(row["step"]), float(row["probability"])
+    return tuple(row.values())
 
 
 @dataclass(frozen=True)

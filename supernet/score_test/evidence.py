@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from multitask.training.finite import Diverged, first_not_finite
 from search_spaces import Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair
@@ -165,7 +166,20 @@ def collect(
                 covariates = torch.cat([covariates, torch.ones_like(covariates[:, :1])], 1)
                 maps = torch.stack([messages[name][1][:, messages[name][0].index(i)] for name in names[i]], 1).float()
                 sums.setdefault(i, _Sums()).add(group, negative_gradient[i], maps, covariates)
-    return {exchange.pairs[i]: Evidence(names[i], (sums[i].residualize(seen),)) for i in sorted(names)}
+    found = {}
+    for i in sorted(names):
+        pair = exchange.pairs[i]
+        _check_finite(sums[i].parts, pair)
+        moments = sums[i].residualize(seen)
+        _check_finite(moments, pair)
+        found[pair] = Evidence(names[i], (moments,))
+    return found
+
+
+def _check_finite(sums: object, pair: Pair) -> None:
+    name = first_not_finite(sums)
+    if name is not None:
+        raise Diverged(f"held-out images: the evidence on {' <- '.join(pair)} not finite, first tensor: {name}")
 
 
 class _Sums:

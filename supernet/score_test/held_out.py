@@ -12,6 +12,7 @@ from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
+from multitask.training.finite import Diverged, first_not_finite, trace
 from multitask.training.trainer import Trainer
 from supernet.score_test.evidence import HeldOut
 from supernet.search_split import Images
@@ -21,7 +22,10 @@ LOG_EVERY = 10  # batches
 
 
 def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | None = None) -> Iterator[HeldOut]:
-    """Batches of held-out images; with `signs`, every image's losses get a random sign drawn from it."""
+    """Batches of held-out images; with `signs`, every image's losses get a random sign drawn from it.
+
+    Raises Diverged for features that are not finite.
+    """
     network = trainer.network
     assert isinstance(network, MultiTaskNetwork)
     batch_size = max(BATCH, trainer.settings.batch_size)
@@ -31,6 +35,10 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
         batch = plain_batch(sample, trainer.device)
         with torch.no_grad():
             features, regions = network.features(batch.image)
+        name = first_not_finite({"features": features, "regions": regions})
+        if name is not None:
+            tensor = trace(network, partial(network.features, batch.image))
+            raise Diverged(f"step {trainer.step}, held-out images: {name} not finite, first tensor: {tensor}")
         sign = None
         if signs is not None:
             sign = (2.0 * torch.randint(2, (len(batch),), generator=signs) - 1).to(trainer.device)

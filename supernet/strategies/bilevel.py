@@ -98,6 +98,7 @@ class BilevelCallback(RelaxedCallback):
         with self._logits_learn():
             batch = trainer.augment(sample, trainer.device)
             losses = trainer.losses(trainer.model(batch.image, batch.valid), batch)
+            trainer.watch(done, {f"held-out loss of {name}": loss for name, loss in losses.items()}, batch)
             total = torch.stack(list(losses.values())).sum()
             if total.requires_grad:  # not so where `none` was drawn for every pair
                 trainer.recipe.fabric.backward(total)

@@ -35,6 +35,7 @@ class RelaxedCallback(Callback):
         )
         self.every = search.record_every or max(1, iterations // 100)
         self.record: SelectionRecord | None = None
+        self.recorded: str | None = None  # digest of the record when the checkpoint was saved
         if search.noise_null:
             # a seed of its own: from the sampler's, the noise would follow what the sampler draws
             seed = derive_seed(sampler.generator.initial_seed(), "noise")
@@ -45,7 +46,7 @@ class RelaxedCallback(Callback):
 
     def begin(self, run: Run, step: int) -> None:
         self.schedule(step)
-        self.record = SelectionRecord(run.path(SELECTION), self.selection.space, step)
+        self.record = SelectionRecord(run.path(SELECTION), self.selection.space, step, self.recorded)
         if step % self.every == 0:  # otherwise a resumed record would have a row more
             self._add_record(step)
 
@@ -70,10 +71,15 @@ class RelaxedCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         noise = self.selection.noise
-        return {"optimizer": self.optimizer.state_dict(), "noise": None if noise is None else noise.get_state()}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "noise": None if noise is None else noise.get_state(),
+            "recorded": None if self.record is None else self.record.digest,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+        self.recorded = state["recorded"]
         if self.selection.noise is not None:
             self.selection.noise.set_state(state["noise"])
 

@@ -15,6 +15,7 @@ from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from multitask.metrics.delta_m import delta_m
 from multitask.training.evaluation import primary_values
+from multitask.training.finite import Diverged
 from multitask.training.trainer import Trainer
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
@@ -72,7 +73,7 @@ class SampledSearch(Strategy):
             def score(choices: dict[str, str]) -> float:
                 blocks = tuple(choices[pair_name(pair)] for pair in space.pairs)
                 if blocks not in samples.values:
-                    samples.add(blocks, primary_metrics(trainer, space, blocks, batches))
+                    samples.add(blocks, _metrics_or_nan(trainer, space, blocks, batches))
                 if interruption.requested:
                     raise Interrupted(f"stopped after {len(samples)} samples; the same command with --resume goes on")
                 scores[blocks] = samples.score(blocks)
@@ -116,6 +117,14 @@ def primary_metrics(trainer: Trainer, space: SearchSpace, blocks: Blocks, batche
     """Each task's primary metric on validation, with the supernet's weights."""
     architecture = Architecture.from_space(space, dict(zip(space.pairs, blocks, strict=True)))
     return primary_values(evaluate_shared(trainer, architecture, batches), trainer.tasks)
+
+
+def _metrics_or_nan(trainer: Trainer, space: SearchSpace, blocks: Blocks, batches: int) -> dict[str, float]:
+    """NaN for an architecture whose predictions are not finite, which the others need not share."""
+    try:
+        return primary_metrics(trainer, space, blocks, batches)
+    except Diverged:
+        return dict.fromkeys(trainer.tasks, math.nan)
 
 
 class Samples:

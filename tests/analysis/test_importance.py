@@ -12,8 +12,10 @@ from torch import nn
 
 from analysis.measures.shuffling import Message, Shuffling, derangement
 from experiment.config import DataSettings
+from experiment.run import read_identity
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
+from multitask.training.checkpoints import read_checkpoint, write_sealed
 from multitask.training.evaluation import evaluate
 from retrain.loading import load_trained
 from search_spaces import Architecture, Exchange
@@ -183,7 +185,8 @@ def seed_folder(tmp_path_factory):
     code, _, errors = retrain("--architecture", architecture, "--output", run, "--data.test_images=6")
     assert code == 0, errors
     path = run / "seed_0/checkpoints/best.pt"
-    state = torch.load(path, weights_only=True)
+    identity = read_identity(run / "seed_0")
+    state = read_checkpoint(path, identity, "best")
     for name, weight in state["network"].items():
         if name.startswith("exchange.aggregator.fuse") and name.endswith("1.weight"):
             weight.fill_(5)
@@ -193,7 +196,7 @@ def seed_folder(tmp_path_factory):
             weight.mul_(10)
         if name == "heads.depth.bias":
             weight.fill_(4)  # negative depths would all be cut to one value
-    torch.save(state, path)
+    write_sealed(path, state, identity, "best")
     return run / "seed_0"
 
 

@@ -14,8 +14,8 @@ from experiment.errors import InputError
 from multitask.metrics import values_of
 from multitask.network import Outputs
 from multitask.tasks import TASKS, build_tasks
-from multitask.training.divergence import Diverged
 from multitask.training.evaluation import describe, evaluate, primary_values, score, table, untrained
+from multitask.training.finite import Diverged
 
 CLASSES = 3
 SIZE = (6, 8)

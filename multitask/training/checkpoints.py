@@ -111,8 +111,9 @@ def read_seal(path: Path, identity: Identity, name: str, step: int | None = None
         raise DamagedCheckpoint(f"'{path}' cannot be read ({error.strerror})") from error
     try:
         seal = json.loads(b"{" + line)
-        checksum = seal.pop("sha256")
-        whole = checksum == _finish(sha256, seal) and seal.pop("format") == FORMAT
+        whole = json.dumps(seal).encode() + b"\n" == b"{" + line  # the line has no checksum of its own
+        whole &= seal.pop("sha256") == _finish(sha256, seal)
+        whole &= seal.pop("format") == FORMAT
     except (ValueError, KeyError, RecursionError):
         whole = False
     if not whole:

@@ -19,8 +19,8 @@ class Diverged(InputError):
     """A loss, a gradient, a weight or a prediction is not finite."""
 
     def __init__(self, problem: str):
-        self.problem = problem
-        super().__init__(f"{problem}; expected finite numbers; try a lower training.learning_rate")
+        self.problem = problem.replace("_forward_module.", "")  # of Fabric, which wraps the network
+        super().__init__(f"{self.problem}; expected finite numbers; try a lower training.learning_rate")
 
 
 class FirstFaults:
@@ -88,7 +88,7 @@ def _first_output(network: nn.Module, forward: Callable[[], object]) -> str | No
 
     def look(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if not found and first_not_finite(output) is not None:
-            found.append(f"output of {name.removeprefix('_forward_module.') or 'the network'}")
+            found.append(f"output of {name or 'the network'}")
 
     hooks = [module.register_forward_hook(partial(look, name)) for name, module in network.named_modules()]
     try:

@@ -181,7 +181,7 @@ def test_a_state_of_the_optimizer_that_is_not_finite_is_named(tmp_path):
 def test_predictions_that_are_not_finite_are_no_metrics(tmp_path):
     run = training(tmp_path)
     spoil(run.network.heads["semseg"].bias)  # the most likely class would still be one
-    with pytest.raises(Diverged, match=r"step 0, split val: prediction of semseg .*tensor: heads\.semseg\.bias"):
+    with pytest.raises(Diverged, match=r"step 0, split val: predictions of semseg .*tensor: heads\.semseg\.bias"):
         run.validate("val")
 
 

@@ -18,9 +18,9 @@ from experiment.files import write_atomic
 from experiment.run import first_difference
 from multitask.data import open_dataset
 from multitask.network import feature_channels
+from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
-from multitask.training.trainer import Diverged
 from retrain.race import verdict
 from retrain.race.arms import FOUND, Arm, Arms, first_arms, identities, second_arms
 from retrain.race.claims import claimed

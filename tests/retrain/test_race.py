@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiment.config import SpaceSettings
-from multitask.training.trainer import Diverged
+from multitask.training.finite import Diverged
 from retrain.model import Model
 from retrain.race import running
 from retrain.race.arms import Arm, Arms, first_arms, second_arms
@@ -262,7 +262,9 @@ def test_an_arm_that_diverges_ends_and_stays_so(search, tmp_path, quick, monkeyp
     assert race(search, tmp_path / "race")[0] == 0
     rows = {arm.name: arm for arm in read_race(tmp_path / "race").arms}
     assert rows["uniform:xtam"].ended == "diverged with seed 0" and rows["uniform:xtam"].delta_m is None
-    assert json.loads((tmp_path / "race/uniform_xtam/seed_0/diverged.json").read_text())["reason"] == "the loss is nan"
+    assert json.loads((tmp_path / "race/uniform_xtam/seed_0/diverged.json").read_text())["reason"].startswith(
+        "the loss is nan"
+    )
     before = files(tmp_path / "race")
     assert race(search, tmp_path / "race", "--resume")[0] == 0 and files(tmp_path / "race") == before
 

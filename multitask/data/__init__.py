@@ -18,7 +18,7 @@ from multitask.data.folder import SPLITS, Folder, check_root, class_count, class
 from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, PARTS, Scenes
 from multitask.data.sensors import Sensors, image_kinds
-from multitask.data.split_checks import check_splits, fingerprint
+from multitask.data.split_checks import check_splits, fingerprint, unlabelled
 from multitask.data.splits import DatasetSplits
 from multitask.tasks import Task, build_tasks
 
@@ -98,4 +98,5 @@ __all__ = [
     "check_splits",
     "fingerprint",
     "open_dataset",
+    "unlabelled",
 ]

@@ -17,8 +17,8 @@ DIVERGED = "diverged.json"  # in place of the metrics.json of a training whose l
 class Result:
     """Scores are mean logs of the primary metrics, more is better; 100 times their differences are points of Delta_m.
 
-    validation: {task: its score}. untrained: the tasks that are no better than the constant prediction on the test
-    split.
+    validation: {task: its score}. test: over the tasks that have labels there. untrained: the tasks that are no better
+        than the constant prediction on the test split.
     """
 
     validation: dict[str, float]
@@ -54,7 +54,7 @@ def read_result(folder: Path) -> Result | None:
 
 
 def mark_diverged(folder: Path, reason: str) -> None:
-    write_atomic(folder / DIVERGED, json.dumps({"reason": reason}, indent=1) + "\n")
+    write_atomic(folder / DIVERGED, json.dumps({"reason": reason}, indent=1, allow_nan=False) + "\n")
 
 
 def _primary(tasks: dict[str, Any]) -> dict[str, tuple[float, bool]]:

@@ -16,7 +16,7 @@ from experiment.config import Config, RaceSettings
 from experiment.errors import InputError
 from experiment.files import write_atomic
 from experiment.run import first_difference
-from multitask.data import open_dataset
+from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import feature_channels
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
@@ -188,6 +188,9 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     space, and for an output that is in use, holds another race, or is no folder.
     """
     dataset = open_dataset(config.data)
+    check_splits(dataset)
+    if len(unlabelled(dataset.splits["test"], dataset.tasks)) == len(dataset.tasks):
+        raise InputError("test has no labels of any task: expected some, because the verdict rests on them")
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     arms = Arms()
     arms.add(first_arms(space, read_search(search, config, space), config.seed, config.race.random))
@@ -218,7 +221,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     winner = arms.by_name[record.winner].model
     if winner.architecture is not None and not winner.own_features:
         winner.architecture.save(folder / "architecture.yaml")
-    write_atomic(folder / RACE, json.dumps(record.content(), indent=1) + "\n")
+    write_atomic(folder / RACE, json.dumps(record.content(), indent=1, allow_nan=False) + "\n")
     print(f"\n{verdict.table(record.arms)}\n")
     for remark in record.remarks:
         print(remark)
@@ -252,6 +255,6 @@ def _write_plan(folder: Path, config: Config, plan: dict[str, Any]) -> None:
     """The configuration first: the plan marks a race that can be resumed."""
     try:
         write_atomic(folder / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
-        write_atomic(folder / PLAN, json.dumps(plan, indent=1) + "\n")
+        write_atomic(folder / PLAN, json.dumps(plan, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise InputError(f"--output '{folder}' cannot be written: {error.strerror}") from error

@@ -1,11 +1,13 @@
 """Data that a training must not begin with, and labels that its test split lacks."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.race.results import read_result
 from tests.support.commands import assert_one_line, search
 from tests.support.folders import write_folder
 from tests.support.results import analyse
@@ -56,6 +58,8 @@ def test_test_labels_that_are_missing_are_null_and_left_out(root, tmp_path, caps
         assert found["tasks"]["depth"]["rmse"]["value"] > 0 and found["images"] == 2
         assert found["validation"]["tasks"]["edge"]["ods_f"]["value"] is not None
         assert json.loads((run / "seed_0/prior.json").read_text())["metrics"]["test"]["edge"] == {"ods_f": None}
+    raced = read_result(runs[1] / "seed_0")  # by what has a value
+    assert raced.test == pytest.approx(-math.log(metrics(runs[1] / "seed_0")["tasks"]["depth"]["rmse"]["value"]))
     shown = analyse(capsys, "compare", "--baseline", *runs).out
     assert "warning: edge is left out: its metrics have no value (no valid pixel is an edge)" in shown
     assert "rmse" in shown and "ods_f" not in shown

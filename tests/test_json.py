@@ -18,7 +18,10 @@ def dumps(tree):
             yield node
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if "json.dump" in p.read_text()], ids=lambda p: p.stem)
+WRITERS = [p for p in FILES if "json.dump" in p.read_text() and p.stem != "checkpoints"]  # its seal is no JSON file
+
+
+@pytest.mark.parametrize("path", WRITERS, ids=lambda p: p.stem)
 def test_every_writer_refuses_nan(path):
     calls = list(dumps(ast.parse(path.read_text())))
     assert calls

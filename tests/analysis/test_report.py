@@ -103,6 +103,21 @@ def test_everything_stands_on_one_page(whole, runs):
     assert all(fact in words for fact in facts)
 
 
+def test_a_search_on_sensors_shows_what_each_task_sees(report, tmp_path):
+    """An encoder for each task, from the search to the shuffled messages."""
+    sensors = ["--data.name=sensors", "--network.encoders=per_task", "--space.blocks=[none, padnet_gate]"]
+    done = search("--output", tmp_path / "search", "--data.test_images=3", *sensors)
+    assert done.returncode == 0, done.stderr
+    found = tmp_path / "search/architecture.yaml"
+    code, _, errors = retrain("--architecture", found, "--output", tmp_path / "found", *sensors)
+    assert code == 0, errors
+    _, page = report(tmp_path / "search", "--found", tmp_path / "found", "--images", 2, "--importance")
+    assert page.sections[-2:] == ["importance", "pictures"]
+    addresses = [value for name, value in page.attributes if name == "src"]
+    assert len(addresses) == 2 * (2 + 2 * 2)  # an image, a label and a prediction for each of two tasks
+    assert "semseg sees" in page.texts and "depth sees" in page.texts
+
+
 def test_nothing_is_fetched(whole):
     text, page = whole
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text

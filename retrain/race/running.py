@@ -17,7 +17,7 @@ from experiment.errors import InputError
 from experiment.files import write_atomic
 from experiment.run import first_difference
 from multitask.data import check_splits, open_dataset, unlabelled
-from multitask.network import feature_channels
+from multitask.network import check_encoders, feature_channels
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
@@ -189,6 +189,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     """
     dataset = open_dataset(config.data)
     check_splits(dataset)
+    check_encoders(config.network, dataset)
     if len(unlabelled(dataset.splits["test"], dataset.tasks)) == len(dataset.tasks):
         raise InputError("test has no labels of any task: expected some, because the verdict rests on them")
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))

@@ -6,7 +6,7 @@ python search.py --config configs/demo.yaml --output runs/demo
 import sys
 from collections.abc import Sequence
 
-from experiment.command import exit_code
+from experiment.command import exit_code, refuse_several_processes
 from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
@@ -20,6 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     parser.add_argument("--check-data", action="store_true", help="sum up the data, list its problems, and stop")
     config, options = parse_config(parser, Config, arguments)
+    refuse_several_processes()
     if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
     # from here on torch is needed, which takes seconds to load

@@ -3,7 +3,6 @@
 python -m analysis compare --baseline runs/single_task runs/multi_task runs/found
 """
 
-import io
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -41,6 +40,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without arrows still gets its table
     sys.exit(exit_code(main))

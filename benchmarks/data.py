@@ -71,7 +71,9 @@ def main() -> None:
         print(f"  {name:<8} {1000 * value:8.1f} ms   {value / seconds['step']:6.3f} of a step")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "data.json").write_text(json.dumps(seconds, indent=1, allow_nan=False) + "\n")
+        (options.output / "data.json").write_text(
+            json.dumps(seconds, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

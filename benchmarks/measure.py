@@ -65,11 +65,11 @@ def peak(call: Callable[[], object], device: torch.device) -> int:
     # give freed pages back first, or the call would reuse them unseen
     ctypes.CDLL(ctypes.util.find_library("c")).malloc_trim(0)
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the high-water mark
     call()
     return _resident("VmHWM") - before
 
 
 def _resident(key: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    line = next(line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024

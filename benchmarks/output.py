@@ -34,4 +34,4 @@ def write(
         "threads": torch.get_num_threads(),
         "results": {part: {side: asdict(cost) for side, cost in costs.items()} for part, costs in results.items()},
     }
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="draw the figures from this power.json, and nothing else")
     options = parser.parse_args()
     if options.figures:
-        content = json.loads(options.figures.read_text())
+        content = json.loads(options.figures.read_text(encoding="utf-8"))
         show(content)
         figures(content, options.output)
         return
@@ -296,7 +296,7 @@ def main() -> None:
         parser.error(f"unknown rule '{unknown[0]}': expected one of {', '.join((*RULES, 'strength'))}")
     options.output.mkdir(parents=True, exist_ok=True)
     record = options.output / "power.jsonl"
-    rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
     done = {(row["rule"], row["seed"]) for row in rows}
     for seed in range(options.first, options.first + options.seeds):
         for rule in options.rules:
@@ -304,7 +304,7 @@ def main() -> None:
                 continue
             began = time.perf_counter()
             new = strength(seed) if rule == "strength" else search(rule, seed, options.steps or STEPS[rule])
-            with record.open("a") as file:
+            with record.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in new)
             rows += new
             print(f"{rule} on problem {seed}: {time.perf_counter() - began:.0f} s", flush=True)
@@ -313,7 +313,9 @@ def main() -> None:
     results.setdefault("random", chance())
     content = {"rules": results, "strength": strengths([row for row in rows if row["rule"] == "strength"])}
     content = json.loads(json.dumps(content, allow_nan=False))  # as read from the file: keys are strings
-    (options.output / "power.json").write_text(json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n")
+    (options.output / "power.json").write_text(
+        json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     show(content)
     figures(content, options.output)
 

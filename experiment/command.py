@@ -1,9 +1,13 @@
 """What the commands share: exit codes and one-line errors."""
 
+import contextlib
+import io
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from types import FrameType
@@ -11,15 +15,23 @@ from types import FrameType
 from experiment.errors import InputError
 from experiment.interruption import Interrupted
 
+LONGEST = 300  # characters of an error's line
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")  # of torch's RuntimeErrors
+
 
 def exit_code(command: Callable[[], None]) -> int:
-    """Runs a command: 0 done; 2 bad input, in one line on stderr; 130 interrupted by Ctrl-C or SIGTERM."""
+    """Runs a command: 0 done; 2 bad input, or a machine that refuses a file or memory, in one line on stderr; 130
+    interrupted by Ctrl-C or SIGTERM. No process that the command started outlives it.
+    """
     # libraries' remarks about each other are nothing that a user can act on
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(lightning|torch)")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without arrows still gets its table
     in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
     former = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
     try:
         command()
+        sys.stdout.flush()
         return 0
     except Interrupted as stop:
         print(f"interrupted: {stop}", file=sys.stderr)
@@ -28,14 +40,70 @@ def exit_code(command: Callable[[], None]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left, and the work may not be done
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refuse(str(error).removesuffix(error.command), error.command)
+    except OSError as error:
+        return _refuse(_cause(error))
+    except MemoryError:
+        return _refuse("out of memory: expected a smaller batch, image or network")
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        return _refuse(f"out of memory: {error}")
     finally:
+        _end_processes(in_main)
         if former is not None:
             signal.signal(signal.SIGTERM, former)
+
+
+def refuse_several_processes() -> None:
+    """Raises InputError where a launcher such as torchrun has started this command more than once."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise InputError(f"WORLD_SIZE is {count}: expected a single process, started without torchrun")
+
+
+def _refuse(text: str, command: str = "") -> int:
+    line = "error: " + " ".join(text.split())
+    if len(line) > LONGEST:  # its beginning names the value, its end the file
+        line = f"{line[: LONGEST * 2 // 3]} ... {line[-(LONGEST // 3 - 5) :]}"
+    print(*filter(None, (line, command)), file=sys.stderr)
+    return 2
+
+
+def _cause(error: OSError) -> str:
+    """What the system says, and the file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"'{os.fsdecode(error.filename)}': {reason}"
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    if "print(" in line or "stdout" in line:
+        _drop_output()
+        return f"standard output cannot be written: {reason}"
+    return reason
+
+
+def _drop_output() -> None:
+    """What standard output still holds goes nowhere, so that Python does not fail on it at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_processes(in_main: bool) -> None:
+    """Kills what still runs: a data worker ignores SIGTERM, and Python would wait for it for ever."""
+    children = multiprocessing.active_children()
+    if not children:
+        return
+    # torch's handler would raise an error for every worker that it sees dying
+    former = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if in_main else None
+    for child in children:
+        child.kill()
+    for child in children:
+        child.join()
+    if former is not None:
+        signal.signal(signal.SIGCHLD, former)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

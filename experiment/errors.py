@@ -5,11 +5,15 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something that was given cannot be used; the message is one line."""
+    """Something that was given cannot be used; the message is one line.
 
-    def __init__(self, message: str):
+    command: what helps, to be copied; the line ends with it, and it is shown whole however long the line is.
+    """
+
+    def __init__(self, message: str, command: str = ""):
         # a data worker hands its error on inside a whole traceback, which ends with our line
-        super().__init__(message.rpartition("InputError: ")[2].strip())
+        super().__init__(f"{message.rpartition('InputError: ')[2].strip()} {command}".strip())
+        self.command = command
 
 
 def unknown(kind: str, found: object, expected: Iterable[str]) -> InputError:

@@ -33,7 +33,7 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
 def write_atomic(path: str | Path, text: str) -> None:
     """Writes the text whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from experiment.documents import read_yaml
 from experiment.errors import InputError
 from experiment.files import is_temporary, remove_leftovers, write_atomic
 from experiment.lock import LOCK, FolderLock, check_unlocked

@@ -4,7 +4,7 @@ Source: the host network of Bruggemann et al., ATRC, ICCV 2021.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -159,6 +159,25 @@ class MultiTaskNetwork(nn.Module):
     def predict(self, refined: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         """{task: (B, C, h, w)}, of some or all tasks -> raw predictions {task: (B, channels, H, W)}; size: (H, W)."""
         return enlarge({name: self.heads[name](maps) for name, maps in refined.items()}, size)
+
+
+def check_network(settings: NetworkSettings, tasks: Mapping[str, Task], height: int, width: int) -> None:
+    """Raises InputError if no such network can be built, or if it takes no images of this size.
+
+    On the meta device, where nothing is computed.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():
+            network = MultiTaskNetwork(replace(settings, pretrained=False), tasks).eval()
+            network(torch.empty(1, 3, height, width))
+    except InputError:
+        raise
+    except Exception as error:  # a user's encoder or decoder, and timm's models, may fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"network.backbone '{settings.backbone}' with decoder '{settings.decoder}' fails on images of "
+            f"{height}x{width} ({reason}): expected other data.height and data.width, or network.backbone_options"
+        ) from error
 
 
 def shrink(valid: Tensor | None, features: Mapping[str, Tensor]) -> Tensor | None:

@@ -19,7 +19,7 @@ def import_class(key: str, path: str, base: type = nn.Module) -> type:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{key} '{path}' cannot be imported ({reason}): expected package.module:Class") from error
     value = getattr(module, name, None)

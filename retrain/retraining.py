@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from experiment.config import Config
+from experiment.documents import read_json
 from experiment.errors import InputError
 from experiment.run import RETRAINING, Run, read_json
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import check_splits, fingerprint, open_dataset
-from multitask.network import check_encoders
+from multitask.network import check_encoders, check_network
 from multitask.training.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
@@ -52,6 +53,7 @@ def retrain(
     _check_output(Path(output), model_of, resume)
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
+    check_network(config.network, dataset.tasks, config.data.height, config.data.width)
     model_of(seeds[0]).build(config.network, dataset.tasks)
     for seed, folder in folders.items():
         retrain_seed(model_of(seed), config, recipe, seed, folder, resume)

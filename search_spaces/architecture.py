@@ -1,6 +1,5 @@
 """An architecture, one block name for every ordered pair of tasks and an aggregator, and its file."""
 
-import json
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import yaml
 
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, block_class, legal_on, regions_needed, scales_differ
+from search_spaces.documents import read_document
 from search_spaces.errors import SpaceError, unknown_name
 from search_spaces.space import SPACES, SearchSpace, check_tasks, pairs_of
 
@@ -104,12 +104,7 @@ class Architecture:
         blocks where it names none. Raises SpaceError for a file that cannot be used.
         """
         path = Path(path)
-        if not path.is_file():
-            raise SpaceError(f"no architecture file at '{path}'")
-        try:
-            content = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
-        except (ValueError, yaml.YAMLError) as error:
-            raise SpaceError(f"'{path}' cannot be parsed: {' '.join(str(error).split())}") from error
+        content = read_document(path)
         if not isinstance(content, dict):
             raise SpaceError(f"'{path}' holds {type(content).__name__}: expected a mapping with tasks and exchanges")
         if "exchanges" not in content:
@@ -118,7 +113,7 @@ class Architecture:
         if unknown:
             raise unknown_name(f"key in '{path}'", unknown[0], KEYS)
         version = content.get("version")
-        if version not in (1, VERSION):
+        if version not in (1, VERSION) or isinstance(version, bool):
             raise SpaceError(f"'{path}' has version {version}: expected {VERSION} (or 1)")
         rows = content["exchanges"]
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
@@ -141,8 +136,11 @@ class Architecture:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(self.to_yaml())
-        temporary.replace(path)
+        try:
+            temporary.write_text(self.to_yaml(), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def to_yaml(self) -> str:
         """The text of architecture.yaml."""
@@ -183,7 +181,7 @@ def _from_genotype(genotype: dict, path: Path) -> dict:
         raise SpaceError(f"'{path}' lacks 'exchanges'")
 
     def block(number: object) -> str:
-        if not (isinstance(number, int) and 0 <= number < len(ATRC_BLOCKS)):
+        if isinstance(number, bool) or not (isinstance(number, int) and 0 <= number < len(ATRC_BLOCKS)):
             raise SpaceError(f"'{path}' holds block {number!r}: expected an integer from 0 to {len(ATRC_BLOCKS) - 1}")
         return ATRC_BLOCKS[number]
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.architecture import Architecture
-from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, regions_needed
+from search_spaces.blocks import ExchangeBlock, ExchangeInputs, Pair, build_block, check_call, regions_needed
 from search_spaces.blocks.base import region_weights
 from search_spaces.blocks.layers import PairBatchNorm, frozen_statistics, pick
 from search_spaces.errors import SpaceError, unknown_name
@@ -87,6 +87,7 @@ class Exchange(nn.Module):
                 continue
             self.served[name] = served
             pairs = [self.pairs[i] for i in served]
+            check_call(name, pairs[0], channels, self.message_channels)
             self.blocks[_key(name)] = self._initial_block(name, pairs, seed)
             if self.normalize_messages:
                 self.norms[_key(name)] = PairBatchNorm(len(served), self.message_channels, self.affine)

@@ -14,7 +14,7 @@ from experiment.errors import InputError
 from experiment.run import Run
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
-from multitask.network import MultiTaskNetwork, check_encoders, feature_channels, feature_size
+from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
 from multitask.training.evaluation import describe, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
@@ -87,6 +87,7 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
 
 def _check_network(config: Config, dataset: DatasetSplits, space: SearchSpace) -> None:
     """Builds once what the strategy will build, so that what cannot be built ends before anything is written."""
+    check_network(config.network, dataset.tasks, config.data.height, config.data.width)
     with torch.random.fork_rng(devices=[]):
         exchange = Exchange(space, feature_channels(config.network), recompute=config.search.recompute)
         MultiTaskNetwork(config.network, dataset.tasks, exchange, exchange.region_tasks())

@@ -71,7 +71,7 @@ def compare(baseline: str | Path, models: Sequence[str | Path]) -> Comparison:
     reference = read_model(baseline)
     if not reference.seeds:
         command = baseline_command(reference, runs)
-        raise InputError(f"no finished seed in the baseline '{baseline}'; this command makes it: {command}")
+        raise InputError(f"no finished seed in the baseline '{baseline}'; this command makes it:", command)
     for model in runs:
         check_finished(model)
     check_comparable(reference, runs)

@@ -1,6 +1,5 @@
 """Reads run folders: the metrics of trained models, and the architectures of searches."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -8,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from experiment.documents import read_json, read_yaml
 from experiment.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     part: whose values to take instead of the reported ones, such as validation.
     """
     path = folder / "metrics.json"
-    content = read_mapping(path, json.loads)
+    content = read_mapping(path)
     if content.get("version", VERSION) != VERSION:
         raise InputError(f"'{path}' has version {content['version']}: expected {VERSION}")
     values = content if part is None else content.get(part)
@@ -115,7 +113,7 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
         _text(content.get("split")),
         _count(content.get("parameters")),
         _count(content.get("multiply_adds")),
-        read_mapping(stored, yaml.safe_load) if stored.is_file() else {},
+        read_mapping(stored) if stored.is_file() else {},
         _primaries(prior, path)[0] if isinstance(prior, dict) else {},
         None if seconds is None else seconds + (_count(content.get("choice_seconds")) or 0.0),
         _count(content.get("peak_memory_bytes")),
@@ -164,12 +162,9 @@ def _primary(metrics: Any, task: str, path: Path) -> Primary | str:
     return Primary(name, float(value), higher)
 
 
-def read_mapping(path: Path, parse: Any) -> dict[str, Any]:
-    """A file's content. Raises InputError if it cannot be read or is no mapping."""
-    try:
-        content = parse(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"'{path}' cannot be read: {error}") from error
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The content of a YAML or JSON file. Raises InputError if it cannot be read or is no mapping."""
+    content = (read_json if path.suffix == ".json" else read_yaml)(path)
     if not isinstance(content, dict):
         raise InputError(f"'{path}' holds {type(content).__name__}: expected a mapping")
     return content

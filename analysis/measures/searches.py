@@ -6,8 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from analysis.measures.runs import read_architectures, read_mapping
 from experiment.errors import InputError
 from supernet.records.choices import CHOICES, Choice, read_choices
@@ -79,7 +77,7 @@ def _is_run(path: Path) -> bool:
 def is_noise_null(folder: Path) -> bool:
     """Whether search.noise_null is true in the run's config.yaml."""
     path = folder / "config.yaml"
-    group = read_mapping(path, yaml.safe_load).get("search") if path.is_file() else None
+    group = read_mapping(path).get("search") if path.is_file() else None
     return isinstance(group, dict) and group.get("noise_null") is True
 
 

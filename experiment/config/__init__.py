@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiment.config.checks import one_of
+from experiment.config.checks import no_nulls, one_of
 from experiment.config.data import DataSettings
 from experiment.config.loss_weights import LossWeightSettings
 from experiment.config.network import NetworkSettings
@@ -56,6 +56,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """The checks of single keys, and those between groups."""
+        no_nulls("", self)
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed is {self.seed}: expected at least 0 and below 2**63")
         one_of("device", self.device, DEVICES)

@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass, field
 
-from experiment.config.checks import at_least, one_of
+from experiment.config.checks import at_least, one_of, plain_values, within
 from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
 
 EMPTY_CLASSES = ("zero", "skip")
-SMALLEST = 32  # pixels along an image's side
+SMALLEST, LARGEST = 32, 2**14  # pixels along an image's side
+MOST_CLASSES, MOST_IMAGES, MOST_WORKERS = 2**16, 10**7, 1024
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,19 @@ class DataSettings:
     sensors: SensorSettings = field(default_factory=SensorSettings)
 
     def __post_init__(self) -> None:
+        plain_values("data", self)
         if min(self.height, self.width) < SMALLEST:
             found = f"data.height x data.width is {self.height}x{self.width}"
             raise InputError(f"{found}: expected at least {SMALLEST}x{SMALLEST}")
+        for key in ("height", "width"):
+            within(f"data.{key}", getattr(self, key), SMALLEST, LARGEST)
         if self.sensors.displacement > self.height // 4:
             limit = f"at most a quarter of data.height, {self.height // 4}"
             raise InputError(f"data.sensors.displacement is {self.sensors.displacement}: expected {limit}")
-        at_least("data.classes", self.classes, 1)
+        within("data.classes", self.classes, 1, MOST_CLASSES)
         for key in ("train_images", "validation_images", "test_images"):
-            at_least(f"data.{key}", getattr(self, key), 1)
-        at_least("data.workers", self.workers, 0)
+            within(f"data.{key}", getattr(self, key), 1, MOST_IMAGES)
+        within("data.workers", self.workers, 0, MOST_WORKERS)
         low, high = self.scale_range
         if not 0 < low <= high < math.inf:
             raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from experiment.config.checks import at_least, one_of
+from experiment.config.checks import at_least, one_of, plain_values
 from experiment.errors import InputError
 
 METHODS = ("fixed", "uncertainty")
@@ -48,6 +48,7 @@ class LossWeightSettings:
     study: str = "loss_weights"
 
     def __post_init__(self) -> None:
+        plain_values("loss_weights", self)
         one_of("loss_weights.method", self.method, METHODS)
         one_of("loss_weights.sampler", self.sampler, SAMPLERS)
         for name, weight in self.weights.items():

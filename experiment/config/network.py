@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiment.config.checks import one_of
+from experiment.config.checks import at_least, one_of, plain_values, within
 from experiment.errors import InputError
 
 # what the project itself passes to timm's create_model
 RESERVED = ("pretrained", "checkpoint_path", "features_only")
 ENCODERS = ("shared", "per_task")
+MOST_CHANNELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class NetworkSettings:
     channels: int | None = None
 
     def __post_init__(self) -> None:
+        plain_values("network", self)
         one_of("network.encoders", self.encoders, ENCODERS)
         for name in ("backbone", "decoder"):
             if not getattr(self, name):
@@ -50,7 +52,5 @@ class NetworkSettings:
             raise InputError("network.pretrained is empty: expected true, false or a file")
         if self.pretrained is True and ":" in self.backbone:
             raise InputError(f"network.pretrained is true, but '{self.backbone}' is no timm model: expected a file")
-        if not 0 <= self.backbone_rate < float("inf"):
-            raise InputError(f"network.backbone_rate is {self.backbone_rate}: expected a number of at least 0")
-        if self.channels is not None and self.channels < 2:
-            raise InputError(f"network.channels is {self.channels}: expected at least 2")
+        at_least("network.backbone_rate", self.backbone_rate, 0)
+        within("network.channels", self.channels, 2, MOST_CHANNELS)

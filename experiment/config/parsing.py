@@ -4,18 +4,24 @@ import argparse
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
 from experiment.config.search import unread
+from experiment.documents import parse_yaml, read_yaml
 from experiment.errors import InputError
 
 T = TypeVar("T")
 RESETS = {"network.backbone": "network.backbone_options"}  # another value of the first drops the file's second
-WRONG = (ArgumentError, TypeError, ValueError, KeyError)  # what jsonargparse raises for a value that does not fit
+# what jsonargparse raises for a value that does not fit
+WRONG = (ArgumentError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError)
+HERE = " (on the command line)"
+
+set_loader("yaml", parse_yaml, (yaml.YAMLError,))
 
 
 def config_parser(config: type, program: str, description: str, usage: str = "") -> ArgumentParser:
@@ -39,12 +45,15 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
     """
     options = _options(parser, config)
     overrides = _check_options(arguments, options)
+    twice = next((key for key in overrides if overrides.count(key) > 1), None)
+    if twice is not None:
+        raise InputError(f"--{twice} is given {overrides.count(twice)} times: expected it once")
     file = _option(arguments, "--config")
     if file is None and not {"-h", "--help"} & set(arguments):
         raise InputError("--config is missing: expected a YAML file, such as configs/demo.yaml")
     if file is not None:
         content = _read(Path(file), f"--config '{file}'", known_keys(config))
-        _parse_object(parser, content, f" in {file}")  # by itself: an override must not hide a bad value
+        alone = _parse_object(parser, content, f" (in '{file}')")  # by itself: an override must not hide a bad value
         values = _flatten(content, known_keys(config))
         for key, dependent in RESETS.items():
             if dependent not in overrides and _option(arguments, f"--{key}") not in (None, values.get(key)):
@@ -53,9 +62,12 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
     try:
         parsed = parser.parse_args(list(arguments))
     except WRONG as error:
-        raise _as_input_error(error, "") from error
-    built = _instantiate(parser, parsed)
-    made = config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
+        raise _as_input_error(error, HERE) from error
+    try:
+        made, built = _made(parser, config, parsed)
+    except InputError as error:
+        in_file = file is not None and _refused(parser, config, alone) == str(error)
+        raise InputError(f"{error} (in '{file}')" if in_file else f"{error}{HERE}") from error
     strategy = getattr(getattr(made, "search", None), "strategy", None)
     unused = unread(strategy, overrides) if strategy is not None else None
     if unused is not None:
@@ -70,13 +82,18 @@ def load(config: type[T], path: str | Path) -> T:
     """The configuration in a file. Raises InputError as `parse_config`."""
     path = Path(path)
     content = _read(path, f"'{path}'", known_keys(config))
-    parser = config_parser(config, "config", "")
-    parsed = _parse_object(parser, content, f" in '{path}'")
+    parser = _file_parser(config)  # type: ignore[arg-type]
+    parsed = _parse_object(parser, content, f" (in '{path}')")
     try:
-        built = _instantiate(parser, parsed)
-        return config(**{item.name: built[item.name] for item in fields(config)})  # type: ignore[arg-type]
+        return _made(parser, config, parsed)[0]
     except InputError as error:
         raise InputError(f"{error} (in '{path}')") from error
+
+
+@cache
+def _file_parser(config: type) -> ArgumentParser:
+    """Of files alone; making one takes longer than reading a file."""
+    return config_parser(config, "config", "")
 
 
 def _parse_object(parser: ArgumentParser, content: dict[str, Any], where: str) -> Namespace:
@@ -86,11 +103,22 @@ def _parse_object(parser: ArgumentParser, content: dict[str, Any], where: str) -
         raise _as_input_error(error, where) from error
 
 
-def _instantiate(parser: ArgumentParser, parsed: Namespace) -> Namespace:
+def _made(parser: ArgumentParser, config: type[T], parsed: Namespace) -> tuple[T, Namespace]:
+    """The checked configuration, and all that was parsed."""
     try:
-        return parser.instantiate_classes(parsed)
+        built = parser.instantiate_classes(parsed)
+        return config(**{item.name: built[item.name] for item in fields(config)}), built  # type: ignore[arg-type]
     except WRONG as error:
         raise _as_input_error(error, "") from error
+
+
+def _refused(parser: ArgumentParser, config: type, parsed: Namespace) -> str | None:
+    """Why these values make no configuration; None where they do."""
+    try:
+        _made(parser, config, parsed)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _as_input_error(error: Exception, where: str) -> InputError:
@@ -104,14 +132,9 @@ def _as_input_error(error: Exception, where: str) -> InputError:
 
 def _read(path: Path, shown: str, known: Sequence[str]) -> dict[str, Any]:
     """A YAML file whose keys are all known. Raises InputError otherwise."""
-    if not path.is_file():
-        raise InputError(f"{shown}: no such file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{shown} is not valid YAML: {_one_line(error)}") from error
+    content = read_yaml(path, shown)
+    if content is None:
+        raise InputError(f"{shown} is empty: expected groups such as data: and training:")
     if not isinstance(content, dict):
         raise InputError(f"{shown} holds {type(content).__name__}: expected groups such as data: and training:")
     _check_groups(content, known, path)

@@ -5,7 +5,7 @@ The settings of one strategy stand in the group of its name, such as search.gumb
 
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from experiment.config.checks import at_least, finite, fraction, one_of, positive
+from experiment.config.checks import at_least, fraction, one_of, plain_values, positive
 from experiment.errors import InputError
 
 SAMPLINGS = ("mixture", "single_path")
@@ -33,6 +33,7 @@ class EvidenceSettings:
     pair_dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        plain_values("search.evidence", self)
         fraction("search.evidence.validation_fraction", self.validation_fraction)
         fraction("search.evidence.pair_dropout", self.pair_dropout)
 
@@ -63,10 +64,9 @@ class GumbelSettings:
     sampling: str = "mixture"
 
     def __post_init__(self) -> None:
+        plain_values("search.gumbel", self)
         for name in ("temperature_start", "temperature_end", "learning_rate"):
             positive(f"search.gumbel.{name}", getattr(self, name))
-        for name in ("entropy_start", "entropy_end"):
-            finite(f"search.gumbel.{name}", getattr(self, name))
         if not 0 < self.fix_gap <= 1:
             raise InputError(f"search.gumbel.fix_gap is {self.fix_gap}: expected a probability above 0, at most 1")
         one_of("search.gumbel.sampling", self.sampling, SAMPLINGS)
@@ -85,6 +85,7 @@ class DartsSettings:
     validation_fraction: float = 0.5
 
     def __post_init__(self) -> None:
+        plain_values("search.darts", self)
         positive("search.darts.learning_rate", self.learning_rate)
         fraction("search.darts.validation_fraction", self.validation_fraction)
 
@@ -106,6 +107,7 @@ class GdasSettings:
     temperature_end: float = 0.1
 
     def __post_init__(self) -> None:
+        plain_values("search.gdas", self)
         for name in ("learning_rate", "temperature_start", "temperature_end"):
             positive(f"search.gdas.{name}", getattr(self, name))
         fraction("search.gdas.validation_fraction", self.validation_fraction)
@@ -171,6 +173,7 @@ class SearchSettings:
     tpe: SampledSettings = field(default_factory=SampledSettings)
 
     def __post_init__(self) -> None:
+        plain_values("search", self)
         one_of("search.strategy", self.strategy, STRATEGIES)
         fraction("search.confidence", self.confidence)
         one_of("search.cost", self.cost, COSTS)
@@ -178,6 +181,7 @@ class SearchSettings:
         for name in ("record_every", "pareto", "recalibration_batches"):
             at_least(f"search.{name}", getattr(self, name), 0)
         for name in ("random", "evolution", "tpe"):
+            plain_values(f"search.{name}", getattr(self, name))
             at_least(f"search.{name}.samples", getattr(self, name).samples, 1)
         if self.budget is not None and self.strategy not in READERS["budget"]:
             raise InputError(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from experiment.config.checks import at_least, one_of
+from experiment.config.checks import at_least, one_of, plain_values
 from experiment.errors import InputError, unknown
 
 # {sensor: standard deviation of its noise}, in the unit of its readings
@@ -41,6 +41,7 @@ class SensorSettings:
     displacement: int = 0
 
     def __post_init__(self) -> None:
+        plain_values("data.sensors", self)
         for task, sensor in self.tasks.items():
             if task not in SENSOR_OF:
                 raise unknown("task in data.sensors.tasks", task, SENSOR_OF)

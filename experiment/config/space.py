@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from experiment.config.checks import plain_values
 from experiment.errors import InputError
 
 
@@ -23,5 +24,6 @@ class SpaceSettings:
     normalize: bool | None = None
 
     def __post_init__(self) -> None:
+        plain_values("space", self)
         if self.blocks is not None and not self.blocks:
             raise InputError("space.blocks is empty: expected at least one block name")

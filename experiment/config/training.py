@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from experiment.config.checks import at_least, one_of, positive
+from experiment.config.checks import at_least, one_of, plain_values, positive, within
 
 OPTIMIZERS = ("adamw", "sgd")
+LARGEST_BATCH = 2**16
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ class TrainingSettings:
     validate_every: int = 0
 
     def __post_init__(self) -> None:
+        plain_values("training", self)
         for key in ("iterations", "log_every", "checkpoint_every"):
             at_least(f"training.{key}", getattr(self, key), 1)
-        at_least("training.batch_size", self.batch_size, 2)  # one image's regions have no variance to normalise by
+        # one image's regions have no variance to normalise by
+        within("training.batch_size", self.batch_size, 2, LARGEST_BATCH)
         one_of("training.optimizer", self.optimizer, OPTIMIZERS)
         positive("training.learning_rate", self.learning_rate)
         positive("training.clip_norm", self.clip_norm)

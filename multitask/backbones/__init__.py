@@ -76,6 +76,8 @@ def _user_encoder(path: str, options: dict[str, Any]) -> nn.Module:
         encoder = made(**options)
     except TypeError as error:
         raise InputError(f"network.backbone_options do not fit '{path}': {error}") from error
+    except Exception as error:  # a user's class may fail in any way
+        raise InputError(f"network.backbone '{path}' cannot be built ({type(error).__name__}: {error})") from error
     for name in ("channels", "reductions"):
         value = getattr(encoder, name, None)
         if not isinstance(value, (tuple, list)) or not value or not all(isinstance(v, int) for v in value):

@@ -13,7 +13,6 @@ Photos count as their EXIF orientation shows them. Normals far from length 1 (bl
 A group is a set of neighbouring frames, such as those of one video; all lines of a split name one, or none does.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from experiment.documents import read_json
 from experiment.errors import InputError, unknown
 from multitask.data.census import Examined
 from multitask.data.image_files import read_photo
@@ -171,7 +171,7 @@ def read_split(root: Path, split: str) -> tuple[list[str], list[str] | None]:
     try:
         lines = [
             [word.strip() for word in line.strip().split("\t")]
-            for line in path.read_text().splitlines()
+            for line in path.read_text(encoding="utf-8").splitlines()
             if line.strip()
         ]
     except UnicodeDecodeError as error:
@@ -201,10 +201,15 @@ def class_count(root: Path, configured: int | None) -> int:
     if configured is not None:
         return configured
     path = check_root(root) / "meta.json"
-    try:
-        count = len(json.loads(path.read_text())["semseg"]["classes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no list of semseg classes; expected one there, or data.classes") from error
-    if not count:
-        raise InputError(f"{path}: its list of semseg classes is empty")
-    return count
+    expected = 'expected {"semseg": {"classes": [names]}} there, or data.classes'
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {expected}")
+    content = read_json(path)
+    semseg = content.get("semseg") if isinstance(content, dict) else None
+    names = semseg.get("classes") if isinstance(semseg, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: no list of semseg classes; {expected}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: the class '{twice}' stands twice; expected different names")
+    return len(names)

@@ -1,11 +1,15 @@
 """Batches in an order that depends on the seed and the step alone."""
 
+import re
 import signal
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from experiment.errors import InputError
 from multitask.data.samples import Dataset, Sample
 
 
@@ -34,10 +38,59 @@ class StepOrder(Sampler[list[int]]):
             yield images
 
 
+class Loader(DataLoader[Sample]):
+    """A DataLoader whose workers fail in one line: whatever one raises, and its death, is an InputError.
+
+    They end as soon as the error leaves the iterator, not when Python forgets the error's frames.
+    """
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        if not self.num_workers:
+            yield from super().__iter__()
+            return
+        iterator: Any = _started(super().__iter__)
+        try:
+            yield from iterator
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(_explained(error, [worker.exitcode for worker in iterator._workers])) from error
+        finally:
+            iterator._shutdown_workers()
+
+
+def _started(start: Any) -> Any:
+    """An iterator with its workers, without torch's handler of their deaths, which raises an error in the middle of
+    whatever the training process does; the iterator itself looks for them every five seconds.
+    """
+    former = signal.getsignal(signal.SIGCHLD)
+    iterator = start()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, former)
+    return iterator
+
+
+def _explained(error: Exception, codes: list[int | None]) -> str:
+    text = str(error)
+    if "shared memory" in text or "shm" in text or -signal.SIGBUS in codes:
+        return "a worker of data.workers found no room in shared memory: expected data.workers 0, or a larger /dev/shm"
+    if isinstance(error, MemoryError):
+        return "a worker of data.workers ran out of memory: expected fewer workers, or data.workers 0"
+    dead = next((code for code in codes if code), None)
+    if dead is not None:
+        end = f"was killed by {signal.Signals(-dead).name}" if dead < 0 else f"ended with exit code {dead}"
+        return f"a worker of data.workers {end}: expected it to go on; data.workers 0 shows what it does"
+    places = re.findall(r'File "(.+?)", line (\d+)', text)
+    place = f", {places[-1][0]}, line {places[-1][1]}" if places else ""
+    last = text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    return f"a worker of data.workers failed ({last}{place}): data.workers 0 shows the whole error"
+
+
 def _quiet_worker(_: int) -> None:
-    """Leaves signals to the training process, which then stops its workers."""
+    """Leaves signals to the training process, which then stops its workers; and explanations too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGBUS, signal.SIG_DFL)
 
 
 def training_loader(
@@ -53,7 +106,7 @@ def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, pin: bool
 
 def _loader(dataset: Dataset, workers: int, pin: bool, **order: object) -> DataLoader[Sample]:
     # a generator of its own: starting workers would otherwise draw from the global one, and resuming differ
-    return DataLoader(
+    return Loader(
         dataset,  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pin,

@@ -86,8 +86,14 @@ def facing_directions(count: int) -> Tensor:
 def _load_centroids(path: Path) -> Tensor:
     try:
         centroids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"data.normal_centroids '{path}' cannot be read: expected a .npy file ({error})") from error
-    if centroids.ndim != 2 or centroids.shape[1] != 3:
+    if centroids.ndim != 2 or centroids.shape[1] != 3 or not len(centroids):
         raise InputError(f"data.normal_centroids '{path}' has shape {centroids.shape}: expected (R, 3)")
+    real = np.issubdtype(centroids.dtype, np.floating) or np.issubdtype(centroids.dtype, np.integer)
+    if not real or not np.isfinite(centroids).all() or not centroids.any(1).all():
+        raise InputError(
+            f"data.normal_centroids '{path}' holds {centroids.dtype} with no direction: expected finite vectors that "
+            "are not 0"
+        )
     return F.normalize(torch.from_numpy(centroids).float(), dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from experiment.config import LossWeightSettings
 from experiment.config.loss_weights import usable
+from experiment.documents import read_yaml
 from experiment.errors import InputError, unknown
 from multitask.tasks import TASKS, Task
 
@@ -62,16 +63,11 @@ def dump_weights(weights: Mapping[str, float], provenance: Mapping[str, Any]) ->
 
 def read_weights(path: str | Path, tasks: Sequence[str]) -> dict[str, float]:
     """The weights in a loss_weights.yaml. Raises InputError if there are none or they are for other tasks."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(f"loss weights '{path}' cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"loss weights '{path}' are not valid YAML") from error
+    content = read_yaml(path, f"the file of loss weights '{path}'")
     weights = content.get("weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise InputError(f"'{path}' holds no loss weights: expected version, tasks and weights")
-    if content.get("version") != VERSION:
+    if content.get("version") != VERSION or isinstance(content["version"], bool):
         raise InputError(f"loss weights '{path}' are of version {content.get('version')}: expected {VERSION}")
     if set(weights) != set(tasks):
         raise InputError(f"'{path}' is for the tasks {list(weights)}: the configuration has {list(tasks)}")

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair, PairByPair
@@ -58,7 +59,7 @@ def block_class(name: str) -> type[nn.Module]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise SpaceError(f"block '{name}' cannot be imported ({reason}): expected package.module:Class") from error
     block = getattr(module, attribute, None)
@@ -68,6 +69,30 @@ def block_class(name: str) -> type[nn.Module]:
     if not (isinstance(block, type) and issubclass(block, nn.Module)):
         raise SpaceError(f"block '{name}' is {block!r}: expected a subclass of torch.nn.Module")
     return block
+
+
+def check_call(name: str, pair: Pair, channels: int, message_channels: int) -> None:
+    """Raises SpaceError unless a user's block can be built for a pair and computes a message of the right shape.
+
+    Random numbers are left as they were.
+    """
+    if name in BLOCKS:
+        return
+    batch, height, width = 2, 8, 8
+    features = {task: torch.zeros(batch, channels, height, width) for task in pair}
+    regions = {task: torch.full((batch, 3, height * width), 1 / (height * width)) for task in pair}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            block = build_block(name, [pair], channels, message_channels).eval()
+            found = tuple(block(ExchangeInputs(features, regions), [0]).shape)
+    except Exception as error:  # a user's class may fail in any way
+        raise SpaceError(
+            f"block '{name}' cannot be used ({type(error).__name__}: {' '.join(str(error).split())}): expected "
+            "Block(channels, message_channels), called as block(target, source)"
+        ) from error
+    expected = (batch, 1, message_channels, height, width)
+    if found != expected:
+        raise SpaceError(f"block '{name}' gives messages of shape {found[2:]}: expected {expected[2:]}")
 
 
 def legal_on(name: str, pair: Pair) -> bool:
@@ -104,6 +129,7 @@ __all__ = [
     "Pair",
     "block_class",
     "build_block",
+    "check_call",
     "legal_on",
     "regions_needed",
     "scales_differ",

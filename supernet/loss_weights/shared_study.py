@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import optuna
@@ -57,8 +58,9 @@ def open_storage(text: str) -> BaseStorage:
 
 
 def open_database(path: Path) -> BaseStorage:
-    """A database file of one's own. Raises InputError if it cannot be opened."""
-    return _opened(lambda: _database(f"sqlite:///{path}"), f"'{path}'")
+    """A database file of one's own, whatever its name. Raises InputError if it cannot be opened."""
+    # a URI, in which every character is what it is: in a plain URL what follows ? is no part of the path
+    return _opened(lambda: _database(f"sqlite:///file:{quote(str(path.absolute()))}?uri=true"), f"'{path}'")
 
 
 def _opened(make: Callable[[], BaseStorage], shown: str) -> BaseStorage:
@@ -84,7 +86,7 @@ def _database(url: str) -> RDBStorage:
 
 def _journal(path: Path) -> JournalStorage:
     if path.is_file() and path.stat().st_size:
-        with path.open(errors="replace") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             if not file.readline().startswith('{"op_code"'):  # nothing is appended to a file of another kind
                 raise ValueError("it is no journal")
     return JournalStorage(JournalFileBackend(str(path)))

@@ -33,10 +33,10 @@ def read_rows(
     `parse` raises ValueError.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"'{path}' cannot be read: {error}") from error
+        raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
     header = lines[0] if lines else []
     if header[: len(columns)] != list(columns) or (len(header) > len(columns) and not more_columns):
         found, expected = (",".join(names) for names in (header, columns))

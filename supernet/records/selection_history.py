@@ -70,7 +70,7 @@ class SelectionRecord:
         ]
         text = _text(rows)
         self._sha256.update(text.encode())
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # a checkpoint that follows rests on these rows

@@ -170,6 +170,8 @@ def test_released_genotype(tmp_path):
         ('{"a": {"a": "global"}}', ("global", "0 to 4")),
         ('{"a": {"a": 4}}', ("s_label", "a <- a")),
         ('{"a": {"a": 1, "b": 1}}', ("'b'",)),
+        ('{"a": {"a": true}}', ("True", "0 to 4")),
+        ('{"a": {"a": 1, "a": 2}}', ("'a' stands twice",)),
         ('{"a": 1}', ("exchanges",)),
         ("{}", ("exchanges",)),
         ("[1, 2]", ("list", "exchanges")),
@@ -198,12 +200,17 @@ def test_bad_genotypes(tmp_path, genotype, expected):
         ("tasks: [semseg, depth]", "tasks: [semseg, depth, depth]", ("semseg", "different")),
         ("tasks: [semseg, depth]", "tasks: [semseg, depth, edge]", ("semseg <- edge",)),
         ("aggregator: mteb", "aggregator: mtep", ("'mtep'", "nearest: 'mteb'", "atrc, mteb, pad")),
-        ("aggregator: mteb", "aggregator:", ("aggregator", "atrc, mteb, pad")),
+        ("aggregator: mteb", "aggregator: null", ("aggregator", "atrc, mteb, pad")),
+        ("aggregator: mteb", "aggregator: mteb\naggregator: pad", ("'aggregator' stands twice", "line 4")),
+        ("depth: xtam", "depth: xtam, depth: none", ("'depth' stands twice",)),
+        ("depth: xtam", "depth: ", ("semseg <- depth",)),
+        ("version: 2", "version: true", ("version True", "expected 2")),
+        ("version: 2", "version: " + "[" * 2000, ("nested",)),
         ("version: 2", "version: 3", ("version 3", "expected 2")),
         ("version: 2\n", "", ("version None", "expected 2")),
         ("version: 2", "version: 2\nexchange: {}", ("'exchange'", "nearest: 'exchanges'")),
         ("version: 2", "version: 2\naggregater: pad", ("'aggregater'", "nearest: 'aggregator'")),
-        ("exchanges:\n", "exchanges: none\nprovenance:\n", ("exchanges", "{target: {source: block}}")),
+        ("  semseg: {semseg", "  edge: none\n  semseg: {semseg", ("exchanges", "{target: {source: block}}")),
         ("{semseg: none, depth: global}", "global", ("exchanges", "{target: {source: block}}")),
         ("version: 2", "version: [2", ("parsed",)),
         ("version: 2", "version: 2\n\tbad: tab", ("parsed",)),
@@ -233,11 +240,11 @@ def test_files_with_values_of_another_kind(file, old, new):
 
 def test_files_that_are_none(tmp_path):
     fails(lambda: Architecture.load(tmp_path / "nowhere.yaml"), "nowhere.yaml", "no architecture file")
-    fails(lambda: Architecture.load(tmp_path), "no architecture file")
+    fails(lambda: Architecture.load(tmp_path), "Is a directory")
     (tmp_path / "empty.yaml").write_text("")
     fails(lambda: Architecture.load(tmp_path / "empty.yaml"), "empty.yaml", "expected a mapping")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
-    fails(lambda: Architecture.load(tmp_path / "binary.yaml"), "binary.yaml", "parsed")
+    fails(lambda: Architecture.load(tmp_path / "binary.yaml"), "binary.yaml", "UTF-8")
 
 
 def test_file_is_plain_yaml(file):

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import BLOCKS, Architecture, Exchange, SearchSpace, SpaceError
-from search_spaces.blocks import ExchangeBlock, ExchangeInputs, build_block, legal_on, regions_needed
+from search_spaces.blocks import ExchangeBlock, ExchangeInputs, build_block, check_call, legal_on, regions_needed
 from search_spaces.blocks import xtam as xtam_file
 from search_spaces.blocks.global_context import linear_attention
 from search_spaces.blocks.layers import PairBatchNorm
 from search_spaces.blocks.local_context import WINDOW, _ChunkedTiles, local_attention
 from tests.support import naive
-from tests.support.own_blocks import Halved, Product, Regional, TooNarrow, path_of
+from tests.support.own_blocks import Halved, OddHalved, Product, Regional, TooNarrow, path_of
 
 TASKS = ("a", "b", "c")
 REGIONS = {"a": 2, "b": 3, "c": 5}  # tasks differ, so that label contexts cannot batch them all
@@ -242,7 +242,34 @@ def test_own_block_with_regions():
 
 @pytest.mark.parametrize("block", [TooNarrow, Halved])
 def test_own_block_of_wrong_shape(block):
-    exchange = Exchange(Architecture.uniform(TASKS, path_of(block)), 6)
-    with pytest.raises(SpaceError, match=f"{block.__name__}.*returned .*expected \\(2, 3, 7, 5\\)") as error:
+    with pytest.raises(SpaceError, match=f"{block.__name__}.*messages of shape .*expected \\(3, 8, 8\\)") as error:
+        Exchange(Architecture.uniform(TASKS, path_of(block)), 6)
+    assert "\n" not in str(error.value)
+
+
+def test_own_block_of_wrong_shape_on_some_maps():
+    exchange = Exchange(Architecture.uniform(TASKS, path_of(OddHalved)), 6)
+    with pytest.raises(SpaceError, match=r"OddHalved.*returned .*expected \(2, 3, 7, 5\)") as error:
         exchange(draw(6, (7, 5)).features)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("torch.nn:Linear", "takes 2 positional arguments but 3 were given"),
+        ("torch.nn:Conv2d", "missing 1 required positional argument"),
+        ("torch.nn:Identity", "takes 2 positional arguments but 3 were given"),
+    ],
+)
+def test_a_module_that_is_no_block_is_refused_when_the_exchange_is_built(name, reason):
+    with pytest.raises(SpaceError, match=f"{name}.*{reason}.*expected Block"):
+        Exchange(Architecture.uniform(TASKS, name), 6)
+
+
+def test_checking_a_block_draws_no_random_numbers():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    check_call(path_of(Product), ("a", "b"), 6, 3)
+    assert torch.equal(torch.rand(1), expected)

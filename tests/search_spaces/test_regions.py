@@ -35,8 +35,9 @@ class Witness(nn.Module):
 
 
 def regions_of(logits: Maps, valid: Tensor | None) -> Tensor:
-    SEEN.clear()
-    Exchange(Architecture.uniform(("a", "b"), f"{__name__}:Witness"), CHANNELS)(draw()[0], logits, valid)
+    exchange = Exchange(Architecture.uniform(("a", "b"), f"{__name__}:Witness"), CHANNELS)
+    SEEN.clear()  # of the call that checks the block
+    exchange(draw()[0], logits, valid)
     return SEEN[0]  # of b, for a <- b
 
 

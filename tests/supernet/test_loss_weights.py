@@ -32,7 +32,7 @@ from supernet.loss_weights import shared_study
 from supernet.loss_weights.figures import history, importances, parallel_coordinates
 from supernet.loss_weights.shared_study import SharedStudy, open_storage
 from supernet.records.trials import TrialRecord
-from tests.support.commands import CONFIG, GUMBEL, ROOT, SHORT, assert_one_line, search
+from tests.support.commands import CONFIG, ROOT, SHORT, assert_one_line, search, short
 from tests.support.networks import small_network
 from tests.support.retraining import main as retrain_main
 from tests.support.training import DATA
@@ -42,7 +42,7 @@ ONLY = [*TINY, "--loss_weights.only=true", "--loss_weights.trials=4"]
 
 
 def process(*arguments):
-    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, GUMBEL, *map(str, arguments)]
+    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *short(*arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(line, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
@@ -101,7 +101,8 @@ def test_the_search_goes_on_as_if_the_weights_had_been_given(run, tmp_path):
 def test_delta_m_is_that_of_the_multi_task_baseline_against_single_task(run, tmp_path):
     """Retrains both from the command line and compares by hand."""
     folder, _ = run
-    small = ["--config", str(CONFIG), *SHORT, *TINY, "--data.test_images=2", "--training.validate_every=0"]
+    options = short(*TINY, "--data.test_images=2", "--training.validate_every=0", defaults=SHORT)
+    small = ["--config", str(CONFIG), *options]
     weights = f"--loss_weights.file={folder / 'loss_weights.yaml'}"
     single = ["--baseline", "single_task", "--output", str(tmp_path / "single")]
     multi = ["--baseline", "multi_task", "--output", str(tmp_path / "multi"), weights]
@@ -358,7 +359,8 @@ def test_search_and_retrain_learn_weights(tmp_path, capsys):
     assert "weight_depth" in done.stdout
     weights = json.loads((tmp_path / "run/metrics.json").read_text())["loss_weights"]
     assert set(weights) == {"semseg", "depth"} and all(0 < w != 1 for w in weights.values())
-    line = ["--config", str(CONFIG), *SHORT, *learned, "--data.test_images=2", "--baseline", "multi_task"]
+    options = short(*learned, "--data.test_images=2", defaults=SHORT)
+    line = ["--config", str(CONFIG), *options, "--baseline", "multi_task"]
     assert retrain_main([*line, "--output", str(tmp_path / "multi")]) == 0
     weights = json.loads((tmp_path / "multi/seed_0/metrics.json").read_text())["loss_weights"]
     assert all(0 < w != 1 for w in weights.values())

@@ -41,7 +41,7 @@ from supernet.strategies import STRATEGIES, sampled
 from supernet.strategies.bilevel import BilevelCallback
 from supernet.supernet import Supernet
 from supernet.testing import check_strategy
-from tests.support.commands import SHORT, assert_one_line, process, rows, search
+from tests.support.commands import SHORT, assert_one_line, process, rows, search, short
 from tests.support.networks import small_network
 from tests.support.supernets import gumbel_supernet
 
@@ -56,7 +56,7 @@ def few(name: str, samples: int) -> list[str]:
 def context_of(folder, *arguments, resume=False):
     """What the command gives to its strategy."""
     parser = config_parser(Config, "search.py", "")
-    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *SHORT, *arguments])
+    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *short(*arguments, defaults=SHORT)])
     dataset = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)

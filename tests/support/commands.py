@@ -38,12 +38,19 @@ class Done(NamedTuple):
 CONFIG = ROOT / "configs/demo.yaml"
 
 
+def short(*arguments, defaults=(*SHORT, GUMBEL)):
+    """A command's options, those of a tiny problem before the given ones; the last --key=value of each key counts."""
+    options = [*defaults, *map(str, arguments)]
+    last = {option.partition("=")[0]: option for option in options if option.startswith("--")}
+    return [option for option in options if last.get(option.partition("=")[0], option) is option]
+
+
 def search(*arguments, config=CONFIG):
     """Runs the command in this process: (exit code, stdout, stderr)."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = main(["--config", str(config), *SHORT, GUMBEL, *map(str, arguments)])
+            code = main(["--config", str(config), *short(*arguments)])
         except SystemExit as stop:  # --help
             code = stop.code
     return Done(code, out.getvalue(), err.getvalue())
@@ -51,7 +58,7 @@ def search(*arguments, config=CONFIG):
 
 def process(*arguments, **environment):
     """Starts the command as its own process."""
-    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *SHORT, GUMBEL, *map(str, arguments)]
+    line = [sys.executable, str(ROOT / "search.py"), "--config", str(CONFIG), *short(*arguments)]
     env = {**os.environ, **environment}
     # a session of its own, so that a signal can be sent to the whole group as a terminal or a scheduler does
     pipe = subprocess.PIPE

@@ -43,6 +43,14 @@ class Halved(Product):
         return super().forward(target, source)[..., ::2, ::2]
 
 
+class OddHalved(Product):
+    """Right on maps of even size only."""
+
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        message = super().forward(target, source)
+        return message[..., ::2, ::2] if target.shape[2] % 2 else message
+
+
 class Copied(nn.Module):
     """Without a single weight."""
 

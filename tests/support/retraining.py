@@ -6,7 +6,7 @@ import io
 import json
 
 from search_spaces import Architecture
-from tests.support.commands import CONFIG, ROOT, SHORT, Done
+from tests.support.commands import CONFIG, ROOT, SHORT, Done, short
 
 TASKS = ("semseg", "depth")
 EXCHANGES = {
@@ -32,7 +32,7 @@ def retrain(*arguments):
     """Runs the command: (exit code, stdout, stderr)."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(["--config", str(CONFIG), *SHORT, "--data.test_images=3", *map(str, arguments)])
+        code = main(["--config", str(CONFIG), *short(*arguments, defaults=(*SHORT, "--data.test_images=3"))])
     return Done(code, out.getvalue(), err.getvalue())
 
 

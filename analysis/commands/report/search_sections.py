@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analysis.commands.resources import COLUMNS, candidates
 from analysis.measures.proportions import proportions
 from analysis.measures.runs import read_mapping
@@ -109,7 +107,7 @@ def loss_weights(folder: Path) -> Section | None:
     """The weights of the best trial, and figures of all trials."""
     if not (folder / WEIGHTS).is_file() or not (folder / TRIALS).is_file():
         return None
-    best = read_mapping(folder / WEIGHTS, yaml.safe_load)
+    best = read_mapping(folder / WEIGHTS)
     trials = read_trials(folder / TRIALS)
     drawn = {
         "Delta_m of the trials": figures.history(trials),

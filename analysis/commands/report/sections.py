@@ -1,7 +1,6 @@
 """All sections of the page, from the folders that were given."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ Given = TypeVar("Given")
 def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """The content of the template; None for a section without input. Raises InputError for a malformed file."""
     config = Config.load(folder / "config.yaml")
-    metrics = _if_there(folder / "metrics.json", lambda path: read_mapping(path, json.loads))
+    metrics = _if_there(folder / "metrics.json", read_mapping)
     architecture = _if_there(folder / "architecture.yaml", load_architecture)
     choices = _if_there(folder / CHOICES, lambda path: architecture and choices_of(path, architecture)) or {}
     history = _if_there(folder / SELECTION, lambda path: read_history(path).thinned(STEPS))

@@ -54,10 +54,17 @@ def test_a_long_line_keeps_its_beginning_its_end_and_its_command(capsys):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_output_that_cannot_be_written():
-    code = "import sys; from experiment.command import exit_code; sys.exit(exit_code(lambda: print('a table')))"
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(tmp_path, unbuffered):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from experiment.command import exit_code\n"
+        "sys.exit(exit_code(lambda: print('a table')))\n"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, script], env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 

@@ -190,17 +190,18 @@ def read_split(root: Path, split: str) -> tuple[list[str], list[str] | None]:
 def class_names(root: Path) -> list[str]:
     """Of the semantic classes, as far as meta.json lists them."""
     try:
-        names = json.loads((root / "meta.json").read_text())["semseg"]["classes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return _listed_classes(root)
+    except InputError:
         return []
-    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def class_count(root: Path, configured: int | None) -> int:
     """The number of semantic classes: as configured, or as meta.json lists them."""
-    if configured is not None:
-        return configured
-    path = check_root(root) / "meta.json"
+    return configured if configured is not None else len(_listed_classes(check_root(root)))
+
+
+def _listed_classes(root: Path) -> list[str]:
+    path = root / "meta.json"
     expected = 'expected {"semseg": {"classes": [names]}} there, or data.classes'
     if not path.is_file():
         raise InputError(f"{path}: no such file; {expected}")
@@ -209,7 +210,4 @@ def class_count(root: Path, configured: int | None) -> int:
     names = semseg.get("classes") if isinstance(semseg, dict) else None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: no list of semseg classes; {expected}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path}: the class '{twice}' stands twice; expected different names")
-    return len(names)
+    return names

@@ -27,7 +27,7 @@ class FolderLock:
 
     def _acquire(self) -> IO[str]:
         while True:
-            file = self.path.open("a+")
+            file = self.path.open("a+", encoding="utf-8")
             if not _lock(file, self.path.parent):
                 holder = _holder(file)
                 file.close()
@@ -51,7 +51,7 @@ class FolderLock:
 def check_unlocked(folder: Path) -> None:
     """Raises InputError if another process holds the folder's lock; writes nothing."""
     try:
-        file = (folder / LOCK).open("r+")
+        file = (folder / LOCK).open("r+", encoding="utf-8")
     except OSError:  # most often there is none
         return
     with file:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from experiment.documents import read_yaml
+from experiment.documents import parse_json, parse_yaml
 from experiment.errors import InputError
 from experiment.files import is_temporary, remove_leftovers, write_atomic
 from experiment.lock import LOCK, FolderLock, check_unlocked
@@ -179,7 +179,7 @@ def read_identity(folder: Path) -> Identity:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of a run. Raises InputError if it is damaged."""
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -192,7 +192,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config.yaml as plain values. Raises InputError if it is damaged."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

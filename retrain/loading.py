@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from experiment.config import Config, DataSettings, TrainingSettings
-from experiment.documents import read_json
 from experiment.errors import InputError
 from experiment.run import Identity, read_identity, read_json
 from multitask.data import DatasetSplits, open_dataset

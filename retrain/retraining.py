@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from experiment.config import Config
-from experiment.documents import read_json
 from experiment.errors import InputError
 from experiment.run import RETRAINING, Run, read_json
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory

@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,14 +70,11 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
 
-# beside YAML 1.1's floats, 1e-3 is one; and a date is a text
+# a date is a text
 StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:timestamp"]
     for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def _blank(node: yaml.Node) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -12,7 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
 from experiment.config.search import unread
-from experiment.documents import parse_yaml, read_yaml
+from experiment.documents import StrictLoader, read_yaml
 from experiment.errors import InputError
 
 T = TypeVar("T")
@@ -21,7 +22,14 @@ RESETS = {"network.backbone": "network.backbone_options"}  # another value of th
 WRONG = (ArgumentError, TypeError, ValueError, KeyError, ArithmeticError, RecursionError)
 HERE = " (on the command line)"
 
-set_loader("yaml", parse_yaml, (yaml.YAMLError,))
+
+class ArgumentLoader(StrictLoader):
+    """On a command line 1e-3 is a number in every place, as JSON has it; in a file, where the key is one."""
+
+
+FLOAT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+ArgumentLoader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789"))
+set_loader("yaml", lambda text: yaml.load(text, ArgumentLoader), (yaml.YAMLError,))
 
 
 def config_parser(config: type, program: str, description: str, usage: str = "") -> ArgumentParser:

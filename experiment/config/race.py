@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiment.config.checks import at_least, fraction, positive
+from experiment.config.checks import at_least, fraction, plain_values, positive
 from experiment.errors import InputError
 
 
@@ -27,6 +27,7 @@ class RaceSettings:
     random: int = 1
 
     def __post_init__(self) -> None:
+        plain_values("race", self)
         positive("race.margin", self.margin)
         at_least("race.first_seeds", self.first_seeds, 2)  # one seed has no spread
         at_least("race.confirm_seeds", self.confirm_seeds, 1)

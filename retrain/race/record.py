@@ -57,7 +57,7 @@ def read_race(folder: str | Path) -> RaceRecord:
     if not path.is_file():
         raise InputError(f"'{folder}' is no finished race: expected {RACE} in it")
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text())
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rest = {key: value for key, value in content.items() if key not in ("version", "arms")}
         record = RaceRecord(arms=[ArmRecord(**arm) for arm in content["arms"]], **rest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -37,7 +37,7 @@ def read_result(folder: Path) -> Result | None:
     if (folder / DIVERGED).is_file():
         return None
     path = folder / "metrics.json"
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     try:
         content = json.loads(text)
         validation, test = _primary(content["validation"]["tasks"]), _primary(content["tasks"])

@@ -243,7 +243,10 @@ def _check_output(folder: Path, config: Config, plan: dict[str, Any], resume: bo
     if not (folder / PLAN).is_file():
         raise InputError(f"--resume in '{folder}': it holds no race, expected {PLAN} in it")
     try:
-        old = [yaml.safe_load((folder / CONFIG).read_text()), json.loads((folder / PLAN).read_text())]
+        old = [
+            yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")),
+            json.loads((folder / PLAN).read_text(encoding="utf-8")),
+        ]
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"--resume in '{folder}': {PLAN} or {CONFIG} is damaged") from error
     for stored, given in zip(old, (config.to_dict(), plan)):

@@ -85,7 +85,7 @@ def _likeliest(path: Path, space: SearchSpace) -> Architecture | None:
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
     """These columns of a CSV file. Raises InputError if it lacks one or has an incomplete row."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [tuple(row.get(column) for column in columns) for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read: {error}") from error

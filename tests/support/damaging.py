@@ -95,6 +95,8 @@ def main():
             what, done, found = stopped.damage(("flip", "cut", "swap")[k % 3], draw)
             outcome = verdict(done, found)
             counts[outcome.partition(":")[0]] += 1
+            if (k + 1) % 10 == 0:
+                print(f"{k + 1} damages: {dict(counts)}", flush=True)
             if outcome.startswith("WRONG"):
                 print(f"{what}: {outcome}", flush=True)
     print(f"{options.damages} damages, {time.monotonic() - began:.0f} s: {dict(counts)}")

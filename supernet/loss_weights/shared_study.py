@@ -12,13 +12,13 @@ import math
 import os
 import re
 import socket
+import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import optuna
@@ -59,8 +59,8 @@ def open_storage(text: str) -> BaseStorage:
 
 def open_database(path: Path) -> BaseStorage:
     """A database file of one's own, whatever its name. Raises InputError if it cannot be opened."""
-    # a URI, in which every character is what it is: in a plain URL what follows ? is no part of the path
-    return _opened(lambda: _database(f"sqlite:///file:{quote(str(path.absolute()))}?uri=true"), f"'{path}'")
+    # the file is opened by its path: in a URL, ? and # and % mean other things
+    return _opened(lambda: _database("sqlite:///loss_weights.db", path), f"'{path}'")
 
 
 def _opened(make: Callable[[], BaseStorage], shown: str) -> BaseStorage:
@@ -70,9 +70,11 @@ def _opened(make: Callable[[], BaseStorage], shown: str) -> BaseStorage:
         raise InputError(f"{shown} cannot be opened ({_first_line(error)}): {EXPECTED}") from None
 
 
-def _database(url: str) -> RDBStorage:
+def _database(url: str, path: Path | None = None) -> RDBStorage:
     # several processes write to one file: wait for each other rather than give up
-    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    waiting: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    if path is not None:
+        waiting = {"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)}
     for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
         try:
             return RDBStorage(url, engine_kwargs=dict(waiting))

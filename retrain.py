@@ -26,7 +26,12 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--architecture", metavar="FILE", help="architecture.yaml of a search")
     parser.add_argument("--baseline", metavar="NAME", help="single_task, multi_task, uniform:BLOCK, own:BLOCK, random")
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
-    parser.add_argument("--seeds", type=int, nargs="+", help="one network per seed; by default the configuration's")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="one network per seed; by default the configuration's, of a race race.seeds",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     search_run, others = _take("--race", arguments)
     config, options = parse_config(parser, Config, others)

@@ -22,7 +22,7 @@ class RaceSettings:
     margin: float = 0.5
     first_seeds: int = 2
     seeds: int = 6
-    confirm_seeds: int = 2
+    confirm_seeds: int = 4
     confidence: float = 0.95
     random: int = 1
 

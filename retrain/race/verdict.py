@@ -66,7 +66,7 @@ def sentence(race: Ended) -> str:
     elif best == race.winner:
         text += ", and is the best uniform block"
     text += f", at {large(race.costs[race.winner])} multiply-adds (no exchange: {large(race.costs[NONE])})"
-    return f"{text}; 95 % intervals on the test split, {gain.seeds} fresh seeds"
+    return f"{text}; 95 % intervals on the test split, {_seeds(gain)}"
 
 
 def _nothing(race: Ended, gain: Difference | None) -> str:
@@ -80,13 +80,17 @@ def _nothing(race: Ended, gain: Difference | None) -> str:
         most += [max(0.0, paired.difference(arm, NONE).upper(confidence)) for arm in left if paired.common(arm, NONE)]
     text = f"nothing gains more than {max(most, default=race.margin):.2f} points of Delta_m over no exchange (95 %)"
     if gain is not None:
-        text += f"; the best on validation, {race.chosen}, gains {_points(gain)} on {gain.seeds} fresh seeds"
+        text += f"; the best on validation, {race.chosen}, gains {_points(gain)} on {_seeds(gain)}"
     return text
 
 
 def _points(difference: Difference) -> str:
     low, high = difference.interval(CONFIDENCE)
     return f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _seeds(difference: Difference) -> str:
+    return f"{difference.seeds} fresh seed{'s' if difference.seeds > 1 else ''}"
 
 
 def large(number: float) -> str:
@@ -107,9 +111,8 @@ def records(race: Ended, aliases: Mapping[str, list[str]]) -> list[ArmRecord]:
         if arm == NONE:
             mean = low = high = 0.0
         seeds = difference.seeds if difference is not None else len(race.scores.get(arm, ()))
-        rows.append(
-            ArmRecord(arm, others, seeds, race.is_fresh(arm), mean, low, high, race.costs.get(arm), _end(race, arm))
-        )
+        fresh = arm != NONE and race.is_fresh(arm)
+        rows.append(ArmRecord(arm, others, seeds, fresh, mean, low, high, race.costs.get(arm), _end(race, arm)))
     return rows
 
 

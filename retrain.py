@@ -63,6 +63,8 @@ def _take(option: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]
     for argument in given:
         name, equals, rest = argument.partition("=")
         if name == option:
+            if value is not None:
+                raise InputError(f"{option} is given 2 times: expected it once")
             value = rest if equals else next(given, None)
             if not value or value.startswith("--"):
                 raise InputError(f"{option} has no value: expected the folder of a search")

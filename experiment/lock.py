@@ -14,8 +14,12 @@ from experiment.errors import InputError
 LOCK = ".lock"  # the locked file, which names the process; without a process it means nothing
 
 
+class InUse(InputError):
+    """Another process has the folder open."""
+
+
 class FolderLock:
-    """Held from its making to `release`, or to the end of the process. Raises InputError if another process holds it.
+    """Held from its making to `release`, or to the end of the process. Raises InUse if another process holds it.
 
     A POSIX record lock: it also works on NFS, and child processes, such as data workers that outlive a killed training
     by seconds, do not inherit it. Within one process it keeps nobody out.
@@ -49,7 +53,7 @@ class FolderLock:
 
 
 def check_unlocked(folder: Path) -> None:
-    """Raises InputError if another process holds the folder's lock; writes nothing."""
+    """Raises InUse if another process holds the folder's lock; writes nothing."""
     try:
         file = (folder / LOCK).open("r+", encoding="utf-8")
     except OSError:  # most often there is none
@@ -80,5 +84,5 @@ def _holder(file: IO[str]) -> str:
     return "another process"
 
 
-def _in_use(folder: Path, holder: str) -> InputError:
-    return InputError(f"'{folder}' is in use by {holder}: expected a folder that no other process writes to")
+def _in_use(folder: Path, holder: str) -> InUse:
+    return InUse(f"'{folder}' is in use by {holder}: expected a folder that no other process writes to")

@@ -15,6 +15,7 @@ import yaml
 from experiment.config import Config, RaceSettings
 from experiment.errors import InputError
 from experiment.files import write_atomic
+from experiment.lock import InUse, check_unlocked
 from experiment.run import first_difference
 from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import check_encoders, feature_channels
@@ -23,7 +24,6 @@ from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
 from retrain.race import verdict
 from retrain.race.arms import FOUND, Arm, Arms, first_arms, identities, second_arms
-from retrain.race.claims import claimed
 from retrain.race.record import RACE, RaceRecord
 from retrain.race.results import Result, mark_diverged, read_result
 from retrain.race.schedule import Field, Job, Standing, replay
@@ -94,21 +94,20 @@ class Race:
         return replay(field, self.seeds, self.fresh, self.settings)
 
     def _train_one(self, jobs: Sequence[Job]) -> bool:
-        """Trains the first of these that no other process has claimed; False if there is none."""
+        """Trains the first of these that no other process is training; False if there is none."""
         for arm, seed in jobs:
             path = self.path(arm, seed)
-            with claimed(path.with_name(f".{path.name}.lock")) as mine:
-                if not mine:
-                    continue
-                if self.result(arm, seed) is not None or (arm, seed) in self._results:
-                    return True  # another process has just finished it
-                print(f"training {arm}, seed {seed}; {len(jobs) - 1} more to be finished before a decision", flush=True)
-                try:
+            try:
+                check_unlocked(path)
+                if self.score(arm, seed) is None:  # another process may have finished it in the meantime
+                    print(f"training {arm}, seed {seed}; {len(jobs) - 1} more to be finished", flush=True)
                     self.train(self.arms.by_name[arm], seed, path)
-                except Diverged as error:
-                    print(f"{arm}, seed {seed}: {error}", flush=True)
-                    mark_diverged(path, str(error))
-                return True
+            except InUse:
+                continue
+            except Diverged as error:
+                print(f"{arm}, seed {seed}: {error}", flush=True)
+                mark_diverged(path, str(error))
+            return True
         return False
 
     def result(self, arm: str, seed: int) -> Result | None:

@@ -1,23 +1,20 @@
 """retrain.py --race: what takes part, the command, resuming, several processes, bad input."""
 
-import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from experiment.config import SpaceSettings
+from experiment.lock import InUse
 from multitask.training.finite import Diverged
 from retrain.model import Model
 from retrain.race import running
 from retrain.race.arms import Arm, Arms, first_arms, second_arms
-from retrain.race.claims import claimed
 from retrain.race.record import read_race
 from retrain.race.search_run import SearchRun, read_search
 from search_spaces import Architecture, SearchSpace
-from tests.support.commands import ROOT, assert_one_line
+from tests.support.commands import assert_one_line
 from tests.support.races import drawn_training, parsed, write_search
 from tests.support.retraining import EXCHANGES, TASKS, retrain
 
@@ -194,60 +191,29 @@ def test_interrupted_and_resumed_equals_never_having_stopped(search, tmp_path, q
 
 
 def test_trainings_of_other_processes_are_waited_for(search, tmp_path, quick, monkeypatch):
-    """Every other training belongs to a process that finishes it while this one goes on."""
+    """Every other training belongs to a process that finishes it while this one waits."""
     train = quick(found=0.05)
     assert race(search, tmp_path / "alone")[0] == 0
-    others, mine = [], []
+    others, mine = {}, []
 
-    @contextlib.contextmanager
-    def contested(path):
-        taken = path in others
-        if len(others) + len(mine) < 12 and not taken and (len(others) + len(mine)) % 2 == 0:
-            others.append(path)
-            taken = True
-        yield not taken
-
-    def train_others_first(model, config, recipe, seed, folder, resume):
+    def contested(model, config, recipe, seed, folder, resume):
+        if folder in others or ((len(mine) + len(others)) % 2 == 0 and len(mine) < 8):
+            others[folder] = (model, config, recipe, seed, folder, resume)
+            raise InUse("in use by process 1")
         mine.append(folder)
         train(model, config, recipe, seed, folder, resume)
 
     def finish(seconds):
-        """The other process, while this one waits."""
-        for path in list(others):
-            arm = next(a for a in arms if a.folder == path.parent.name)
-            train(
-                arm.model, None, None, int(path.name.split("_")[1].split(".")[0]), path.parent / path.name[1:-5], True
-            )
-            others.remove(path)
+        for arguments in others.values():
+            train(*arguments)
+        others.clear()
 
-    arms = []
-    original = running.Race.run
-    monkeypatch.setattr(running.Race, "run", lambda self: (arms.extend(self.arms.by_name.values()), original(self))[1])
-    monkeypatch.setattr(running, "retrain_seed", train_others_first)
-    monkeypatch.setattr(running, "claimed", contested)
+    monkeypatch.setattr(running, "retrain_seed", contested)
     monkeypatch.setattr(running.time, "sleep", finish)
     code, printed, errors = race(search, tmp_path / "shared")
     assert code == 0, errors
     assert "waiting for" in printed and 0 < len(mine) < read_race(tmp_path / "shared").trainings
     assert files(tmp_path / "shared") == files(tmp_path / "alone")
-
-
-def test_a_training_is_claimed_by_one_process(tmp_path):
-    path = tmp_path / "arm" / ".seed_0.lock"
-    hold = (
-        "import sys; from pathlib import Path; from retrain.race.claims import claimed\n"
-        "with claimed(Path(sys.argv[1])) as mine: print(mine, flush=True); input()"
-    )
-    pipe = subprocess.PIPE
-    line = [sys.executable, "-c", hold, str(path)]
-    other = subprocess.Popen(line, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
-    assert other.stdout.readline() == "True\n"
-    with claimed(path) as mine:
-        assert not mine
-    other.kill()  # however it ends
-    other.wait()
-    with claimed(path) as mine:
-        assert mine
 
 
 def test_an_arm_that_diverges_ends_and_stays_so(search, tmp_path, quick, monkeypatch):
@@ -301,6 +267,7 @@ def test_a_folder_that_is_no_finished_search(search, tmp_path, quick):
     (broken / "metrics.json").unlink()
     assert_one_line(retrain("--race", broken, "--output", output), ["expected metrics.json in it"])
     assert_one_line(retrain("--output", output, "--race"), ["--race has no value"])
+    assert_one_line(retrain("--output", output, "--race", search, "--race", search), ["--race is given 2 times"])
     assert not output.exists()
 
 

@@ -11,7 +11,7 @@ from experiment.config.parsing import config_parser, parse_config
 from retrain.race.schedule import Field, replay
 from retrain.race.verdict import Ended
 from search_spaces import Architecture
-from tests.support.commands import CONFIG, SHORT
+from tests.support.commands import CONFIG, SHORT, short
 from tests.support.results import entry, metrics, write_choices
 from tests.support.retraining import EXCHANGES, TASKS
 
@@ -70,7 +70,8 @@ class Drawn:
 def parsed(*arguments):
     """The configuration that `tests.support.retraining.retrain` gives the command."""
     parser = config_parser(Config, "test", "")
-    return parse_config(parser, Config, ["--config", str(CONFIG), *SHORT, "--data.test_images=3", *arguments])[0]
+    options = short(*arguments, defaults=(*SHORT, "--data.test_images=3"))
+    return parse_config(parser, Config, ["--config", str(CONFIG), *options])[0]
 
 
 def write_search(folder, *arguments, exchanges=EXCHANGES, probability=None):

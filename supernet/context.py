@@ -17,11 +17,12 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.callback import Callback
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from search_spaces import SearchSpace
+from search_spaces import Architecture, Exchange, SearchSpace
 from supernet.cost.budget import Budget
 from supernet.cost.memory import describe, search_memory
 from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.samplers import Sampler
+from supernet.score_test.probes import ProbedNetwork, ProbeTrainer
 from supernet.search_split import Images, trained_on
 from supernet.supernet import Supernet
 
@@ -77,6 +78,13 @@ class SearchContext:
             print(describe(need, self.fabric.device, sampler.single_path))
         return network
 
+    def network_without_exchange(self) -> MultiTaskNetwork:
+        """The network whose exchange passes no message: the aggregator alone. All tasks have label regions."""
+        config, tasks = self.config, self.dataset.tasks
+        none = Architecture.from_space(self.space, dict.fromkeys(self.space.pairs, "none"))
+        exchange = Exchange(none, feature_channels(config.network), seed=self.seed)
+        return MultiTaskNetwork(config.network, tasks, exchange, tuple(tasks), seed=self.seed)
+
     def trainer(
         self,
         network: MultiTaskNetwork,
@@ -102,6 +110,21 @@ class SearchContext:
         trainer = Trainer(network, recipe, run, seed, callback=callback, label=name)
         self.trainers.append(trainer)
         self.trained = trainer
+        return trainer
+
+    def probe_trainer(self, model: ProbedNetwork, images: Images, name: str) -> ProbeTrainer:
+        """A trainer of probes, with a folder in the run and a seed of its own. Heads and loss weights stay."""
+        recipe = Recipe.from_config(self.config, trained_on(self.dataset, images), self.fabric, self.weights)
+        training = replace(
+            recipe.training,
+            iterations=self.config.search.score.iterations or recipe.training.iterations // 2 or 1,
+            prior_start=False,
+            clip_norm=None,  # probes share nothing, and no norm either
+        )
+        recipe = replace(recipe, training=training, learn_weights=False)
+        seed = derive_seed(self.seed, name)
+        run = Run(self.run.path(name), {"iterations": training.iterations, "seed": seed}, resume=True)
+        trainer = ProbeTrainer(model, recipe, run, seed, label=name)
         return trainer
 
     def record(self, step: int = 0) -> SelectionRecord:

@@ -151,20 +151,24 @@ def _explore(context: SearchContext, costs: Costs, chosen: Architecture) -> None
 
 
 def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) -> None:
-    """Validates the choice with the supernet's weights and writes metrics.json. Only the chosen blocks remain."""
+    """Validates what was trained and writes metrics.json: a supernet with only the chosen blocks, or the network
+    without exchange.
+    """
     config, dataset, trainer = context.config, context.dataset, context.trained
     assert trainer is not None  # the strategy has trained a supernet
     network = trainer.network
-    assert isinstance(network, MultiTaskNetwork) and isinstance(network.exchange, Supernet)
-    network.exchange = network.exchange.exchange.extract(architecture)
-    trainer.recalibrate(config.search.recalibration_batches)
+    assert isinstance(network, MultiTaskNetwork)
+    supernet = isinstance(network.exchange, Supernet)
+    if isinstance(network.exchange, Supernet):
+        network.exchange = network.exchange.exchange.extract(architecture)
+        trainer.recalibrate(config.search.recalibration_batches)
     values = trainer.validate("val")
     prior = trainer.prior("val")
     context.run.write_json(
         "metrics.json",
         {
             "version": 1,
-            "model": "supernet",
+            "model": "supernet" if supernet else "uniform:none",
             "seed": config.seed,
             "dataset": dataset.name,
             "split": "val",
@@ -186,5 +190,6 @@ def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) 
             "selection": context.figures,
         },
     )
-    print(f"\nvalidation of the choice inside the supernet, after {context.training_seconds:.0f} s of training")
+    what = "the choice inside the supernet" if supernet else "the network without exchange"
+    print(f"\nvalidation of {what}, after {context.training_seconds:.0f} s of training")
     print(table(values, dataset.tasks, prior))

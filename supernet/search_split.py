@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+from torch import Tensor
 from torch.utils.data import Subset
 
 from experiment.errors import InputError
@@ -28,6 +30,17 @@ def split_training(dataset: DatasetSplits, fraction: float) -> tuple[Images, Ima
 def trained_on(dataset: DatasetSplits, images: Images) -> DatasetSplits:
     """The dataset with these training images."""
     return replace(dataset, splits={**dataset.splits, "train": images})
+
+
+def halves(images: Images) -> tuple[Images, Images]:
+    """Two halves of some images, in alternating stretches of neighbours."""
+    first, second = (Subset(images.dataset, [images.indices[i] for i in part]) for part in split(len(images), 0.5))
+    return first, second
+
+
+def stretches(count: int) -> Tensor:
+    """(count,), the number of the stretch of neighbours that each image belongs to."""
+    return torch.arange(count) * min(STRETCHES, count) // count
 
 
 def split(count: int, held_out: float) -> tuple[list[int], list[int]]:

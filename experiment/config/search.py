@@ -12,11 +12,30 @@ SAMPLINGS = ("mixture", "single_path")
 COSTS = ("multiply_adds", "parameters", "latency")
 # keys of the group itself that only some strategies read
 READERS = {
-    "confidence": ("evidence",),
+    "confidence": ("score", "evidence"),
+    "worth": ("score",),
     "noise_null": ("evidence", "gumbel", "darts", "gdas"),
-    "budget": ("evidence", "gumbel"),
+    "budget": ("score", "evidence", "gumbel"),
     "record_every": ("gumbel", "darts", "gdas"),
 }
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Settings of search.strategy score.
+
+    Args:
+        held_out_fraction: share of the training images that the network without exchange does not learn from; the
+            probes are trained and tested on them.
+        iterations: training steps of the probes of each fold; by default half of training.iterations.
+    """
+
+    held_out_fraction: float = 0.5
+    iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        fraction("search.score.held_out_fraction", self.held_out_fraction)
+        at_least("search.score.iterations", self.iterations, 1)
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,7 @@ class SearchSettings:
             candidate equally often and rank sampled architectures with the shared weights.
         noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas).
             What such a search selects, chance selects; it is the reference for other searches.
+        worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score).
         confidence: posterior probability from which a pair counts as decided (evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
             memory only.
@@ -146,6 +166,7 @@ class SearchSettings:
             of accuracy against cost; 0 for none.
         recalibration_batches: training batches over which batch statistics are renewed before an architecture is
             evaluated inside the supernet.
+        score: settings of the strategy score.
         evidence: settings of the strategy evidence.
         gumbel: settings of the strategy gumbel.
         darts: settings of the strategy darts.
@@ -157,6 +178,7 @@ class SearchSettings:
 
     strategy: str = "evidence"
     noise_null: bool = False
+    worth: float = 0.5
     confidence: float = 0.8
     recompute: list[str] = field(default_factory=list)
     record_every: int = 0
@@ -164,6 +186,7 @@ class SearchSettings:
     budget: float | None = None
     pareto: int = 0
     recalibration_batches: int = 20
+    score: ScoreSettings = field(default_factory=ScoreSettings)
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     gumbel: GumbelSettings = field(default_factory=GumbelSettings)
     darts: DartsSettings = field(default_factory=DartsSettings)
@@ -175,6 +198,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         plain_values("search", self)
         one_of("search.strategy", self.strategy, STRATEGIES)
+        at_least("search.worth", self.worth, 0)
         fraction("search.confidence", self.confidence)
         one_of("search.cost", self.cost, COSTS)
         positive("search.budget", self.budget)
@@ -186,6 +210,10 @@ class SearchSettings:
         if self.budget is not None and self.strategy not in READERS["budget"]:
             raise InputError(
                 f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"
+            )
+        if self.pareto and self.strategy == "score":
+            raise InputError(
+                f"search.pareto is {self.pareto}: expected 0 where the strategy is score, which trains no supernet"
             )
         if self.noise_null and self.strategy not in READERS["noise_null"]:
             raise InputError(

@@ -10,9 +10,10 @@ from supernet.strategies.bilevel import Darts, Gdas
 from supernet.strategies.evidence import EvidenceSearch
 from supernet.strategies.gumbel import Gumbel
 from supernet.strategies.sampled import EvolutionSearch, RandomSearch, TpeSearch
+from supernet.strategies.score import Score
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind for kind in (EvidenceSearch, Gumbel, Darts, Gdas, RandomSearch, EvolutionSearch, TpeSearch)
+    kind.name: kind for kind in (Score, EvidenceSearch, Gumbel, Darts, Gdas, RandomSearch, EvolutionSearch, TpeSearch)
 }
 
 __all__ = ["STRATEGIES", "Strategy"]

@@ -1,0 +1,172 @@
+"""What is each message worth to a trained network? Measured by probes that are trained beside it, each alone.
+
+The network is frozen. Every candidate (target, source, block) gets a fresh block and a readout of its own, a 1x1
+convolution that starts at zero:
+
+    refined + readout(message)  ->  the target's frozen head  ->  the target's loss
+
+All candidates are trained in one pass; they share nothing, since each has its own loss. Whatever is added to an
+unfinished network lowers its loss, another look at its own features too. So every block is also trained on the
+target's own features in the source's place, and a message is worth what its probe saves *beyond* that control. A pair
+of a task with itself is compared with an ordinary convolution instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from multitask.data import Batch
+from multitask.data.samples import Image
+from multitask.network import MultiTaskNetwork, shrink
+from multitask.tasks import Task
+from multitask.training.trainer import Trainer
+from search_spaces import SearchSpace
+from search_spaces.aggregators import AGGREGATORS
+from search_spaces.blocks import ExchangeInputs, Pair, build_block, legal_on
+from search_spaces.blocks.base import region_weights
+from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm
+from search_spaces.seeds import initial_weights
+
+ORDINARY = "convolution"  # the control of blocks on a task's own features
+
+
+@dataclass(frozen=True)
+class Probe:
+    """source None: the target's own features, a control."""
+
+    target: str
+    source: str | None
+    block: str
+    copy: int = 0
+
+
+def probes_of(space: SearchSpace, copies: int = 1) -> tuple[Probe, ...]:
+    """The candidates of all pairs of different tasks, and the controls."""
+    probes = []
+    for copy in range(copies):
+        for target in space.tasks:
+            blocks = [name for name in space.blocks if name != "none"]
+            probes += [Probe(target, None, name, copy) for name in (ORDINARY, *blocks)]
+            for source in space.tasks:
+                if source != target:
+                    probes += [Probe(target, source, b, copy) for b in blocks if legal_on(b, (target, source))]
+    return tuple(probes)
+
+
+class ProbeBank(nn.Module):
+    """The blocks, norms and readouts of many probes; those of one block are computed together."""
+
+    def __init__(self, space: SearchSpace, probes: Sequence[Probe], channels: int, seed: int):
+        super().__init__()
+        self.probes, self.normalize = tuple(probes), bool(space.normalize_messages)
+        width = AGGREGATORS[space.aggregator].message_channels(channels)
+        self.blocks, self.norms = nn.ModuleDict(), nn.ModuleDict()
+        self.rows: dict[str, list[int]] = {}
+        for name in dict.fromkeys(probe.block for probe in probes):
+            rows = self.rows[name] = [i for i, probe in enumerate(probes) if probe.block == name]
+            pairs = [_pair(probes[i]) for i in rows]
+            with initial_weights(seed, name):
+                if name == ORDINARY:
+                    self.blocks[_key(name)] = _Ordinary(pairs, channels, width)
+                else:
+                    self.blocks[_key(name)] = build_block(name, pairs, channels, width, affine=False)
+            self.norms[_key(name)] = PairBatchNorm(len(rows), width, affine=False)
+        self.readout = PairConv(len(probes), width, channels, bias=True)
+        nn.init.zeros_(self.readout.weight)
+        nn.init.zeros_(self.readout.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None) -> Tensor:
+        """What each probe adds to its target's refined features, (B, probes, C, H, W)."""
+        doubled = {**features, **{_own(task): maps for task, maps in features.items()}}
+        weights = {task: region_weights(logits, valid) for task, logits in regions.items()}
+        weights |= {_own(task): weight for task, weight in weights.items()}
+        inputs = ExchangeInputs(doubled, weights)
+        messages: list[Tensor] = [torch.empty(0)] * len(self.probes)
+        for name, rows in self.rows.items():
+            message = self.blocks[_key(name)](inputs, range(len(rows)))
+            if self.normalize:
+                message = F.relu(self.norms[_key(name)](message, range(len(rows))))
+            for i, one in zip(rows, message.unbind(1), strict=True):
+                messages[i] = one
+        return self.readout(torch.stack(messages, 1), range(len(self.probes)))
+
+
+class _Ordinary(nn.Module):
+    """A 3x3 convolution of the target's features."""
+
+    def __init__(self, pairs: Sequence[Pair], channels: int, width: int):
+        super().__init__()
+        self.targets = [target for target, _ in pairs]
+        self.layer = PairConvNorm(len(pairs), channels, width, 3, affine=False)
+
+    def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
+        return self.layer.from_tasks(inputs.features, [self.targets[i] for i in active], active)
+
+
+class ProbedNetwork(nn.Module):
+    """A frozen network with the probes beside it. Only the probes are its parameters."""
+
+    def __init__(self, network: MultiTaskNetwork, bank: ProbeBank):
+        super().__init__()
+        self.frozen = (network,)  # in a tuple, so that it is no submodule
+        self.bank = bank
+
+    def forward(self, image: Image, valid: Tensor) -> dict[str, Tensor]:
+        """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)}"""
+        network = self.frozen[0]
+        with torch.no_grad():
+            features, regions = network.features(image)
+            refined = network.refine(features, regions, valid)
+        added = self.bank(features, regions, shrink(valid, features)).transpose(0, 1)
+        predictions = {}
+        for target, maps in refined.items():
+            rows = [i for i, probe in enumerate(self.bank.probes) if probe.target == target]
+            stacked = torch.cat([maps[None], maps + added[rows]])
+            raw = network.predict({target: stacked.flatten(0, 1)}, valid.shape[2:])[target]
+            predictions[target] = raw.unflatten(0, stacked.shape[:2])
+        return predictions
+
+
+class ProbeTrainer(Trainer):
+    """Trains probes by the sum of their losses."""
+
+    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
+        return {
+            name: (len(outputs[name]) - 1) * task.loss(*_stacked(outputs[name][1:], batch, name))
+            for name, task in self.tasks.items()
+        }
+
+
+def probe_losses(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """The loss of every probe on every image, the network's own first: {target: (1 + probes, B)}."""
+    return {
+        name: task.image_losses(*_stacked(predictions[name], batch, name)).unflatten(0, predictions[name].shape[:2])
+        for name, task in tasks.items()
+    }
+
+
+def _stacked(predictions: Tensor, batch: Batch, task: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions of many probes, (K, B, ...), and the labels and masks of each: (K * B, ...)."""
+    count = len(predictions)
+    label, mask = batch.labels[task], batch.masks[task]
+    return (
+        predictions.flatten(0, 1),
+        label.repeat(count, *[1] * (label.dim() - 1)),
+        mask.repeat(count, *[1] * (mask.dim() - 1)),
+    )
+
+
+def _own(task: str) -> str:
+    return f"{task} itself"
+
+
+def _pair(probe: Probe) -> Pair:
+    return probe.target, _own(probe.target) if probe.source is None else probe.source
+
+
+def _key(name: str) -> str:
+    """A module's name may hold no dots."""
+    return name.replace(".", "/")

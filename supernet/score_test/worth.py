@@ -1,0 +1,93 @@
+"""From measured effects to a choice per pair: is an exchange worth it, which, and how sure is that?"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from search_spaces import SearchSpace
+from search_spaces.blocks import Pair
+from supernet.cost.budget import Budget
+from supernet.records.choices import Choice
+from supernet.records.effects import MeasuredEffect
+from supernet.score_test.effects import Candidate, Effect
+from supernet.score_test.shrinkage import shrink_effects
+
+DRAWS = 4000  # of the posterior, for intervals and probabilities of being the best
+
+
+class Posterior:
+    """The posterior of all effects of a search.
+
+    effects: {(pair, block): measured effect and its posterior}; draws: (DRAWS, candidates).
+    """
+
+    def __init__(self, measured: Mapping[Candidate, Effect], worth: float, seed: int = 0):
+        self.worth, self.candidates = worth, list(measured)
+        posterior = shrink_effects([e.value for e in measured.values()], [e.error for e in measured.values()])
+        self.draws = posterior.sample(DRAWS, torch.Generator().manual_seed(seed))
+        low, high = torch.quantile(self.draws, torch.tensor([0.025, 0.975], dtype=torch.double), dim=0)
+        means, above = posterior.expectation(), posterior.above(worth)
+        self.effects = {
+            key: MeasuredEffect(e.value, e.error, *(float(v[i]) for v in (means, low, high, above)))
+            for i, (key, e) in enumerate(measured.items())
+        }
+
+    def of_pair(self, pair: Pair) -> dict[str, MeasuredEffect]:
+        """{block: effect}"""
+        return {block: effect for (p, block), effect in self.effects.items() if p == pair}
+
+    def probabilities(self, pair: Pair, blocks: tuple[str, ...]) -> list[float]:
+        """That each block is the best on a pair and worth it; of `none`, that no block is worth it."""
+        columns = [i for i, (p, _) in enumerate(self.candidates) if p == pair]
+        names = [self.candidates[i][1] for i in columns]
+        if not columns:
+            return [float(name == "none") for name in blocks]
+        drawn = torch.cat([torch.full((DRAWS, 1), self.worth, dtype=torch.double), self.draws[:, columns]], 1)
+        shares: Tensor = torch.bincount(drawn.argmax(1), minlength=len(columns) + 1).double() / DRAWS
+        by_name = dict(zip(("none", *names), shares.tolist(), strict=True))
+        return [by_name.get(name, 0.0) for name in blocks]
+
+
+def choose(
+    posterior: Posterior, space: SearchSpace, confidence: float, cost: Mapping[str, float], budget: Budget | None
+) -> dict[Pair, Choice]:
+    """A choice for every pair, within the budget where there is one.
+
+    cost: of each block, to tell which of several equally good ones is the cheapest.
+    """
+    choices = {pair: _choose(posterior.of_pair(pair), posterior.worth, confidence, cost) for pair in space.pairs}
+    if budget is None or budget.keeps({pair: choice.block for pair, choice in choices.items()}):
+        return choices
+    values: dict[Pair, dict[str, float]] = {}
+    for pair in space.pairs:
+        eligible = {b: e.effect for b, e in posterior.of_pair(pair).items() if e.probability >= confidence}
+        values[pair] = {"none": 0.0, **eligible}
+    for pair, block in budget.choose(values).items():
+        if block != choices[pair].block:
+            effects = posterior.of_pair(pair)
+            choices[pair] = _none(effects, confidence) if block == "none" else _choice(block, effects[block])
+    return choices
+
+
+def _choose(
+    effects: Mapping[str, MeasuredEffect], worth: float, confidence: float, cost: Mapping[str, float]
+) -> Choice:
+    eligible = {name: effect for name, effect in effects.items() if effect.probability >= confidence}
+    if not eligible:
+        return _none(effects, confidence)
+    best = max(effect.effect for effect in eligible.values())
+    near = [name for name, effect in eligible.items() if effect.effect > best - worth]
+    name = min(near, key=lambda block: (cost.get(block, 0.0), -eligible[block].effect))
+    return _choice(name, eligible[name])
+
+
+def _choice(block: str, effect: MeasuredEffect) -> Choice:
+    low, high = min(effect.low, effect.effect), max(effect.high, effect.effect)
+    return Choice(block, effect.probability, True, effect.effect, (low, high))
+
+
+def _none(effects: Mapping[str, MeasuredEffect], confidence: float) -> Choice:
+    """The probability of `none` is that no block is worth it, at least 1 minus that of the likeliest."""
+    likeliest = max((effect.probability for effect in effects.values()), default=0.0)
+    return Choice("none", 1 - likeliest, 1 - likeliest >= confidence)

@@ -11,20 +11,24 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.planted import CHANNELS, Images, PlantedNetwork, planted_network
 from benchmarks.supernets import gumbel_supernet
 from experiment.config import GumbelSettings, SearchSettings
-from search_spaces import Exchange, SearchSpace
+from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.samplers.uniform_mixture import UniformMixture, all_candidates
+from supernet.score_test.effects import FoldLosses, effects
 from supernet.score_test.evidence import HeldOut, collect, pool, probe_exchanges
 from supernet.score_test.posterior import infer_posterior
+from supernet.score_test.probes import ProbeBank, probes_of
+from supernet.score_test.worth import Posterior, choose
 from supernet.strategies.gumbel import GumbelCallback
 
 BATCH, RATE, CLIP = 8, 1e-2, 10.0
+WORTH = 0.1  # percent of the loss; a message of this share of the label's variance saves about as much
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,14 @@ def crossing(space: SearchSpace) -> list[Pair]:
     return [(target, source) for target, source in space.pairs if target != source]
 
 
-def fit(network: nn.Module, images: Images, steps: int, seed: int, backward: Callable[[int, Images], None]) -> None:
+def fit(
+    network: nn.Module,
+    images: Images,
+    steps: int,
+    seed: int,
+    backward: Callable[[int, Images], None],
+    clip: bool = True,
+) -> None:
     """Trains all parameters but logits; `backward(step, batch)` leaves their gradients."""
     weights = [p for name, p in network.named_parameters() if not name.endswith("logits")]
     optimizer = torch.optim.AdamW(weights, RATE)
@@ -69,7 +80,8 @@ def fit(network: nn.Module, images: Images, steps: int, seed: int, backward: Cal
             group["lr"] = RATE * (1 - step / steps) ** 0.9
         optimizer.zero_grad()
         backward(step, images[order[step * BATCH : (step + 1) * BATCH]])
-        nn.utils.clip_grad_norm_(weights, CLIP)
+        if clip:
+            nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
 
 
@@ -182,10 +194,74 @@ def evidence(space: SearchSpace, images: Images, seed: int, steps: int) -> Outco
     return Outcome(choices, steps, training, evaluation)
 
 
+def score(space: SearchSpace, images: Images, seed: int, steps: int) -> Outcome:
+    """A network without exchange, trained on half of the images for half of the steps; then probes in two folds of the
+    other half, for a quarter of the steps each.
+    """
+    torch.manual_seed(seed)
+    times = [time.process_time()]
+    none = Architecture.from_space(space, dict.fromkeys(space.pairs, "none"))
+    network = PlantedNetwork(Exchange(none, CHANNELS))
+    half, quarter = len(images) // 2, len(images) // 4
+    fit(network, images[:half], steps // 2, seed, lambda step, batch: network(batch).backward())
+    times.append(time.process_time())
+    network.requires_grad_(False).eval()
+    parts = (images[half : half + quarter], images[half + quarter :])
+    folds = [
+        _probed(space, network, *order, seed + number, steps // 4) for number, order in enumerate((parts, parts[::-1]))
+    ]
+    posterior = Posterior(effects(space, folds), WORTH)
+    chosen = choose(posterior, space, 0.8, {}, None)
+    times.append(time.process_time())
+    choices = {}
+    for pair in crossing(space):
+        of_pair = posterior.of_pair(pair)
+        candidate = max(of_pair, key=lambda name: of_pair[name].effect)
+        choice = chosen[pair]
+        choices[pair] = Choice(choice.block, candidate, of_pair[candidate].probability, choice.probability)
+    return Outcome(choices, steps, times[1] - times[0], times[2] - times[1])
+
+
+def _probed(
+    space: SearchSpace, network: PlantedNetwork, own: Images, others: Images, seed: int, steps: int
+) -> dict[str, FoldLosses]:
+    """The losses on other images of probes that are trained on some, {target: losses}."""
+    probes = probes_of(space)
+    bank = ProbeBank(space, probes, CHANNELS, seed)
+    rows = {t: [i for i, probe in enumerate(probes) if probe.target == t] for t in space.tasks}
+
+    def losses(batch: Images) -> dict[str, Tensor]:
+        """{target: (1 + probes, B)}, the network's own first."""
+        with torch.no_grad():
+            features, regions = network.encode(batch.inputs)
+            refined = network.exchange(features, regions)
+        added = bank(features, regions, None).transpose(0, 1)
+        found = {}
+        for t in space.tasks:
+            maps = torch.cat([refined[t][None], refined[t] + added[rows[t]]])
+            predictions = network.readouts[t](maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+            found[t] = (predictions - batch.labels[t]).square().mean((2, 3, 4))
+        return found
+
+    def backward(step: int, batch: Images) -> None:
+        torch.stack([of_target[1:].mean(1).sum() for of_target in losses(batch).values()]).sum().backward()
+
+    fit(bank, own, steps, seed, backward, clip=False)
+    bank.eval()
+    with torch.no_grad():
+        tested = [losses(others[slice(start, start + 64)]) for start in range(0, len(others), 64)]
+    groups = torch.arange(len(others))
+    return {
+        t: FoldLosses(tuple(probes[i] for i in rows[t]), torch.cat([one[t] for one in tested], 1), groups)
+        for t in space.tasks
+    }
+
+
 RULES: dict[str, Rule] = {
     "gumbel": gumbel,
     "gumbel_open": partial(gumbel, fix_gap=1.0),
     "null": partial(gumbel, noise=True),
     "random": chance,
     "evidence": evidence,
+    "score": score,
 }

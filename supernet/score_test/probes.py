@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multitask.data import Batch
-from multitask.data.samples import Image
 from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
@@ -114,7 +113,7 @@ class ProbedNetwork(nn.Module):
         self.frozen = (network,)  # in a tuple, so that it is no submodule
         self.bank = bank
 
-    def forward(self, image: Image, valid: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)}"""
         network = self.frozen[0]
         with torch.no_grad():

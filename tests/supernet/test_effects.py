@@ -1,0 +1,164 @@
+"""Effects against a bootstrap and naive sums; shrinkage against numerical integration and simulated truths."""
+
+import math
+
+import pytest
+import torch
+
+from search_spaces import SearchSpace
+from supernet.cost.budget import Budget
+from supernet.records.costs import Costs
+from supernet.score_test.effects import Effect, FoldLosses, effects, ratio, training_variance
+from supernet.score_test.probes import ORDINARY, Probe, probes_of
+from supernet.score_test.shrinkage import shrink_effects
+from supernet.score_test.worth import Posterior, choose
+
+SPACE = SearchSpace(("a", "b"), ("none", "global", "xtam"))
+AB = ("a", "b")
+
+
+def test_the_ratio_and_its_error_are_those_of_a_bootstrap_over_groups():
+    draw = torch.Generator().manual_seed(0)
+    groups = torch.arange(400) // 5
+    common = torch.randn(80, generator=draw)[groups]  # images of a group are alike
+    base = 2 + 0.3 * torch.randn(400, generator=draw)
+    saved = 0.1 + 0.2 * common + 0.1 * torch.randn(400, generator=draw)
+    effect, variance = ratio(saved, base, groups)
+    assert effect == pytest.approx(100 * float(saved.sum() / base.sum()), rel=1e-6)
+    by_group = torch.stack([saved, base]).view(2, 80, 5).sum(2)
+    picks = torch.randint(80, (4000, 80), generator=draw)
+    again = by_group[:, picks].sum(2)
+    assert variance**0.5 == pytest.approx(100 * float((again[0] / again[1]).std()), rel=0.05)
+
+
+def fold(losses: dict[Probe, list[float]], base: list[float]) -> FoldLosses:
+    table = torch.tensor([base, *losses.values()])
+    return FoldLosses(tuple(losses), table, torch.arange(len(base)))
+
+
+def test_an_effect_is_what_the_probe_saves_beyond_its_control():
+    own = {p: [0.9, 1.8] for p in probes_of(SPACE) if p.target == "a" and p.source is None}
+    own[Probe("a", None, ORDINARY)] = [1.0, 1.9]
+    losses = {**own, Probe("a", "b", "global"): [0.8, 1.6], Probe("a", "b", "xtam"): [0.9, 1.8]}
+    b = {p: [1.0, 1.0] for p in probes_of(SPACE) if p.target == "b"}
+    one = {"a": fold(losses, [1.0, 2.0]), "b": fold(b, [1.0, 1.0])}
+    found = effects(SPACE, [one, one])
+    assert found[AB, "global"].value == pytest.approx(100 * 0.3 / 3, rel=1e-5)
+    assert found[AB, "xtam"].value == pytest.approx(0, abs=1e-5)
+    # a block on the task's own features, beyond an ordinary convolution
+    assert found[("a", "a"), "global"].value == pytest.approx(100 * 0.2 / 3, rel=1e-5)
+    assert (("a", "a"), "xtam") not in found
+    assert all(effect.value == 0 for (pair, _), effect in found.items() if pair[0] == "b")
+
+
+def test_the_training_variance_is_what_folds_differ_by_beyond_their_images():
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.randn(3000, generator=draw)
+    values = truth + 0.7 * torch.randn(2, 3000, generator=draw) + 0.4 * torch.randn(2, 3000, generator=draw)
+    measured = [[(float(one), 0.16) for one in pair] for pair in values.T]
+    assert training_variance(measured) == pytest.approx(0.49, rel=0.08)
+    assert training_variance([[(0.0, 1.0), (0.1, 1.0)]]) == 0
+
+
+def test_shrinkage_agrees_with_numerical_integration():
+    values = [-1.0, 0.2, 0.1, -0.3, 3.0, 5.0, 0.0, 0.4]
+    errors = [0.5, 0.4, 0.3, 0.6, 0.5, 1.0, 0.2, 0.4]
+    posterior = shrink_effects(values, errors)
+    count = posterior.mean.shape[1]
+    theta = torch.linspace(-30, 30, 600001, dtype=torch.double)
+    for i in range(len(values)):
+        density = torch.zeros_like(theta)
+        for k in range(count):
+            mean, spread = posterior.mean[i, k], posterior.spread[i, k]
+            normal = torch.exp(-((theta - mean) ** 2) / (2 * spread**2)) / (spread * math.sqrt(2 * math.pi))
+            for part, side in ((1 + k, theta > 0), (1 + count + k, theta < 0)):
+                inside = normal * side
+                mass = torch.trapezoid(inside, theta)
+                if mass > 1e-12:
+                    density += posterior.weights[i, part] * inside / mass
+        assert float(posterior.above(0.5)[i]) == pytest.approx(
+            float(torch.trapezoid(density * (theta > 0.5), theta)), abs=2e-3
+        )
+        assert float(posterior.expectation()[i]) == pytest.approx(
+            float(torch.trapezoid(density * theta, theta)), abs=3e-3
+        )
+    drawn = posterior.sample(20000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn.mean(0), posterior.expectation(), atol=0.03, rtol=0.03)
+    torch.testing.assert_close((drawn > 0.5).double().mean(0), posterior.above(0.5), atol=0.015, rtol=0)
+
+
+def test_the_posterior_probability_is_calibrated_on_simulated_effects():
+    draw = torch.Generator().manual_seed(0)
+    stated, true = [], []
+    for _ in range(60):
+        effect = torch.where(torch.rand(60, generator=draw) < 0.3, 2 * torch.randn(60, generator=draw).abs(), 0.0)
+        error = 0.2 + 0.4 * torch.rand(60, generator=draw)
+        measured = effect + error * torch.randn(60, generator=draw)
+        stated.append(shrink_effects(measured.tolist(), error.tolist()).above(0.5))
+        true.append(effect > 0.5)
+    probability, right = torch.cat(stated), torch.cat(true)
+    for low, high in ((0.0, 0.1), (0.1, 0.4), (0.4, 0.7), (0.7, 0.9), (0.9, 1.0)):
+        inside = (probability >= low) & (probability <= high)
+        assert float(probability[inside].mean()) == pytest.approx(float(right[inside].double().mean()), abs=0.08)
+
+
+def test_without_effects_nothing_is_called_worth_it():
+    draw = torch.Generator().manual_seed(0)
+    called = 0
+    for _ in range(50):
+        posterior = shrink_effects((0.5 * torch.randn(45, generator=draw)).tolist(), [0.5] * 45)
+        called += int((posterior.above(0.5) >= 0.8).any())
+    assert called <= 3
+
+
+COST = {"global": 1.0, "xtam": 5.0}
+
+
+def posterior(ab_global: float, ab_xtam: float, error: float = 0.1) -> Posterior:
+    """Of the pair a <- b; all others have no effect."""
+    measured = {(pair, block): Effect(0.0, error) for pair in SPACE.pairs for block in SPACE.legal(pair)[1:]}
+    measured[AB, "global"], measured[AB, "xtam"] = Effect(ab_global, error), Effect(ab_xtam, error)
+    return Posterior(measured, worth=0.5)
+
+
+def chosen(posterior: Posterior, budget: Budget | None = None) -> dict[tuple[str, str], str]:
+    return {pair: c.block for pair, c in choose(posterior, SPACE, 0.8, COST, budget).items()}
+
+
+@pytest.mark.parametrize(
+    ("measured", "block"),
+    [
+        ((5.0, 0.0), "global"),
+        ((0.0, 5.0), "xtam"),
+        ((4.8, 5.0), "global"),  # as good and cheaper
+        ((3.0, 5.0), "xtam"),
+        ((0.3, 0.3), "none"),  # an effect, but not worth it
+        ((-5.0, -5.0), "none"),
+    ],
+)
+def test_the_choice_follows_the_effects(measured: tuple[float, float], block: str):
+    choices = chosen(posterior(*measured))
+    assert choices.pop(AB) == block
+    assert set(choices.values()) == {"none"}
+
+
+def test_an_unsure_pair_is_undecided_and_gets_none():
+    choices = choose(posterior(1.0, 1.0, error=1.5), SPACE, 0.8, COST, None)
+    assert {choice.block for choice in choices.values()} == {"none"}
+    wide = choose(posterior(6.0, 0.0, error=3.0), SPACE, 0.8, COST, None)[AB]
+    assert wide.block == "none" and wide.probability is not None and not wide.decided
+
+
+def test_a_budget_keeps_the_most_valuable_choice():
+    rows = {pair: {name: COST.get(name, 0.0) for name in SPACE.legal(pair)} for pair in SPACE.pairs}
+    budget = Budget(SPACE, Costs(rows), 2.0)
+    assert chosen(posterior(3.0, 5.0), budget)[AB] == "global"
+    choice = choose(posterior(3.0, 5.0), SPACE, 0.8, COST, budget)[AB]
+    assert choice.effect is not None and 2.5 < choice.effect < 3.2
+
+
+def test_the_probabilities_of_a_pair_add_up():
+    one = posterior(3.0, 3.1)
+    shares = dict(zip(SPACE.blocks, one.probabilities(AB, SPACE.blocks), strict=True))
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["none"] < 0.01 and 0.5 < shares["xtam"] < 0.95

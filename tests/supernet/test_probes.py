@@ -1,0 +1,105 @@
+"""The probes of strategy score against one block at a time, and what must not change around them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from search_spaces import SearchSpace
+from search_spaces.blocks import ExchangeInputs, build_block
+from search_spaces.blocks.base import region_weights
+from supernet.score_test.probes import ORDINARY, Probe, ProbeBank, probes_of
+
+TASKS = ("a", "b", "c")
+CHANNELS, SIZE, REGIONS = 8, (6, 7), 3
+SPACE = SearchSpace(TASKS, ("none", "global", "local", "t_label", "s_label", "xtam", "padnet_gate"))
+
+
+def inputs(seed: int = 0, batch: int = 2) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    features = {task: torch.randn(batch, CHANNELS, *SIZE, generator=draw) for task in TASKS}
+    regions = {task: torch.randn(batch, REGIONS, *SIZE, generator=draw) for task in TASKS}
+    valid = torch.rand(batch, 1, *SIZE, generator=draw) < 0.8
+    return features, regions, valid
+
+
+def bank(space: SearchSpace = SPACE) -> ProbeBank:
+    """With readouts that are not zero."""
+    made = ProbeBank(space, probes_of(space), CHANNELS, 0)
+    torch.nn.init.normal_(made.readout.weight, generator=torch.Generator().manual_seed(1))
+    return made
+
+
+def test_every_candidate_and_every_control_has_one_probe():
+    probes = probes_of(SPACE)
+    assert len(set(probes)) == len(probes)
+    for target, source in SPACE.pairs:
+        of_pair = {p.block for p in probes if p.target == target and p.source == source}
+        assert of_pair == (set(SPACE.legal((target, source))) - {"none"} if source != target else set())
+    for task in TASKS:
+        own = {p.block for p in probes if p.target == task and p.source is None}
+        assert own == {ORDINARY, *SPACE.blocks} - {"none"}
+
+
+@pytest.mark.parametrize("blocks", [SPACE.blocks, ("none", "global", "s_label")], ids=["normalised", "native"])
+def test_each_probe_is_its_block_on_its_pair_alone(blocks: tuple[str, ...]):
+    space = SearchSpace(TASKS, blocks)
+    probed = bank(space).eval()
+    features, regions, valid = inputs()
+    with torch.no_grad():
+        added = probed(features, regions, valid)
+        for i, probe in enumerate(probed.probes):
+            if probe.block == ORDINARY:
+                continue
+            source = probe.target if probe.source is None else probe.source
+            row = probed.rows[probe.block].index(i)
+            # the source has another name, since some blocks are not legal from a task to itself
+            block = build_block(probe.block, [("target", "source")], CHANNELS, probed.readout.weight.shape[2], False)
+            block.load_pair(0, probed.blocks[probe.block].pair_state(row))
+            block.eval()
+            maps = {"target": features[probe.target], "source": features[source]}
+            weights = {"target": region_weights(regions[probe.target], valid)}
+            weights["source"] = region_weights(regions[source], valid)
+            message = block(ExchangeInputs(maps, weights), [0])[:, 0]
+            if space.normalize_messages:
+                message = F.relu(message / (1 + 1e-5) ** 0.5)  # running statistics are still 0 and 1
+            weight = probed.readout.weight[i, :, :, 0, 0]
+            expected = torch.einsum("cd,bdhw->bchw", weight, message)
+            torch.testing.assert_close(added[:, i], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_probes_share_nothing():
+    """The loss of one probe has no gradient in another's weights."""
+    probed = bank()
+    features, regions, valid = inputs()
+    i = probed.probes.index(Probe("a", "b", "xtam"))
+    probed(features, regions, valid)[:, i].square().sum().backward()
+    row = probed.rows["xtam"].index(i)
+    own = 0.0
+    for name, block in probed.blocks.items():
+        for parameter in block.parameters():
+            others = torch.zeros(1) if parameter.grad is None else parameter.grad.clone()
+            if name == "xtam" and parameter.grad is not None:
+                own += float(others[row].abs().sum())
+                others[row] = 0
+            assert not others.any(), name
+    assert own > 0
+    others = probed.readout.weight.grad.clone()
+    others[i] = 0
+    assert not others.any()
+
+
+def test_a_control_has_no_word_of_another_task():
+    probed = bank().eval()
+    features, regions, valid = inputs()
+    other = {**features, "b": features["b"] + 1, "c": -features["c"]}
+    own = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source is None]
+    crossing = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source == "b"]
+    with torch.no_grad():
+        before, after = (probed(maps, regions, valid) for maps in (features, other))
+    assert torch.equal(before[:, own], after[:, own])
+    assert not torch.equal(before[:, crossing], after[:, crossing])
+
+
+def test_untrained_probes_add_nothing():
+    probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0)
+    assert not probed(*inputs()).any()

@@ -14,7 +14,7 @@ COSTS = ("multiply_adds", "parameters", "latency")
 READERS = {
     "confidence": ("score", "evidence"),
     "worth": ("score",),
-    "noise_null": ("evidence", "gumbel", "darts", "gdas"),
+    "noise_null": ("score", "evidence", "gumbel", "darts", "gdas"),
     "budget": ("score", "evidence", "gumbel"),
     "record_every": ("gumbel", "darts", "gdas"),
 }
@@ -148,20 +148,22 @@ class SearchSettings:
     """Architecture search.
 
     Args:
-        strategy: evidence trains two supernets on a uniform mixture of all candidates and tests on held-out images
+        strategy: score trains the network without exchange, then measures by probes beside it what each message is
+            worth; evidence trains two supernets on a uniform mixture of all candidates and tests on held-out images
             which messages predict the target's negative loss gradient; gumbel is ATRC's single-level search; darts and
             gdas learn the logits on a search-validation split; random, evolution and tpe (they need nni) train every
             candidate equally often and rank sampled architectures with the shared weights.
-        noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas).
+        noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas),
+            or sources by those of another image (score).
             What such a search selects, chance selects; it is the reference for other searches.
         worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score).
-        confidence: posterior probability from which a pair counts as decided (evidence).
+        confidence: posterior probability from which a pair counts as decided (score, evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
             memory only.
         record_every: steps between rows of selection.csv (gumbel, darts, gdas); 0 records a hundred times.
         cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
             (seconds of a forward pass).
-        budget: largest cost of the chosen exchange, in that unit (evidence and gumbel).
+        budget: largest cost of the chosen exchange, in that unit (score, evidence and gumbel).
         pareto: number of architectures that NSGA-II evaluates with the shared weights after the search, for the front
             of accuracy against cost; 0 for none.
         recalibration_batches: training batches over which batch statistics are renewed before an architecture is

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multitask.data import Batch
+from multitask.data.samples import Image
 from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
@@ -77,12 +78,18 @@ class ProbeBank(nn.Module):
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None) -> Tensor:
-        """What each probe adds to its target's refined features, (B, probes, C, H, W)."""
-        doubled = {**features, **{_own(task): maps for task, maps in features.items()}}
-        weights = {task: region_weights(logits, valid) for task, logits in regions.items()}
-        weights |= {_own(task): weight for task, weight in weights.items()}
-        inputs = ExchangeInputs(doubled, weights)
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        regions: Mapping[str, Tensor],
+        valid: Tensor | None = None,
+        null: bool = False,
+    ) -> Tensor:
+        """What each probe adds to its target's refined features, (B, probes, C, H, W).
+
+        null: sources are of the batch's next image, which says nothing of this one.
+        """
+        inputs = _inputs(features, {task: region_weights(logits, valid) for task, logits in regions.items()}, null)
         messages: list[Tensor] = [torch.empty(0)] * len(self.probes)
         for name, rows in self.rows.items():
             message = self.blocks[_key(name)](inputs, range(len(rows)))
@@ -106,20 +113,23 @@ class _Ordinary(nn.Module):
 
 
 class ProbedNetwork(nn.Module):
-    """A frozen network with the probes beside it. Only the probes are its parameters."""
+    """A frozen network with the probes beside it. Only the probes are its parameters.
 
-    def __init__(self, network: MultiTaskNetwork, bank: ProbeBank):
+    null: see `ProbeBank.forward`.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, bank: ProbeBank, null: bool = False):
         super().__init__()
         self.frozen = (network,)  # in a tuple, so that it is no submodule
-        self.bank = bank
+        self.bank, self.null = bank, null
 
-    def forward(self, image: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Image, valid: Tensor) -> dict[str, Tensor]:
         """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)}"""
         network = self.frozen[0]
         with torch.no_grad():
             features, regions = network.features(image)
             refined = network.refine(features, regions, valid)
-        added = self.bank(features, regions, shrink(valid, features)).transpose(0, 1)
+        added = self.bank(features, regions, shrink(valid, features), self.null).transpose(0, 1)
         predictions = {}
         for target, maps in refined.items():
             rows = [i for i, probe in enumerate(self.bank.probes) if probe.target == target]
@@ -158,12 +168,28 @@ def _stacked(predictions: Tensor, batch: Batch, task: str) -> tuple[Tensor, Tens
     )
 
 
-def _own(task: str) -> str:
+def _inputs(features: Mapping[str, Tensor], regions: Mapping[str, Tensor], null: bool) -> ExchangeInputs:
+    """Each task by three names: as a target, as that target's control, and as a source of others."""
+
+    def named(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = {}
+        for task, own in maps.items():
+            found |= {task: own, _control(task): own, _source(task): own.roll(1, 0) if null else own}
+        return found
+
+    return ExchangeInputs(named(features), named(regions))
+
+
+def _control(task: str) -> str:
     return f"{task} itself"
 
 
+def _source(task: str) -> str:
+    return f"{task} as source"
+
+
 def _pair(probe: Probe) -> Pair:
-    return probe.target, _own(probe.target) if probe.source is None else probe.source
+    return probe.target, _control(probe.target) if probe.source is None else _source(probe.source)
 
 
 def _key(name: str) -> str:

@@ -65,7 +65,7 @@ class Score(Strategy):
         probes = probes_of(context.space)
         channels = feature_channels(context.config.network)
         bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
-        model = ProbedNetwork(network, bank)
+        model = ProbedNetwork(network, bank, context.config.search.noise_null)
         trainer = context.probe_trainer(model, trained_on, name)
         trainer.fit()
         losses, groups = _losses(trainer, model, tested_on), stretches(len(tested_on))

@@ -100,6 +100,23 @@ def test_a_control_has_no_word_of_another_task():
     assert not torch.equal(before[:, crossing], after[:, crossing])
 
 
+def test_the_noise_null_takes_sources_from_another_image():
+    probed = bank().eval()
+    features, regions, valid = inputs()
+    with torch.no_grad():
+        null = probed(features, regions, valid, null=True)
+        for i, probe in enumerate(probed.probes):
+            if probe.source is None:
+                expected = probed(features, regions, valid)[:, i]
+            else:
+                other = {probe.source: features[probe.source].flip(0)}
+                # only where the target's regions are not the source's does a batch of two merely swap
+                if probe.block == "s_label":
+                    continue
+                expected = probed({**features, **other}, regions, valid)[:, i]
+            torch.testing.assert_close(null[:, i], expected)
+
+
 def test_untrained_probes_add_nothing():
     probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0)
     assert not probed(*inputs()).any()

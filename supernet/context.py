@@ -123,9 +123,8 @@ class SearchContext:
         )
         recipe = replace(recipe, training=training, learn_weights=False)
         seed = derive_seed(self.seed, name)
-        run = Run(self.run.path(name), {"iterations": training.iterations, "seed": seed}, resume=True)
-        trainer = ProbeTrainer(model, recipe, run, seed, label=name)
-        return trainer
+        run = self.run.part(name, {"iterations": training.iterations, "seed": seed})
+        return ProbeTrainer(model, recipe, run, seed, label=name)
 
     def record(self, step: int = 0) -> SelectionRecord:
         """Opens selection.csv where `step` steps are done; a new one starts with an even choice."""

@@ -13,6 +13,7 @@ from experiment.config.search import (
     DartsSettings,
     EvidenceSettings,
     GdasSettings,
+    GuidedSettings,
     GumbelSettings,
     SearchSettings,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "DataSettings",
     "EvidenceSettings",
     "GdasSettings",
+    "GuidedSettings",
     "GumbelSettings",
     "LossWeightSettings",
     "NetworkSettings",

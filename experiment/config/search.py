@@ -12,11 +12,11 @@ SAMPLINGS = ("mixture", "single_path")
 COSTS = ("multiply_adds", "parameters", "latency")
 # keys of the group itself that only some strategies read
 READERS = {
-    "confidence": ("score", "evidence"),
-    "worth": ("score",),
-    "noise_null": ("score", "evidence", "gumbel", "darts", "gdas"),
+    "confidence": ("score", "guided", "evidence"),
+    "worth": ("score", "guided"),
+    "noise_null": ("score", "guided", "evidence", "gumbel", "darts", "gdas"),
     "budget": ("score", "evidence", "gumbel"),
-    "record_every": ("gumbel", "darts", "gdas"),
+    "record_every": ("guided", "gumbel", "darts", "gdas"),
 }
 
 
@@ -36,6 +36,31 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         fraction("search.score.held_out_fraction", self.held_out_fraction)
         at_least("search.score.iterations", self.iterations, 1)
+
+
+@dataclass(frozen=True)
+class GuidedSettings:
+    """Settings of search.strategy guided, beside those of search.score, which it reads too.
+
+    Args:
+        learning_rate: Adam's learning rate of the logits.
+        temperature_start: Gumbel-softmax temperature at the first step; it falls linearly to the last.
+        temperature_end: Gumbel-softmax temperature at the last step.
+        entropy_start: weight of the mean pair entropy in the loss at the first step.
+        entropy_end: weight of the mean pair entropy at the last step.
+    """
+
+    learning_rate: float = 0.02
+    temperature_start: float = 1.0
+    temperature_end: float = 0.05
+    entropy_start: float = 0.0
+    entropy_end: float = 0.06
+
+    def __post_init__(self) -> None:
+        for name in ("temperature_start", "temperature_end", "learning_rate"):
+            positive(f"search.guided.{name}", getattr(self, name))
+        for name in ("entropy_start", "entropy_end"):
+            finite(f"search.guided.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -154,21 +179,22 @@ class SearchSettings:
             gdas learn the logits on a search-validation split; random, evolution and tpe (they need nni) train every
             candidate equally often and rank sampled architectures with the shared weights.
         noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas),
-            or sources by those of another image (score).
+            or sources by those of another image (score, guided).
             What such a search selects, chance selects; it is the reference for other searches.
-        worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score).
-        confidence: posterior probability from which a pair counts as decided (score, evidence).
+        worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score, guided).
+        confidence: posterior probability from which a pair counts as decided (score, guided, evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
             memory only.
         record_every: steps between rows of selection.csv (gumbel, darts, gdas); 0 records a hundred times.
         cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
             (seconds of a forward pass).
-        budget: largest cost of the chosen exchange, in that unit (score, evidence and gumbel).
+        budget: largest cost of the chosen exchange, in that unit (score, evidence, gumbel).
         pareto: number of architectures that NSGA-II evaluates with the shared weights after the search, for the front
             of accuracy against cost; 0 for none.
         recalibration_batches: training batches over which batch statistics are renewed before an architecture is
             evaluated inside the supernet.
         score: settings of the strategy score.
+        guided: settings of the strategy guided.
         evidence: settings of the strategy evidence.
         gumbel: settings of the strategy gumbel.
         darts: settings of the strategy darts.
@@ -189,6 +215,7 @@ class SearchSettings:
     pareto: int = 0
     recalibration_batches: int = 20
     score: ScoreSettings = field(default_factory=ScoreSettings)
+    guided: GuidedSettings = field(default_factory=GuidedSettings)
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     gumbel: GumbelSettings = field(default_factory=GumbelSettings)
     darts: DartsSettings = field(default_factory=DartsSettings)
@@ -213,15 +240,18 @@ class SearchSettings:
             raise InputError(
                 f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"
             )
-        if self.pareto and self.strategy == "score":
+        if self.pareto and self.strategy in ("score", "guided"):
             raise InputError(
-                f"search.pareto is {self.pareto}: expected 0 where the strategy is score, which trains no supernet"
+                f"search.pareto is {self.pareto}: expected 0 where the strategy is {self.strategy}, "
+                "which trains no supernet of all blocks"
             )
         if self.noise_null and self.strategy not in READERS["noise_null"]:
             raise InputError(
                 f"search.noise_null is true: expected false where the strategy is {self.strategy}, which has no null"
             )
 
+
+READ_TOO = {"guided": ("score",)}  # groups of other strategies
 
 STRATEGIES = tuple(item.name for item in fields(SearchSettings) if is_dataclass(item.default_factory))
 
@@ -233,7 +263,7 @@ def unread(strategy: str, keys: list[str]) -> str | None:
         if group != "search":
             continue
         name = rest.partition(".")[0]
-        if name in STRATEGIES and name != strategy:
+        if name in STRATEGIES and name not in (strategy, *READ_TOO.get(strategy, ())):
             return key
         if name in READERS and strategy not in READERS[name]:
             return key

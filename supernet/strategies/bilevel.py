@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from experiment.config import DartsSettings, GdasSettings, SearchSettings
 from multitask.data import Sample
@@ -99,7 +100,7 @@ class BilevelCallback(RelaxedCallback):
             batch = trainer.augment(sample, trainer.device)
             losses = trainer.losses(trainer.model(batch.image, batch.valid), batch)
             trainer.watch(done, {f"held-out loss of {name}": loss for name, loss in losses.items()}, batch)
-            total = torch.stack(list(losses.values())).sum()
+            total = torch.stack(list(losses.values())).sum() + self.regularization()
             if total.requires_grad:  # not so where `none` was drawn for every pair
                 trainer.recipe.fabric.backward(total)
         trainer.clip(self.parameters())
@@ -107,6 +108,10 @@ class BilevelCallback(RelaxedCallback):
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule(done)
         self.record_step(done)
+
+    def regularization(self) -> Tensor | float:
+        """A term that is added to the logits' loss."""
+        return 0.0
 
     def end(self) -> None:
         self.samples = None

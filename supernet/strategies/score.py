@@ -37,42 +37,58 @@ class Score(Strategy):
     name = "score"
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
-        config, space = context.config, context.space
+        posterior, _ = measure(context)
         record = context.record()
-        kept, held_out = split_training(context.dataset, config.search.score.held_out_fraction)
-        network = context.network_without_exchange()
-        trainer = context.trainer(network, images=kept)
-        trainer.fit()
-        network.requires_grad_(False).eval()
-        first, second = halves(held_out)
-        with context.choosing():
-            folds = [
-                self._fold(context, network, first, second, "probes_1"),
-                self._fold(context, network, second, first, "probes_2"),
-            ]
-            posterior = Posterior(effects(space, folds), config.search.worth)
-        context.trained = trainer
-        write_effects(context.run.path(EFFECTS), posterior.effects)
-        record.add(config.training.iterations, [posterior.probabilities(pair, space.blocks) for pair in space.pairs])
-        size = feature_size(config.network, config.data.height, config.data.width)
-        cost = block_costs(space, feature_channels(config.network), size)
-        return choose(posterior, space, config.search.confidence, cost, context.budget)
+        probabilities = [posterior.probabilities(pair, context.space.blocks) for pair in context.space.pairs]
+        record.add(context.config.training.iterations, probabilities)
+        return choose(posterior, context.space, context.config.search.confidence, costs_of(context), context.budget)
 
-    def _fold(
-        self, context: SearchContext, network: MultiTaskNetwork, trained_on: Images, tested_on: Images, name: str
-    ) -> dict[str, FoldLosses]:
-        """The losses of probes that are trained on some images, on others: {target: losses}."""
-        probes = probes_of(context.space)
-        channels = feature_channels(context.config.network)
-        bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
-        model = ProbedNetwork(network, bank, context.config.search.noise_null)
-        trainer = context.probe_trainer(model, trained_on, name)
-        trainer.fit()
-        losses, groups = _losses(trainer, model, tested_on), stretches(len(tested_on))
-        return {
-            task: FoldLosses(tuple(p for p in probes if p.target == task), losses[task], groups)
-            for task in context.space.tasks
-        }
+
+def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images]:
+    """Trains the network without exchange and the probes; the posterior of all effects, and the images held out.
+
+    name: of the network's training, where the main one is another's.
+    """
+    config = context.config
+    kept, held_out = split_training(context.dataset, config.search.score.held_out_fraction)
+    network = context.network_without_exchange()
+    trainer = context.trainer(network, images=kept, name=name)
+    trainer.fit()
+    network.requires_grad_(False).eval()
+    first, second = halves(held_out)
+    with context.choosing():
+        folds = [
+            _fold(context, network, first, second, "probes_1"),
+            _fold(context, network, second, first, "probes_2"),
+        ]
+        posterior = Posterior(effects(context.space, folds), config.search.worth)
+    network.requires_grad_(True)
+    write_effects(context.run.path(EFFECTS), posterior.effects)
+    return posterior, held_out
+
+
+def costs_of(context: SearchContext) -> dict[str, float]:
+    """Multiply-adds of each block."""
+    config = context.config
+    size = feature_size(config.network, config.data.height, config.data.width)
+    return block_costs(context.space, feature_channels(config.network), size)
+
+
+def _fold(
+    context: SearchContext, network: MultiTaskNetwork, trained_on: Images, tested_on: Images, name: str
+) -> dict[str, FoldLosses]:
+    """The losses of probes that are trained on some images, on others: {target: losses}."""
+    probes = probes_of(context.space)
+    channels = feature_channels(context.config.network)
+    bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
+    model = ProbedNetwork(network, bank, context.config.search.noise_null)
+    trainer = context.probe_trainer(model, trained_on, name)
+    trainer.fit()
+    losses, groups = _losses(trainer, model, tested_on), stretches(len(tested_on))
+    return {
+        task: FoldLosses(tuple(p for p in probes if p.target == task), losses[task], groups)
+        for task in context.space.tasks
+    }
 
 
 def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict[str, Tensor]:

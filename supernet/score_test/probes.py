@@ -172,7 +172,7 @@ def _inputs(features: Mapping[str, Tensor], regions: Mapping[str, Tensor], null:
     """Each task by three names: as a target, as that target's control, and as a source of others."""
 
     def named(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
+        found: dict[str, Tensor] = {}
         for task, own in maps.items():
             found |= {task: own, _control(task): own, _source(task): own.roll(1, 0) if null else own}
         return found

@@ -27,7 +27,7 @@ from supernet.records.effects import EFFECTS, write_effects
 from supernet.score_test.effects import FoldLosses, effects
 from supernet.score_test.probes import ProbeBank, ProbedNetwork, ProbeTrainer, probe_losses, probes_of
 from supernet.score_test.worth import Posterior, choose
-from supernet.search_split import Images, halves, split_training, stretches
+from supernet.search_split import Images, group_numbers, halves, split_training
 from supernet.strategies.base import Strategy
 
 BATCH = 16  # held-out images at a time
@@ -56,11 +56,11 @@ def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images]:
     trainer.fit()
     network.requires_grad_(False).eval()
     first, second = halves(held_out)
+    folds = [
+        _fold(context, network, first, second, "probes_1"),
+        _fold(context, network, second, first, "probes_2"),
+    ]
     with context.choosing():
-        folds = [
-            _fold(context, network, first, second, "probes_1"),
-            _fold(context, network, second, first, "probes_2"),
-        ]
         posterior = Posterior(effects(context.space, folds), config.search.worth)
     network.requires_grad_(True)
     write_effects(context.run.path(EFFECTS), posterior.effects)
@@ -84,7 +84,10 @@ def _fold(
     model = ProbedNetwork(network, bank, context.config.search.noise_null)
     trainer = context.probe_trainer(model, trained_on, name)
     trainer.fit()
-    losses, groups = _losses(trainer, model, tested_on), stretches(len(tested_on))
+    context.choice_seconds += trainer.seconds
+    with context.choosing():
+        losses = _losses(trainer, model, tested_on)
+    groups = group_numbers(tested_on)
     return {
         task: FoldLosses(tuple(p for p in probes if p.target == task), losses[task], groups)
         for task in context.space.tasks

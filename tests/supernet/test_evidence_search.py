@@ -84,12 +84,29 @@ def test_bad_settings_are_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "held_out"), [(100, 0.5), (33, 0.3), (5, 0.5)])
-def test_images_are_split_into_stretches(count, held_out):
-    kept, out = split(count, held_out)
+def test_independent_images_are_split_into_stretches(count, held_out):
+    kept, out = split(count, held_out, [str(i) for i in range(count)])
     assert sorted(kept + out) == list(range(count)) and kept and out
     assert len(out) == pytest.approx(held_out * count, abs=count / 16 + 8)
     sides = [i in set(out) for i in range(count)]
     assert sum(a != b for a, b in itertools.pairwise(sides)) <= 2 * 16
+
+
+def test_no_group_is_divided():
+    groups = [f"room {i // 7}" for i in range(100)]
+    kept, out = split(100, 0.5, groups)
+    assert sorted(kept + out) == list(range(100))
+    assert not {groups[i] for i in kept} & {groups[i] for i in out}
+    assert len(out) == pytest.approx(50, abs=10)
+
+
+def test_images_that_may_have_twins_leave_a_gap_at_every_border():
+    kept, out = split(249, 0.5)
+    sides = {**dict.fromkeys(kept, "kept"), **dict.fromkeys(out, "out")}
+    assert len(sides) >= 0.85 * 249
+    for i in range(247):
+        near = {sides[k] for k in (i, i + 1, i + 2) if k in sides}
+        assert len(near) < 2, i
 
 
 def test_losses_of_images_are_those_of_batches_of_one():

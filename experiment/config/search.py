@@ -34,6 +34,7 @@ class ScoreSettings:
     iterations: int | None = None
 
     def __post_init__(self) -> None:
+        plain_values("search.score", self)
         fraction("search.score.held_out_fraction", self.held_out_fraction)
         at_least("search.score.iterations", self.iterations, 1)
 
@@ -57,10 +58,9 @@ class GuidedSettings:
     entropy_end: float = 0.06
 
     def __post_init__(self) -> None:
+        plain_values("search.guided", self)
         for name in ("temperature_start", "temperature_end", "learning_rate"):
             positive(f"search.guided.{name}", getattr(self, name))
-        for name in ("entropy_start", "entropy_end"):
-            finite(f"search.guided.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)

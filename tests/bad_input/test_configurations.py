@@ -11,7 +11,7 @@ from tests.support.configurations import groups_of, keys_of, kinds, nested, take
 from tests.support.refusals import ending, one_line, refusal
 
 KEYS = keys_of(Config)
-SIGNED = ("search.gumbel.entropy_start", "search.gumbel.entropy_end")  # may be negative
+SIGNED = tuple(f"search.{strategy}.entropy_{end}" for strategy in ("guided", "gumbel") for end in ("start", "end"))
 VALUES = {
     "null": "null",
     "nan": ".nan",

@@ -19,14 +19,16 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # before argparse does, which reports a missing option where it stands misspelt; a parser that has
-        # subcommands leaves the options to theirs
+        # before argparse does, which reports a missing option where it stands misspelt, and takes the last of repeated
+        # ones; a parser that has subcommands leaves the options to theirs
         if args is not None and self._subparsers is None:
             known = [option for action in self._actions for option in action.option_strings]
-            for argument in args:
-                name = argument.partition("=")[0]
-                if name.startswith("--") and len(name) > 2 and name not in known:
+            given = [argument.partition("=")[0] for argument in args if argument.startswith("--") and len(argument) > 2]
+            for name in given:
+                if name not in known:
                     raise unknown("option", name, known)
+                if given.count(name) > 1:
+                    raise InputError(f"{name} is given {given.count(name)} times: expected it once")
         return super().parse_known_args(args, namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -50,14 +50,17 @@ class Model:
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any], tasks: Sequence[str]) -> "Model":
-        """The model whose `identity` this is, but for `separate`."""
-        if identity["exchanges"] is None:
-            return cls(identity["model"])
-        rows = [(*key.split(ARROW), name) for key, name in identity["exchanges"].items()]
-        exchanges = {(target, source): name for target, source, name in rows}
-        rule = identity["normalize_messages"]
-        architecture = Architecture(tuple(tasks), exchanges, identity["aggregator"], rule)
-        return cls(identity["model"], architecture, own_features=identity.get("own_features", False))
+        """The model whose `identity` this is, but for `separate`. Raises InputError for a damaged one."""
+        try:
+            if identity["exchanges"] is None:
+                return cls(identity["model"])
+            rows = [(*key.split(ARROW), str(name)) for key, name in identity["exchanges"].items()]
+            exchanges = {(target, source): name for target, source, name in rows}
+            rule, aggregator = identity["normalize_messages"], str(identity["aggregator"])
+        except (KeyError, ValueError, AttributeError) as error:
+            raise InputError("model.json is damaged: expected what retrain.py writes") from error
+        architecture = Architecture(tuple(tasks), exchanges, aggregator, rule)
+        return cls(identity["model"], architecture, own_features=identity.get("own_features") is True)
 
 
 def from_file(path: str, tasks: Sequence[str]) -> Model:

@@ -119,8 +119,9 @@ class Architecture:
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
         exchanges = {(str(t), str(s)): str(name) for t, row in rows.items() for s, name in row.items()}
-        tasks, aggregator = content.get("tasks") or list(rows), content.get("aggregator", "atrc")
-        provenance = content.get("provenance") or {}
+        tasks, aggregator = content.get("tasks"), content.get("aggregator", "atrc")
+        tasks = list(rows) if tasks is None else tasks
+        provenance = {} if content.get("provenance") is None else content["provenance"]
         for key, value, kind in (("tasks", tasks, list), ("provenance", provenance, dict)):
             if not isinstance(value, kind):
                 raise SpaceError(f"'{path}': {key} is {value!r}, expected a {kind.__name__}")

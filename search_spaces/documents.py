@@ -70,6 +70,13 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
 
+def _integer(loader: StrictLoader, node: yaml.ScalarNode) -> int:
+    value: int = yaml.SafeLoader.construct_yaml_int(loader, node)
+    str(value)  # raises ValueError for a hexadecimal one of more digits than Python writes, which no message could show
+    return value
+
+
+StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 # a date is a text
 StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:timestamp"]

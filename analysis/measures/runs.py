@@ -1,13 +1,12 @@
 """Reads run folders: the metrics of trained models, and the architectures of searches."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiment.documents import read_json, read_yaml
+from analysis.measures.facts import is_number, read_facts
 from experiment.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,9 +89,11 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     part: whose values to take instead of the reported ones, such as validation.
     """
     path = folder / "metrics.json"
-    content = read_mapping(path)
-    if content.get("version", VERSION) != VERSION:
-        raise InputError(f"'{path}' has version {content['version']}: expected {VERSION}")
+    facts = read_facts(path)
+    content = facts.content
+    version = content.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        raise InputError(f"'{path}' has version {version}: expected {VERSION}")
     values = content if part is None else content.get(part)
     if not isinstance(values, dict):
         raise InputError(f"'{path}' has no {part}: expected what retrain.py writes")
@@ -103,33 +104,24 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     if not primaries:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in undefined.items())
         raise InputError(f"'{path}': no metric has a value: {reasons}; expected a split with labels")
-    stored, weights = folder / "config.yaml", content.get("loss_weights")
-    prior, seconds = content.get("prior"), _count(content.get("train_seconds"))
+    stored, seconds, weights = folder / "config.yaml", facts.amount("train_seconds"), facts.inside("loss_weights")
     return Seed(
         folder,
         primaries,
-        _text(content.get("model")),
-        _text(content.get("dataset")),
-        _text(content.get("split")),
-        _count(content.get("parameters")),
-        _count(content.get("multiply_adds")),
-        read_mapping(stored) if stored.is_file() else {},
-        _primaries(prior, path)[0] if isinstance(prior, dict) else {},
-        None if seconds is None else seconds + (_count(content.get("choice_seconds")) or 0.0),
-        _count(content.get("peak_memory_bytes")),
+        facts.text("model"),
+        facts.text("dataset"),
+        facts.text("split"),
+        facts.amount("parameters"),
+        facts.amount("multiply_adds"),
+        read_facts(stored).content if stored.is_file() else {},
+        _primaries(facts.inside("prior").content, path)[0],
+        None if seconds is None else seconds + (facts.amount("choice_seconds") or 0.0),
+        facts.amount("peak_memory_bytes"),
         undefined,
-        content["seed"] if isinstance(content.get("seed"), int) else None,
-        _text(content.get("fingerprint")),
-        {name: value for name, value in weights.items() if _count(value)} if isinstance(weights, dict) else {},
+        facts.integer("seed"),
+        facts.text("fingerprint"),
+        {name: weight for name in weights.content if (weight := weights.amount(name))},
     )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _count(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _primaries(tasks: dict[str, Any], path: Path) -> tuple[dict[str, Primary], dict[str, str]]:
@@ -155,19 +147,11 @@ def _primary(metrics: Any, task: str, path: Path) -> Primary | str:
     value, higher = entry.get("value"), entry.get("higher_is_better")
     if value is None and isinstance(entry.get("undefined"), str):
         return entry["undefined"]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if value is None or not is_number(value):
         raise InputError(f"'{path}': {task} {name} is {value}: expected a finite number")
     if not isinstance(higher, bool):
         raise InputError(f"'{path}': higher_is_better of {task} {name} is {higher}: expected true or false")
     return Primary(name, float(value), higher)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The content of a YAML or JSON file. Raises InputError if it cannot be read or is no mapping."""
-    content = (read_json if path.suffix == ".json" else read_yaml)(path)
-    if not isinstance(content, dict):
-        raise InputError(f"'{path}' holds {type(content).__name__}: expected a mapping")
-    return content
 
 
 def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":

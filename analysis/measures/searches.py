@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.measures.runs import read_architectures, read_mapping
+from analysis.measures.facts import read_facts
+from analysis.measures.runs import read_architectures
 from experiment.errors import InputError
 from supernet.records.choices import CHOICES, Choice, read_choices
 from supernet.records.pairs import Pair
@@ -77,8 +78,7 @@ def _is_run(path: Path) -> bool:
 def is_noise_null(folder: Path) -> bool:
     """Whether search.noise_null is true in the run's config.yaml."""
     path = folder / "config.yaml"
-    group = read_mapping(path).get("search") if path.is_file() else None
-    return isinstance(group, dict) and group.get("noise_null") is True
+    return path.is_file() and read_facts(path).inside("search").content.get("noise_null") is True
 
 
 def choices_of(path: Path, architecture: "Architecture") -> dict[Pair, Choice]:

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from experiment.errors import InputError
 
 RACE = "race.json"
 VERSION = 1
+LARGEST = 1e30  # of a number
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,25 @@ def read_race(folder: str | Path) -> RaceRecord:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rest = {key: value for key, value in content.items() if key not in ("version", "arms")}
         record = RaceRecord(arms=[ArmRecord(**arm) for arm in content["arms"]], **rest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_kinds(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{path}' is damaged: expected what retrain.py --race writes") from error
     if content.get("version") != VERSION:
         raise InputError(f"'{path}' has version {content.get('version')}: expected {VERSION}")
     return record
+
+
+def _check_kinds(record: ArmRecord | RaceRecord) -> None:
+    """Raises TypeError or ValueError for a value of another kind than its field's, and for NaN and infinity."""
+    for name, hint in get_type_hints(type(record)).items():
+        value, kinds = getattr(record, name), get_args(hint) or (hint,)
+        if get_origin(hint) is list:
+            right = isinstance(value, list) and all(isinstance(one, kinds) for one in value)
+        else:
+            right = isinstance(value, kinds) or (float in kinds and type(value) is int)
+        if not right:
+            raise TypeError(f"{name} is {value!r}")
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:
+            raise ValueError(f"{name} is {value}")
+    for arm in getattr(record, "arms", ()):
+        _check_kinds(arm)

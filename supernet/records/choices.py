@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supernet.records.pairs import Pair
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.pairs import Pair, pair_name
+from supernet.records.rows import finite, once, read_rows, write_rows
 
 CHOICES = "choices.csv"
 COLUMNS = ("target", "source", "block", "effect", "effect_low", "effect_high", "probability", "decided")
@@ -49,17 +49,19 @@ def write_choices(path: Path, choices: Mapping[Pair, Choice]) -> None:
 
 def read_choices(path: Path) -> dict[Pair, Choice]:
     """{pair: choice}. Raises InputError for a malformed file."""
-    return dict(read_rows(path, COLUMNS, _parse))
+    return once(path, read_rows(path, COLUMNS, _parse), pair_name)
 
 
 def _parse(row: Mapping[str, str]) -> tuple[Pair, Choice]:
     def number(column: str) -> float | None:
-        return float(row[column]) if row[column] else None
+        return finite(row[column]) if row[column] else None
 
     decided = row["decided"]
     if decided not in ("true", "false"):
         raise ValueError(f"decided is '{decided}': expected true or false")
     low, high = number("effect_low"), number("effect_high")
+    if (low is None) != (high is None):
+        raise ValueError("the lower or upper end of the effect's interval is missing: expected both or neither")
     interval = None if low is None or high is None else (low, high)
     choice = Choice(row["block"], number("probability"), decided == "true", number("effect"), interval)
     return (row["target"], row["source"]), choice

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
 from supernet.records.pairs import Pair, pair_name
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
 if TYPE_CHECKING:
     from search_spaces import SearchSpace
@@ -86,29 +86,32 @@ class CostTable:
     @classmethod
     def read(cls, path: Path) -> "CostTable":
         """Raises InputError for a malformed or incomplete file."""
-        base: list[Cost] = []
+        base: Cost | None = None
         overhead: dict[str, Cost] = {}
         rows: dict[Pair, dict[str, Cost]] = {}
-        for target, source, block, cost in read_rows(path, COLUMNS, _parse):
+        lines = once(path, read_rows(path, COLUMNS, _parse), lambda key: f"the row {','.join(key)}")
+        for (target, source, block), cost in lines.items():
             if source:
                 rows.setdefault((target, source), {})[block] = cost
-            elif target:
+            elif target and block == OVERHEAD:
                 overhead[target] = cost
+            elif not target and block == "none":
+                base = cost
             else:
-                base.append(cost)
-        if len(base) != 1 or not rows or set(overhead) != {target for target, _ in rows}:
+                raise InputError(f"'{path}' has a row {target},,{block}: expected '{OVERHEAD}' or ',,none' there")
+        if base is None or not rows or set(overhead) != {target for target, _ in rows}:
             raise InputError(
                 f"'{path}' is incomplete: expected one row without a target, one '{OVERHEAD}' per target, and a row "
                 "for each block of each pair"
             )
         if len(set(overhead.values())) > 1:
             raise InputError(f"'{path}' has '{OVERHEAD}' rows that differ: expected one overhead for all targets")
-        return cls(base[0], next(iter(overhead.values())), rows)
+        return cls(base, next(iter(overhead.values())), rows)
 
 
-def _parse(row: Mapping[str, str]) -> tuple[str, str, str, Cost]:
-    cost = Cost(int(row["multiply_adds"]), int(row["parameters"]), float(row["latency"]))
-    return row["target"], row["source"], row["block"], cost
+def _parse(row: Mapping[str, str]) -> tuple[tuple[str, str, str], Cost]:
+    cost = Cost(whole(row["multiply_adds"]), whole(row["parameters"]), finite(row["latency"]))
+    return (row["target"], row["source"], row["block"]), cost
 
 
 def receiving_targets(exchanges: Mapping[Pair, str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supernet.records.pairs import Pair, pair_name, parse_pair
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
 SAMPLES, FRONT = "samples.csv", "front.csv"
 PARETO = "pareto"  # the folder in the run of a search with --search.pareto
@@ -43,10 +43,16 @@ def read_samples(path: Path, values: Sequence[str], pairs: Sequence[Pair] | None
 
     def parse(row: Mapping[str, str]) -> Sample:
         exchanges = {pair: block for name, block in row.items() if (pair := parse_pair(name)) is not None}
-        numbers = {name: float(row[name]) for name in values if name in row}
+        numbers = {name: _number(row[name]) for name in values if name in row}
         if len(numbers) < len(values) or (pairs is not None and list(exchanges) != list(pairs)):
             expected = [*COLUMNS, *values, *map(pair_name, pairs or ())]
             raise ValueError(f"expected the columns {', '.join(expected)}")
-        return Sample(int(row["number"]), float(row["score"]), exchanges, numbers)
+        return Sample(whole(row["number"]), _number(row["score"]), exchanges, numbers)
 
-    return read_rows(path, COLUMNS, parse, more_columns=True)
+    rows = read_rows(path, COLUMNS, parse, more_columns=True)
+    return list(once(path, ((sample.number, sample) for sample in rows), "number {}".format).values())
+
+
+def _number(cell: str) -> float:
+    """NaN is the score of an architecture whose predictions are not finite."""
+    return float(cell) if cell == "nan" else finite(cell)

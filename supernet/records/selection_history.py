@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
 from supernet.records.pairs import Pair, pair_name
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
 if TYPE_CHECKING:
     from search_spaces import SearchSpace
@@ -84,8 +84,15 @@ def _text(rows: Sequence[Sequence[object]]) -> str:
 
 def _checked(row: Mapping[str, str]) -> tuple[str, ...]:
     """A row's cells. Raises ValueError unless its numbers are some."""
-    int(row["step"]), float(row["probability"])
+    _parse(row)
     return tuple(row.values())
+
+
+def _parse(row: Mapping[str, str]) -> tuple[tuple[int, Pair, str], float]:
+    step, probability = whole(row["step"]), finite(row["probability"])
+    if step < 0 or not 0 <= probability <= 1:
+        raise ValueError(f"step {step} with probability {probability:g}: expected 0 or more, and 0 to 1")
+    return (step, (row["target"], row["source"]), row["block"]), probability
 
 
 @dataclass(frozen=True)
@@ -146,12 +153,8 @@ def read_history(path: Path) -> History:
     Raises InputError for a malformed file or one without a step.
     """
     rows: dict[int, dict[tuple[Pair, str], float]] = {}
-    for step, pair, block, probability in read_rows(
-        path,
-        COLUMNS,
-        lambda r: (int(r["step"]), (r["target"], r["source"]), r["block"], float(r["probability"])),
-        growing=True,
-    ):
+    lines = read_rows(path, COLUMNS, _parse, growing=True)
+    for (step, pair, block), probability in once(path, lines, _name).items():
         rows.setdefault(step, {})[pair, block] = probability
     if not rows:
         raise InputError(f"'{path}' holds no step: expected {','.join(COLUMNS)}")
@@ -161,3 +164,8 @@ def read_history(path: Path) -> History:
     for pair, block in first:
         probabilities.setdefault(pair, {})[block] = [rows[step][pair, block] for step in steps]
     return History(steps, probabilities)
+
+
+def _name(key: tuple[int, Pair, str]) -> str:
+    step, pair, block = key
+    return f"step {step} of {pair_name(pair)}, {block},"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
 TRIALS = "loss_weights_trials.csv"
 WEIGHTS = "loss_weights.yaml"  # the weights of the best trial
@@ -34,10 +34,13 @@ def write_trials(path: Path, trials: Sequence[TrialRecord], tasks: Sequence[str]
 
 def read_trials(path: Path) -> list[TrialRecord]:
     """Raises InputError for a malformed file."""
-    return read_rows(path, COLUMNS, _parse, more_columns=True)
+    rows = read_rows(path, COLUMNS, _parse, more_columns=True)
+    return list(once(path, ((trial.number, trial) for trial in rows), "trial {}".format).values())
 
 
 def _parse(row: Mapping[str, str]) -> TrialRecord:
-    delta_m = float(row["delta_m"]) if row["delta_m"] else None
-    weights = {name: float(value) for name, value in row.items() if name not in COLUMNS}
-    return TrialRecord(int(row["trial"]), row["state"], int(row["steps"]), delta_m, weights)
+    if row["state"] not in (COMPLETE, PRUNED):
+        raise ValueError(f"state is '{row['state']}': expected {COMPLETE} or {PRUNED}")
+    delta_m = finite(row["delta_m"]) if row["delta_m"] else None
+    weights = {name: finite(value) for name, value in row.items() if name not in COLUMNS}
+    return TrialRecord(whole(row["trial"]), row["state"], whole(row["steps"]), delta_m, weights)

@@ -462,3 +462,15 @@ def test_bad_usage_of_the_real_command():
     done = subprocess.run([sys.executable, "-m", "analysis", "compar"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == "" and re.fullmatch(r"error: unknown command 'compar': .*'compare'\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("twice", "given"),
+    [
+        ("--baseline", ("--baseline", "a", "--baseline", "b")),
+        ("--baseline", ("--baseline=a", "--baseline", "b")),
+        ("--format", ("--baseline=a", "--format=csv", "--format=json")),
+    ],
+)
+def test_an_option_is_given_once(capsys, twice, given):
+    assert f"{twice} is given 2 times" in refusal(capsys, "compare", *given, "model")

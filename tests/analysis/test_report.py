@@ -331,7 +331,7 @@ def test_entropy_and_undecided_by_hand(tmp_path):
         for source, p in zip("ab", halves):
             lines += [f"{step},a,{source},none,{p}", f"{step},a,{source},local,{1 - p}"]
     path = tmp_path / "selection.csv"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join([*lines, ""]))
     history = read_history(path)
     low = -0.04 * np.log(0.04) - 0.96 * np.log(0.96)
     assert history.entropy() == pytest.approx([(np.log(2) + low) / 2, low / 2, 0], abs=1e-9)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.commands.report.search_files import read_weights
 from analysis.commands.resources import COLUMNS, candidates
 from analysis.measures.proportions import proportions
-from analysis.measures.runs import read_mapping
 from analysis.report.charts import Chart, chart
 from analysis.report.figures import colour, data_uri, png_uri
 from analysis.report.page import Section
@@ -107,7 +107,7 @@ def loss_weights(folder: Path) -> Section | None:
     """The weights of the best trial, and figures of all trials."""
     if not (folder / WEIGHTS).is_file() or not (folder / TRIALS).is_file():
         return None
-    best = read_mapping(folder / WEIGHTS)
+    best = read_weights(folder / WEIGHTS)
     trials = read_trials(folder / TRIALS)
     drawn = {
         "Delta_m of the trials": figures.history(trials),

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from analysis.commands.report import model_sections as models
 from analysis.commands.report import search_sections as search
+from analysis.commands.report.search_files import read_metrics
 from analysis.measures.comparison import check_finished, compare
-from analysis.measures.runs import ModelRun, load_architecture, read_mapping, read_model
+from analysis.measures.runs import ModelRun, load_architecture, read_model
 from analysis.measures.searches import choices_of, marked
 from analysis.report.page import Section
 from experiment.config import Config
@@ -27,7 +28,7 @@ Given = TypeVar("Given")
 def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """The content of the template; None for a section without input. Raises InputError for a malformed file."""
     config = Config.load(folder / "config.yaml")
-    metrics = _if_there(folder / "metrics.json", read_mapping)
+    metrics = _if_there(folder / "metrics.json", read_metrics)
     architecture = _if_there(folder / "architecture.yaml", load_architecture)
     choices = _if_there(folder / CHOICES, lambda path: architecture and choices_of(path, architecture)) or {}
     history = _if_there(folder / SELECTION, lambda path: read_history(path).thinned(STEPS))

@@ -17,7 +17,7 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.callback import Callback
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces import SearchSpace
 from supernet.cost.budget import Budget
 from supernet.cost.memory import describe, search_memory
 from supernet.records.selection_history import SELECTION, SelectionRecord
@@ -25,6 +25,7 @@ from supernet.samplers import Sampler
 from supernet.score_test.probes import ProbedNetwork, ProbeTrainer
 from supernet.search_split import Images, trained_on
 from supernet.supernet import Supernet
+from supernet.trained_network import network_without_exchange
 
 
 @dataclass
@@ -79,11 +80,7 @@ class SearchContext:
         return network
 
     def network_without_exchange(self) -> MultiTaskNetwork:
-        """The network whose exchange passes no message: the aggregator alone. All tasks have label regions."""
-        config, tasks = self.config, self.dataset.tasks
-        none = Architecture.from_space(self.space, dict.fromkeys(self.space.pairs, "none"))
-        exchange = Exchange(none, feature_channels(config.network), seed=self.seed)
-        return MultiTaskNetwork(config.network, tasks, exchange, tuple(tasks), seed=self.seed)
+        return network_without_exchange(self.config, self.dataset, self.space)
 
     def trainer(
         self,

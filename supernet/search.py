@@ -29,6 +29,7 @@ from supernet.shared_weights import evaluate_shared
 from supernet.strategies import STRATEGIES
 from supernet.summary import print_choice, print_cost
 from supernet.supernet import Supernet
+from supernet.trained_network import load_network, network_without_exchange, read_network
 
 if TYPE_CHECKING:
     from supernet.loss_weights.search import WeightSearch
@@ -39,15 +40,18 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
 
     None if only loss weights were wanted.
     """
-    STRATEGIES[config.search.strategy].check(config)
     dataset = open_dataset(config.data)
     check_splits(dataset)
+    STRATEGIES[config.search.strategy].check(config, dataset)
     check_encoders(config.network, dataset)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
     weight_search = _weight_search(config, dataset, fabric, output)
     _check_network(config, dataset, space)
+    if config.search.from_ is not None and not resume:  # a run keeps the network that it began with
+        state = read_network(config.search.from_, config.seed)
+        load_network(network_without_exchange(config, dataset, space), state, config.search.from_)
     costs = _costs(config, dataset, space, fabric.device, Path(output) / COSTS if resume else None)
     budget = _budget(config, space, costs)
     with Run(output, config.to_dict(), resume) as run:
@@ -81,7 +85,7 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
         _explore(context, unit, architecture)
     _evaluate(context, unit, architecture)
     print_cost(config, unit.total(architecture.exchanges))
-    print_choice(architecture, choices, str(run.folder), weight_search is not None)
+    print_choice(config, architecture, choices, str(run.folder), weight_search is not None)
     return architecture
 
 

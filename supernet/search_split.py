@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from experiment.errors import InputError
-from multitask.data import DatasetSplits, Sample
+from multitask.data import Dataset, DatasetSplits, Sample
 from multitask.data.splits import groups_of
 
 STRETCHES = 16  # on either side, where groups are known or images are independent
 LONG_STRETCHES = 8  # where neighbouring images may be frames of one video
 GAP = 8  # of so many images of a long stretch, the last is left out: it may have a twin on the other side
+
+LEAST = 2  # groups of images from which a spread can be estimated
 
 Images = Subset[Sample]
 
@@ -36,12 +38,22 @@ def trained_on(dataset: DatasetSplits, images: Images) -> DatasetSplits:
     return replace(dataset, splits={**dataset.splits, "train": images})
 
 
+def whole(dataset: Dataset) -> Images:
+    """All images of a split."""
+    return Subset(dataset, range(len(dataset)))  # type: ignore[arg-type]
+
+
 def halves(images: Images) -> tuple[Images, Images]:
     """Two halves of some images; see `split`. Raises InputError if there are too few."""
     parts = split(len(images), 0.5, groups_of(images))
-    if not all(parts):
-        raise InputError(f"{len(images)} training images are held out: expected at least 2, to train and test probes")
     first, second = (Subset(images.dataset, [images.indices[i] for i in part]) for part in parts)
+    for half in (first, second):
+        groups = len(group_numbers(half).unique())
+        if groups < LEAST:
+            raise InputError(
+                f"a half of the {len(images)} images held out has {groups} groups: expected at least {LEAST}, to tell "
+                "effects from chance"
+            )
     return first, second
 
 

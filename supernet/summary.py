@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiment.config import Config
+from experiment.config.search import READERS
 from search_spaces import Architecture
 from search_spaces.blocks import Pair
 from supernet.records.choices import Choice
+from supernet.records.pairs import pair_name
 
 
 def print_cost(config: Config, cost: float) -> None:
@@ -15,7 +17,9 @@ def print_cost(config: Config, cost: float) -> None:
     print(f"{config.search.cost} of the exchange: {cost:,g}{budget}")
 
 
-def print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighted: bool) -> None:
+def print_choice(
+    config: Config, architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighted: bool
+) -> None:
     """The table of blocks, their posterior probabilities, warnings and the next command.
 
     weighted: whether the run holds loss weights that a retraining needs.
@@ -29,17 +33,30 @@ def print_choice(architecture: Architecture, choices: Mapping[Pair, Choice], out
             cells = [choices[target, source] for source in architecture.tasks]
             marks = [f"{100 * (c.probability or 0):.0f}{'' if c.decided else '?'}" for c in cells]
             print(f"  {target:<12} " + " ".join(f"{mark:>12}" for mark in marks))
-    warning = collapse_warning(architecture)
-    if warning:
-        print(warning)
+    if config.search.strategy in READERS["worth"]:
+        print(effects_sentence(choices, config.search.worth))
+    elif collapse_warning(architecture):
+        print(collapse_warning(architecture))
     undecided = sum(not choice.decided for choice in choices.values())
     if undecided:
         print(f"{undecided} of {len(choices)} pairs are undecided")
     folder = Path(output)
     file = shlex.quote(str(folder / "architecture.yaml"))
-    config, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
+    written, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
     weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighted else ""
-    print(f"next: python retrain.py --config {config}{weights} --architecture {file} --output {retrained} --seeds 0 1")
+    print(f"next: python retrain.py --config {written}{weights} --architecture {file} --output {retrained} --seeds 0 1")
+
+
+def effects_sentence(choices: Mapping[Pair, Choice], worth: float) -> str:
+    """What the chosen exchanges are expected to save, the largest first."""
+    found = [(choice.effect, pair, choice) for pair, choice in choices.items() if choice.effect is not None]
+    if not found:
+        return f"no exchange is likely to save {worth:g} % of its target's loss or more"
+    lines = ["expected to be saved, in % of the target's loss (95 % interval):"]
+    for effect, pair, choice in sorted(found, key=lambda one: -one[0]):
+        low, high = choice.interval or (effect, effect)
+        lines.append(f"  {pair_name(pair):<24} {choice.block:<12} {effect:5.2f}  ({low:.2f} to {high:.2f})")
+    return "\n".join(lines)
 
 
 def collapse_warning(architecture: Architecture) -> str:

@@ -41,7 +41,7 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
         training=TrainingSettings(iterations=4, batch_size=2, optimizer="adamw", learning_rate=1e-3),
         device="cpu",
     )
-    kind.check(config)
+    kind.check(config, open_dataset(config.data))
     first, context = _search(kind, config, folder / "one", False)
     assert context.trained is not None, f"{kind.name} trained no supernet by context.trainer"
     assert list(first) == list(context.space.pairs), (

@@ -30,7 +30,7 @@ def fields_of(group: type, prefix: str = "") -> dict[str, tuple[Any, Any]]:
         if dataclasses.is_dataclass(default):
             keys |= fields_of(type(default), f"{prefix}{item.name}.")
         else:
-            keys[prefix + item.name] = (hints[item.name], default)
+            keys[prefix + item.name.removesuffix("_")] = (hints[item.name], default)
     return keys
 
 

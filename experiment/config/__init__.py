@@ -84,7 +84,9 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as config.yaml holds them."""
-        return _plain(asdict(self))
+        content = _plain(asdict(self))
+        content["search"] = {key.removesuffix("_"): value for key, value in content["search"].items()}
+        return content
 
 
 def _plain(value: Any) -> Any:

@@ -42,6 +42,9 @@ def config_parser(config: type, program: str, description: str, usage: str = "")
     for action in parser._actions:  # a whole group is given in the file, not as an option
         if any(name[2:] in _groups(config) for name in action.option_strings):
             action.help = argparse.SUPPRESS
+        for option in [name for name in action.option_strings if name.endswith("_")]:
+            action.option_strings = [option.removesuffix("_")]
+            parser._option_string_actions[option.removesuffix("_")] = parser._option_string_actions.pop(option)
     return parser
 
 
@@ -149,6 +152,9 @@ def _read(path: Path, shown: str, known: Sequence[str]) -> dict[str, Any]:
     for key in _flatten(content, known):
         if key not in known:
             raise _unknown_key(key, known, f" in {path}")
+    search = content.get("search")
+    if search and "from" in search:
+        search["from_"] = search.pop("from")
     return content
 
 
@@ -166,7 +172,7 @@ def known_keys(config: Any, prefix: str = "") -> list[str]:
     """The dotted names of all values of a configuration."""
     names = []
     for item in fields(config):
-        dotted = f"{prefix}{item.name}"
+        dotted = f"{prefix}{item.name.removesuffix('_')}"  # Python keeps `from` for itself
         names += known_keys(item.default_factory, f"{dotted}.") if is_dataclass(item.default_factory) else [dotted]
     return names
 

@@ -13,6 +13,7 @@ COSTS = ("multiply_adds", "parameters", "latency")
 # keys of the group itself that only some strategies read
 READERS = {
     "confidence": ("score", "guided", "evidence"),
+    "from": ("score", "guided"),
     "worth": ("score", "guided"),
     "noise_null": ("score", "guided", "evidence", "gumbel", "darts", "gdas"),
     "budget": ("score", "evidence", "gumbel"),
@@ -181,6 +182,8 @@ class SearchSettings:
         noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas),
             or sources by those of another image (score, guided).
             What such a search selects, chance selects; it is the reference for other searches.
+        from_: a network that was trained without exchange, a retrain run or a checkpoint; by default the search trains
+            one (score, guided). Its probes see the validation images, since it may have seen all others.
         worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score, guided).
         confidence: posterior probability from which a pair counts as decided (score, guided, evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
@@ -206,6 +209,7 @@ class SearchSettings:
 
     strategy: str = "evidence"
     noise_null: bool = False
+    from_: str | None = None
     worth: float = 0.5
     confidence: float = 0.8
     recompute: list[str] = field(default_factory=list)
@@ -244,6 +248,11 @@ class SearchSettings:
             raise InputError(
                 f"search.pareto is {self.pareto}: expected 0 where the strategy is {self.strategy}, "
                 "which trains no supernet of all blocks"
+            )
+        if self.from_ is not None and self.strategy not in READERS["from"]:
+            raise InputError(
+                f"search.from is '{self.from_}': expected null where the strategy is {self.strategy}, which trains a "
+                "network of its own"
             )
         if self.noise_null and self.strategy not in READERS["noise_null"]:
             raise InputError(

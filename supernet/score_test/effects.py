@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from search_spaces import SearchSpace
@@ -45,14 +47,19 @@ class Effect:
 
 
 def ratio(saved: Tensor, base: Tensor, groups: Tensor) -> tuple[float, float]:
-    """Percent of the base loss that is saved, and its sampling variance, from the values of each image, (N,)."""
+    """Percent of the base loss that is saved, and its sampling variance, from the values of each image, (N,).
+
+    With few groups the variance is itself unsure; it is enlarged so that the normal 95 % interval is as wide as that of
+    Student's t. At least two groups.
+    """
     names, index = groups.unique(return_inverse=True)
     by_group = torch.zeros(2, len(names), dtype=torch.double).index_add(1, index, torch.stack([saved, base]).double())
     total = by_group.sum(1)
     effect = total[0] / total[1]
     count = len(names)
     rest = by_group[0] - effect * by_group[1]
-    variance = rest.square().sum() / total[1] ** 2 * count / max(count - 1, 1)
+    variance = rest.square().sum() / total[1] ** 2 * count / (count - 1)
+    variance = variance * (student_t.ppf(0.975, count - 1) / norm.ppf(0.975)) ** 2
     return float(100 * effect), float(1e4 * variance)
 
 

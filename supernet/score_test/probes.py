@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from multitask.data import Batch
 from multitask.data.samples import Image
-from multitask.network import MultiTaskNetwork, shrink
+from multitask.network import MultiTaskNetwork, Outputs, enlarge, shrink
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
@@ -115,38 +115,57 @@ class _Ordinary(nn.Module):
 class ProbedNetwork(nn.Module):
     """A frozen network with the probes beside it. Only the probes are its parameters.
 
-    null: see `ProbeBank.forward`.
+    null: see `ProbeBank.forward`. auxiliary: heads to be trained beside the probes, {task: head}, for a network whose
+    own are untrained.
     """
 
-    def __init__(self, network: MultiTaskNetwork, bank: ProbeBank, null: bool = False):
+    def __init__(
+        self,
+        network: MultiTaskNetwork,
+        bank: ProbeBank,
+        null: bool = False,
+        auxiliary: nn.ModuleDict | None = None,
+    ):
         super().__init__()
         self.frozen = (network,)  # in a tuple, so that it is no submodule
-        self.bank, self.null = bank, null
+        self.bank, self.null, self.auxiliary = bank, null, auxiliary
+        if auxiliary is not None:
+            network.auxiliary_heads = auxiliary
 
-    def forward(self, image: Image, valid: Tensor) -> dict[str, Tensor]:
-        """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)}"""
-        network = self.frozen[0]
-        with torch.no_grad():
+    def forward(self, image: Image, valid: Tensor) -> Outputs:
+        """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)};
+        auxiliary predictions where their heads are trained.
+        """
+        network, size = self.frozen[0], valid.shape[2:]
+        with torch.set_grad_enabled(self.auxiliary is not None and torch.is_grad_enabled()):
             features, regions = network.features(image)
+        auxiliary = {} if self.auxiliary is None else enlarge(regions, size)
+        regions = {task: logits.detach() for task, logits in regions.items()}
+        with torch.no_grad():
             refined = network.refine(features, regions, valid)
         added = self.bank(features, regions, shrink(valid, features), self.null).transpose(0, 1)
         predictions = {}
         for target, maps in refined.items():
             rows = [i for i, probe in enumerate(self.bank.probes) if probe.target == target]
             stacked = torch.cat([maps[None], maps + added[rows]])
-            raw = network.predict({target: stacked.flatten(0, 1)}, valid.shape[2:])[target]
+            raw = network.predict({target: stacked.flatten(0, 1)}, size)[target]
             predictions[target] = raw.unflatten(0, stacked.shape[:2])
-        return predictions
+        return Outputs(predictions, auxiliary)
 
 
 class ProbeTrainer(Trainer):
-    """Trains probes by the sum of their losses."""
+    """Trains probes by the sum of their losses, and auxiliary heads by their own."""
 
-    def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
-        return {
-            name: (len(outputs[name]) - 1) * task.loss(*_stacked(outputs[name][1:], batch, name))
-            for name, task in self.tasks.items()
-        }
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        losses = {}
+        for name, task in self.tasks.items():
+            probes = outputs.predictions[name][1:]
+            losses[name] = len(probes) * task.loss(*_stacked(probes, batch, name))
+            if name in outputs.auxiliary:
+                losses[name] = losses[name] + task.region_loss(
+                    outputs.auxiliary[name], batch.labels[name], batch.masks[name]
+                )
+        return losses
 
 
 def probe_losses(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from experiment.config import DartsSettings, GdasSettings, SearchSettings
-from multitask.data import Sample
+from experiment.config import Config, DartsSettings, GdasSettings, SearchSettings
+from multitask.data import DatasetSplits, Sample
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
@@ -34,6 +34,10 @@ class Darts(Strategy):
 
     name = "darts"
 
+    @classmethod
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
+        split_training(dataset, config.search.darts.validation_fraction)
+
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
         sampler = SoftmaxSampler(Selection(context.space), context.generator("sampler"))
         return _search(context, sampler, context.config.search.darts)
@@ -43,6 +47,10 @@ class Gdas(Strategy):
     """One drawn candidate a pair is computed, with weight 1 and the gradient of its Gumbel-softmax weight."""
 
     name = "gdas"
+
+    @classmethod
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
+        split_training(dataset, config.search.gdas.validation_fraction)
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
         sampler = GumbelSampler(Selection(context.space), context.generator("sampler"), single_path=True)

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import torch
 
+from experiment.config import Config
 from experiment.seeds import derive_seed
+from multitask.data import DatasetSplits
 from multitask.network import MultiTaskNetwork, feature_size
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
@@ -36,6 +38,10 @@ def halved(iterations: int) -> int:
 
 class EvidenceSearch(Strategy):
     name = "evidence"
+
+    @classmethod
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
+        split_training(dataset, config.search.evidence.validation_fraction)
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
         config, space = context.config, context.space

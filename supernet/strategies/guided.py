@@ -10,18 +10,19 @@ from dataclasses import replace
 
 import torch
 
-from experiment.config import DartsSettings, GuidedSettings, SearchSettings
+from experiment.config import Config, DartsSettings, GuidedSettings, SearchSettings
+from multitask.data import DatasetSplits
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.records.choices import Choice
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.score_test.worth import Posterior, choose
-from supernet.search_split import Images, split_training
+from supernet.search_split import Images
 from supernet.selection import Selection, linear_schedule
 from supernet.strategies.base import Strategy
 from supernet.strategies.bilevel import BilevelCallback
 from supernet.strategies.relaxed import likeliest
-from supernet.strategies.score import costs_of, measure
+from supernet.strategies.score import Score, costs_of, measure
 
 LEAST = 1e-3  # probability from which a logit starts
 NETWORK = "without_exchange"  # the folder of the network that score measures
@@ -30,16 +31,19 @@ NETWORK = "without_exchange"  # the folder of the network that score measures
 class Guided(Strategy):
     name = "guided"
 
+    @classmethod
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
+        Score.check(config, dataset)
+
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
         config, space = context.config, context.space
-        posterior, held_out = measure(context, NETWORK)
+        posterior, kept, held_out = measure(context, NETWORK)
         choices = choose(posterior, space, config.search.confidence, costs_of(context), context.budget)
         sampler = GumbelSampler(start(posterior, choices, context), context.generator("sampler"))
         if not sampler.selection.undecided():
             record = context.record()
             record.add(config.training.iterations, sampler.selection.probabilities().detach().tolist())
             return choices
-        kept, _ = split_training(context.dataset, config.search.score.held_out_fraction)
         callback = GuidedCallback(sampler, config.search.guided, config.search, config.training.iterations, held_out)
         callback.trainer = context.trainer(context.supernet(sampler), callback, images=kept)
         callback.trainer.fit()

@@ -13,6 +13,7 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
+from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.training.evaluation import primary_values
 from multitask.training.finite import Diverged
@@ -36,7 +37,7 @@ class SampledSearch(Strategy):
     """Base: trains by fair paths, then chooses the sample of the best score."""
 
     @classmethod
-    def check(cls, config: Config) -> None:
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
         try:
             import supernet.strategies.nni_samplers  # noqa: F401
         except ImportError as error:

@@ -11,14 +11,19 @@
 No supernet is needed.
 """
 
-import torch
-from torch import Tensor
+import copy
 
+import torch
+from torch import Tensor, nn
+
+from experiment.config import Config
 from experiment.progress import Progress
 from experiment.seeds import derive_seed
+from multitask.data import DatasetSplits
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, feature_channels, feature_size
+from multitask.training.checkpoints import load_checkpoint, save_checkpoint
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.table import block_costs
@@ -27,44 +32,75 @@ from supernet.records.effects import EFFECTS, write_effects
 from supernet.score_test.effects import FoldLosses, effects
 from supernet.score_test.probes import ProbeBank, ProbedNetwork, ProbeTrainer, probe_losses, probes_of
 from supernet.score_test.worth import Posterior, choose
-from supernet.search_split import Images, group_numbers, halves, split_training
+from supernet.search_split import Images, group_numbers, halves, split_training, whole
 from supernet.strategies.base import Strategy
+from supernet.trained_network import load_network, read_network
 
 BATCH = 16  # held-out images at a time
+FROM = "from"  # the checkpoint that keeps the network of search.from
 
 
 class Score(Strategy):
     name = "score"
 
+    @classmethod
+    def check(cls, config: Config, dataset: DatasetSplits) -> None:
+        halves(_parts(config, dataset)[1])
+
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
-        posterior, _ = measure(context)
+        posterior, _, _ = measure(context)
         record = context.record()
         probabilities = [posterior.probabilities(pair, context.space.blocks) for pair in context.space.pairs]
         record.add(context.config.training.iterations, probabilities)
         return choose(posterior, context.space, context.config.search.confidence, costs_of(context), context.budget)
 
 
-def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images]:
-    """Trains the network without exchange and the probes; the posterior of all effects, and the images held out.
+def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images, Images]:
+    """Trains the network without exchange, or takes the trained one, and the probes; the posterior of all effects, the
+    images to train on, and those held out.
 
     name: of the network's training, where the main one is another's.
     """
     config = context.config
-    kept, held_out = split_training(context.dataset, config.search.score.held_out_fraction)
     network = context.network_without_exchange()
-    trainer = context.trainer(network, images=kept, name=name)
-    trainer.fit()
+    kept, held_out = _parts(config, context.dataset)
+    if config.search.from_ is None:
+        context.trainer(network, images=kept, name=name).fit()
+        auxiliary = None
+    else:
+        heads = copy.deepcopy(network.auxiliary_heads)
+        auxiliary = None if _load(context, network) else heads
+        context.trainer(network, name=name)
+        print(f"the network of {config.search.from_}; its probes see the {len(held_out)} validation images")
     network.requires_grad_(False).eval()
     first, second = halves(held_out)
     folds = [
-        _fold(context, network, first, second, "probes_1"),
-        _fold(context, network, second, first, "probes_2"),
+        _fold(context, network, first, second, "probes_1", auxiliary),
+        _fold(context, network, second, first, "probes_2", auxiliary),
     ]
     with context.choosing():
         posterior = Posterior(effects(context.space, folds), config.search.worth)
     network.requires_grad_(True)
     write_effects(context.run.path(EFFECTS), posterior.effects)
-    return posterior, held_out
+    return posterior, kept, held_out
+
+
+def _parts(config: Config, dataset: DatasetSplits) -> tuple[Images, Images]:
+    """The images to train on, and those held out: what a network that was trained elsewhere has not seen."""
+    if config.search.from_ is not None:
+        return whole(dataset.splits["train"]), whole(dataset.splits["val"])
+    return split_training(dataset, config.search.score.held_out_fraction)
+
+
+def _load(context: SearchContext, network: MultiTaskNetwork) -> bool:
+    """Loads the network of `search.from`, and keeps it in the run; whether it has auxiliary heads."""
+    where = str(context.config.search.from_)
+    kept = load_checkpoint(context.run, FROM)
+    state = read_network(where, context.seed) if kept is None else kept["network"]
+    auxiliary = load_network(network, state, where)
+    if kept is None:
+        save_checkpoint(context.run, {"network": dict(state)}, FROM)
+    return auxiliary
 
 
 def costs_of(context: SearchContext) -> dict[str, float]:
@@ -75,13 +111,18 @@ def costs_of(context: SearchContext) -> dict[str, float]:
 
 
 def _fold(
-    context: SearchContext, network: MultiTaskNetwork, trained_on: Images, tested_on: Images, name: str
+    context: SearchContext,
+    network: MultiTaskNetwork,
+    trained_on: Images,
+    tested_on: Images,
+    name: str,
+    auxiliary: nn.ModuleDict | None,
 ) -> dict[str, FoldLosses]:
     """The losses of probes that are trained on some images, on others: {target: losses}."""
     probes = probes_of(context.space)
     channels = feature_channels(context.config.network)
     bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
-    model = ProbedNetwork(network, bank, context.config.search.noise_null)
+    model = ProbedNetwork(network, bank, context.config.search.noise_null, copy.deepcopy(auxiliary))
     trainer = context.probe_trainer(model, trained_on, name)
     trainer.fit()
     context.choice_seconds += trainer.seconds
@@ -103,7 +144,7 @@ def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict
     with torch.no_grad():
         for sample in evaluation_loader(images, batch_size, trainer.recipe.data.workers, False):  # type: ignore[arg-type]
             batch = plain_batch(sample, trainer.device)
-            for task, losses in probe_losses(trainer.tasks, model(batch.image, batch.valid), batch).items():
+            for task, losses in probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch).items():
                 parts.setdefault(task, []).append(losses.cpu())
             progress.advance()
     progress.close()

@@ -233,4 +233,4 @@ def _unknown_key(key: str, known: Sequence[str], where: str) -> InputError:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return text.replace('Parser key "', 'key "').removesuffix(".")
+    return text.replace('Parser key "', 'key "').replace('_":', '":').removesuffix(".")

@@ -14,7 +14,7 @@ def keys_of(group: type, prefix: str = "") -> dict[str, Any]:
         if dataclasses.is_dataclass(item.default_factory):
             keys |= keys_of(typing.cast(type, item.default_factory), f"{prefix}{item.name}.")
         else:
-            keys[prefix + item.name] = hints[item.name]
+            keys[prefix + item.name.removesuffix("_")] = hints[item.name]
     return keys
 
 
@@ -40,7 +40,7 @@ def takes_null(hint: Any) -> bool:
 
 def value_of(config: Any, key: str) -> Any:
     for name in key.split("."):
-        config = getattr(config, name)
+        config = getattr(config, name) if hasattr(config, name) else getattr(config, f"{name}_")
     return config
 
 

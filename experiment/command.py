@@ -29,6 +29,7 @@ def exit_code(command: Callable[[], None]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without arrows still gets its table
     in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
     former = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
+    hook, threading.excepthook = threading.excepthook, _hand_over
     try:
         command()
         sys.stdout.flush()
@@ -53,6 +54,7 @@ def exit_code(command: Callable[[], None]) -> int:
             raise
         return _refuse(f"out of memory: {error}")
     finally:
+        threading.excepthook = hook
         _end_processes(in_main)
         if former is not None:
             signal.signal(signal.SIGTERM, former)
@@ -83,6 +85,12 @@ def _cause(error: OSError) -> str:
         _drop_output()
         return f"standard output cannot be written: {reason}"
     return reason
+
+
+def _hand_over(found: threading.ExceptHookArgs) -> None:
+    """A thread that could not write, such as TensorBoard's, hands its error to the one that it writes for."""
+    if not issubclass(found.exc_type, OSError):
+        threading.__excepthook__(found)
 
 
 def _drop_output() -> None:

@@ -20,14 +20,26 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        sync(temporary)
+        with naming(path):
+            yield temporary
+            sync(temporary)
         if former is not None and path.exists():
             path.replace(former)
         temporary.replace(path)
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """The system's errors in the block name the file that is written, also a full disk's, which name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_atomic(path: str | Path, text: str) -> None:

@@ -83,7 +83,10 @@ def previous(path: Path) -> Path:
 def write_sealed(path: Path, state: Mapping[str, Any], identity: Identity, name: str) -> None:
     with path.open("wb") as file:
         hashed = _Hashed(file)
-        torch.save(dict(state), hashed)  # type: ignore[arg-type]  # needs write and flush alone
+        try:
+            torch.save(dict(state), hashed)  # type: ignore[arg-type]  # needs write and flush alone
+        except RuntimeError as error:  # torch raises its own where a write has failed
+            raise hashed.error or error from None
         seal = {"format": FORMAT, **asdict(identity), "name": name, "step": state.get("step")}
         file.write(b"\n" + json.dumps({**seal, "sha256": _finish(hashed.sha256, seal)}).encode() + b"\n")
 
@@ -144,10 +147,15 @@ class _Hashed:
 
     def __init__(self, file: IO[bytes]):
         self.file, self.sha256 = file, hashlib.sha256()
+        self.error: OSError | None = None  # of a write that failed
 
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()

@@ -24,6 +24,7 @@ from optuna.pruners import BasePruner, HyperbandPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -40,7 +41,7 @@ from multitask.training.loss_weighting import dump_weights, loss_weights, read_w
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from supernet.loss_weights import figures
-from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage
+from supernet.loss_weights.shared_study import Point, SharedStudy, open_database, open_storage, reason
 from supernet.records.trials import COMPLETE, PRUNED, TRIALS, WEIGHTS, TrialRecord, write_trials
 
 DATABASE, FOLDER = "loss_weights.db", "loss_weights"
@@ -77,8 +78,8 @@ class WeightSearch:
                 baseline = self._references(references, run)
                 self._trials(study, baseline, run)
                 return self._report(study, baseline, run)
-        except StorageInternalError as error:
-            raise InputError(f"loss_weights.storage cannot be read or written any more: {error}") from error
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise InputError(f"loss_weights.storage cannot be read or written any more ({reason(error)})") from error
         except (Interrupted, KeyboardInterrupt):
             raise Interrupted(
                 "stopped in the search for loss weights; the same command with --resume goes on"

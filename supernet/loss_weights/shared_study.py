@@ -67,7 +67,7 @@ def _opened(make: Callable[[], BaseStorage], shown: str) -> BaseStorage:
     try:
         return make()
     except Exception as error:  # whatever a driver raises
-        raise InputError(f"{shown} cannot be opened ({_first_line(error)}): {EXPECTED}") from None
+        raise InputError(f"{shown} cannot be opened ({reason(error)}): {EXPECTED}") from None
 
 
 def _database(url: str, path: Path | None = None) -> RDBStorage:
@@ -129,7 +129,7 @@ class SharedStudy:
         except InputError:
             raise
         except Exception as error:
-            found = f"loss_weights.storage cannot be read ({_first_line(error)})"
+            found = f"loss_weights.storage cannot be read ({reason(error)})"
             raise InputError(f"{found}: expected a journal or a database that Optuna wrote") from None
 
     def check_setup(self) -> None:
@@ -287,6 +287,11 @@ def _same(one: Point, other: Point) -> bool:
     return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
 
 
-def _first_line(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """In one line, what a storage's driver found at first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if "disk is full" in str(error):  # of SQLite
+        return "No space left on device"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

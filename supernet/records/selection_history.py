@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
+from experiment.files import naming
 from supernet.records.pairs import Pair, pair_name
 from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
@@ -70,7 +71,7 @@ class SelectionRecord:
         ]
         text = _text(rows)
         self._sha256.update(text.encode())
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # a checkpoint that follows rests on these rows

@@ -90,6 +90,12 @@ class Run:
 
     def _check(self, content: Any, resume: bool, whole: bool) -> None:
         """Raises InputError unless the folder can be opened so. whole: not a part of another run."""
+        try:
+            str(self.folder).encode()
+        except UnicodeEncodeError as error:  # TensorBoard and torch write such names in UTF-8
+            raise InputError(
+                f"--output '{self.folder}' is not text in UTF-8 here: expected a UTF-8 locale, such as LC_ALL=C.UTF-8"
+            ) from error
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(
                 f"--output '{self.folder}' is a file: expected a folder, or a path that does not exist yet"

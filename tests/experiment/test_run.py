@@ -14,6 +14,7 @@ from experiment.files import replacing
 from experiment.lock import LOCK
 from experiment.run import RETRAINING, Run
 from tests.support.commands import ROOT
+from tests.support.refusals import refusal
 
 CONFIG = {"seed": 0, "data": {"height": 96}}
 HOLDS = """
@@ -177,3 +178,10 @@ def test_a_file_is_replaced_whole_or_not_at_all_and_the_former_kept(tmp_path):
         temporary.write_text("thr")
         raise ValueError
     assert (path.read_text(), former.read_text()) == ("two", "one") and names(tmp_path) == {"a", "b"}
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_written(tmp_path):
+    """As a non-ASCII one is to a process in the C locale without UTF-8 mode."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/r\xffn")
+    assert "expected a UTF-8 locale" in refusal(lambda: Run(folder, {"seed": 0}, False))
+    assert list(tmp_path.iterdir()) == []

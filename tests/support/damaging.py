@@ -17,12 +17,13 @@ from tests.support.forked import run
 from tests.support.killing import differences
 
 TWO_STEPS = ["--training.checkpoint_every=1", "--training.iterations=3"]
-GUMBEL = ("search", ["--search.strategy=gumbel", *TWO_STEPS])
+SEARCH = [*TWO_STEPS, "--space.blocks=[none, global, xtam]"]
+GUMBEL = ("search", ["--search.strategy=gumbel", *SEARCH])
 # {name: (script, arguments, checkpoints until it is killed)}
 RUNS = {
     "gumbel": (*GUMBEL, 2),
     "another seed": (GUMBEL[0], [*GUMBEL[1], "--seed=1"], 2),
-    "evidence": ("search", ["--search.strategy=evidence", *TWO_STEPS, "--training.iterations=4"], 4),
+    "evidence": ("search", ["--search.strategy=evidence", *SEARCH, "--training.iterations=4"], 4),
     "multi_task": ("retrain", ["--baseline=multi_task", *TWO_STEPS, "--training.validate_every=1"], 4),
 }
 

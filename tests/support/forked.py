@@ -1,4 +1,4 @@
-"""The commands in processes forked from this one: nothing is loaded twice, and they can be killed."""
+"""The commands in processes forked from this one, which has loaded what they need; they can be killed."""
 
 import multiprocessing
 import os
@@ -7,8 +7,13 @@ import sys
 import traceback
 from pathlib import Path
 
+import multitask.backbones.timm_encoder  # noqa: F401 - loaded before the forks, not by each
+import retrain.retraining  # noqa: F401
+import supernet.loss_weights.search  # noqa: F401
+import supernet.search  # noqa: F401
+import supernet.strategies.nni_samplers  # noqa: F401
 from search import main as search_main
-from tests.support.commands import CONFIG, SHORT, Done
+from tests.support.commands import CONFIG, SHORT, Done, short
 from tests.support.retraining import main as retrain_main
 
 MAINS = {"search": search_main, "retrain": retrain_main}
@@ -20,7 +25,7 @@ class Command:
 
     def __init__(self, script, arguments, log, kill_after=None):
         self.log = Path(log)
-        line = ["--config", str(CONFIG), *SHORT, *map(str, arguments)]
+        line = ["--config", str(CONFIG), *short(*arguments, defaults=SHORT)]
         self.process = FORK.Process(target=_run, args=(MAINS[script], line, self.log, kill_after))
         self.process.start()
 

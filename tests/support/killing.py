@@ -17,10 +17,16 @@ import yaml
 
 from tests.support.forked import Command, run
 
-SEARCH = ["--training.checkpoint_every=2", "--training.iterations=12"]
+TRAINING = ["--training.checkpoint_every=2", "--training.iterations=12"]
+SEARCH = [*TRAINING, "--space.blocks=[none, global, xtam]"]
 STUDY = ["--loss_weights.only=true", "--loss_weights.trials=3", "--loss_weights.sampler=grid"]
-STUDY += ["--loss_weights.grid={depth: [0.5, 1, 2]}", "--loss_weights.validations=1", "--training.iterations=3"]
-RETRAIN = [*SEARCH, "--training.validate_every=3", "--data.test_images=3"]
+STUDY += [
+    "--space.blocks=[none, xtam]",
+    "--loss_weights.grid={depth: [0.5, 1, 2]}",
+    "--loss_weights.validations=1",
+    "--training.iterations=3",
+]
+RETRAIN = [*TRAINING, "--training.validate_every=3", "--data.test_images=3"]
 KINDS = {
     **{name: ("search", [f"--search.strategy={name}", *SEARCH]) for name in ("evidence", "gumbel", "darts", "gdas")},
     **{

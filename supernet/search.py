@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -75,15 +75,17 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {context.fabric.device}")
     torch.manual_seed(config.seed)
     choices = STRATEGIES[config.search.strategy]().search(context)
-    write_choices(run.path(CHOICES), choices)
     digest = hashlib.sha256(yaml.safe_dump(config.to_dict()).encode()).hexdigest()
     provenance = {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
     architecture = Architecture.from_space(space, {pair: choice.block for pair, choice in choices.items()}, provenance)
-    architecture.save(run.path("architecture.yaml"))
     unit = costs.costs(config.search.cost)
     if config.search.pareto:
         _explore(context, unit, architecture)
-    _evaluate(context, unit, architecture)
+    metrics = _evaluate(context, unit, architecture)
+    # only now, so that what a failed evaluation leaves is no finished search
+    write_choices(run.path(CHOICES), choices)
+    architecture.save(run.path("architecture.yaml"))
+    run.write_json("metrics.json", metrics)
     print_cost(config, unit.total(architecture.exchanges))
     print_choice(config, architecture, choices, str(run.folder), weight_search is not None)
     return architecture
@@ -154,9 +156,9 @@ def _explore(context: SearchContext, costs: Costs, chosen: Architecture) -> None
     exploration.run(chosen, search.budget)
 
 
-def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) -> None:
-    """Validates what was trained and writes metrics.json: a supernet with only the chosen blocks, or the network
-    without exchange.
+def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) -> dict[str, Any]:
+    """Validates what was trained: a supernet with only the chosen blocks, or the network without exchange. The content
+    of metrics.json.
     """
     config, dataset, trainer = context.config, context.dataset, context.trained
     assert trainer is not None  # the strategy has trained a supernet
@@ -168,32 +170,29 @@ def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) 
         trainer.recalibrate(config.search.recalibration_batches)
     values = trainer.validate("val")
     prior = trainer.prior("val")
-    context.run.write_json(
-        "metrics.json",
-        {
-            "version": 1,
-            "model": "supernet" if supernet else "uniform:none",
-            "seed": config.seed,
-            "dataset": dataset.name,
-            "split": "val",
-            "images": len(dataset.splits["val"]),
-            "fingerprint": fingerprint(dataset, "val"),
-            "tasks": describe(values, dataset.tasks),
-            "prior": describe(prior, dataset.tasks),
-            "parameters": parameter_count(network),
-            "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
-            "exchange_cost": {
-                "measure": config.search.cost,
-                "value": costs.total(architecture.exchanges),
-                "budget": config.search.budget,
-            },
-            "train_seconds": context.training_seconds,
-            "choice_seconds": context.choice_seconds,
-            "peak_memory_bytes": peak_memory(context.fabric.device),
-            "loss_weights": trainer.task_weights(),
-            "selection": context.figures,
-        },
-    )
     what = "the choice inside the supernet" if supernet else "the network without exchange"
     print(f"\nvalidation of {what}, after {context.training_seconds:.0f} s of training")
     print(table(values, dataset.tasks, prior))
+    return {
+        "version": 1,
+        "model": "supernet" if supernet else "uniform:none",
+        "seed": config.seed,
+        "dataset": dataset.name,
+        "split": "val",
+        "images": len(dataset.splits["val"]),
+        "fingerprint": fingerprint(dataset, "val"),
+        "tasks": describe(values, dataset.tasks),
+        "prior": describe(prior, dataset.tasks),
+        "parameters": parameter_count(network),
+        "multiply_adds": multiply_adds(network, config.data.height, config.data.width),
+        "exchange_cost": {
+            "measure": config.search.cost,
+            "value": costs.total(architecture.exchanges),
+            "budget": config.search.budget,
+        },
+        "train_seconds": context.training_seconds,
+        "choice_seconds": context.choice_seconds,
+        "peak_memory_bytes": peak_memory(context.fabric.device),
+        "loss_weights": trainer.task_weights(),
+        "selection": context.figures,
+    }

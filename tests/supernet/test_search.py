@@ -297,3 +297,11 @@ def test_mixed_precision_runs_and_stays_near_full_precision(run, tmp_path):
     assert logits[1][key].dtype == torch.float32
     assert (logits[0][key] - logits[1][key]).abs().max() < 8 * 2 * 0.02  # eight steps of Adam, at most one rate each
     assert torch.isfinite(logits[1][key]).all()
+
+
+def test_a_search_whose_evaluation_fails_leaves_nothing_that_looks_finished(tmp_path):
+    folder = tmp_path / "run"
+    done = search("--training.iterations=1", "--training.learning_rate=1e30", "--output", folder)
+    assert_one_line(done, ["step 1, split val", "not finite", "training.learning_rate"])
+    left = {path.name for path in folder.iterdir()}
+    assert not left & {"architecture.yaml", "choices.csv", "metrics.json"}

@@ -1,5 +1,6 @@
 """The commands in processes forked from this one, which has loaded what they need; they can be killed."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -7,15 +8,14 @@ import sys
 import traceback
 from pathlib import Path
 
-import multitask.backbones.timm_encoder  # noqa: F401 - loaded before the forks, not by each
-import retrain.retraining  # noqa: F401
-import supernet.loss_weights.search  # noqa: F401
-import supernet.search  # noqa: F401
-import supernet.strategies.nni_samplers  # noqa: F401
 from search import main as search_main
 from tests.support.commands import CONFIG, SHORT, Done, short
 from tests.support.retraining import main as retrain_main
 
+LATE = ["multitask.backbones.timm_encoder", "retrain.retraining", "supernet.search", "supernet.loss_weights.search"]
+LATE += ["supernet.strategies.nni_samplers"]
+for name in LATE:  # what the commands import when they need it
+    importlib.import_module(name)
 MAINS = {"search": search_main, "retrain": retrain_main}
 FORK = multiprocessing.get_context("fork")
 

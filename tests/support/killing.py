@@ -28,7 +28,10 @@ STUDY += [
 ]
 RETRAIN = [*TRAINING, "--training.validate_every=3", "--data.test_images=3"]
 KINDS = {
-    **{name: ("search", [f"--search.strategy={name}", *SEARCH]) for name in ("evidence", "gumbel", "darts", "gdas")},
+    **{
+        name: ("search", [f"--search.strategy={name}", *SEARCH])
+        for name in ("evidence", "gumbel", "darts", "gdas", "score", "guided")
+    },
     **{
         name: ("search", [f"--search.strategy={name}", f"--search.{name}.samples=4", *SEARCH])
         for name in ("random", "evolution", "tpe")
@@ -38,7 +41,7 @@ KINDS = {
     "single_task": ("retrain", ["--baseline=single_task", *RETRAIN]),
 }
 EQUAL = {"config.yaml", "run.json", "model.json", "prior.json", "selection.csv", "choices.csv", "architecture.yaml"}
-EQUAL |= {"samples.csv"}
+EQUAL |= {"samples.csv", "effects.csv"}
 MEASURED = ("train_seconds", "choice_seconds", "peak_memory_bytes")
 
 

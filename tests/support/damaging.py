@@ -93,14 +93,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         stopped = Stopped(Path(folder))
         for k in range(options.damages):
-            what, done, found = stopped.damage(("flip", "cut", "swap")[k % 3], draw)
+            kind = ("flip", "cut", "swap")[k % 3]
+            what, done, found = stopped.damage(kind, draw)
             outcome = verdict(done, found)
-            counts[outcome.partition(":")[0]] += 1
+            counts[f"{kind}: {outcome.partition(':')[0]}"] += 1
             if (k + 1) % 10 == 0:
-                print(f"{k + 1} damages: {dict(counts)}", flush=True)
+                print(f"{k + 1} damages", flush=True)
             if outcome.startswith("WRONG"):
                 print(f"{what}: {outcome}", flush=True)
-    print(f"{options.damages} damages, {time.monotonic() - began:.0f} s: {dict(counts)}")
+    print(f"{options.damages} damages, {time.monotonic() - began:.0f} s")
+    for outcome, count in sorted(counts.items()):
+        print(f"  {outcome}: {count}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def main() -> None:
     supernet = Supernet(space, feature_channels(config.network), sampler, config.search.recompute, 0)
     network = MultiTaskNetwork(config.network, dataset.tasks, supernet, supernet.exchange.region_tasks(), seed=0)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
-    with tempfile.TemporaryDirectory(dir=".") as folder, Run(Path(folder) / "run", {}, False) as run:
+    Path("runs").mkdir(exist_ok=True)  # on the disk that runs are written to
+    with tempfile.TemporaryDirectory(dir="runs") as folder, Run(Path(folder) / "run", {}, False) as run:
         trainer = Trainer(network, recipe, run, 0)
         sample = next(iter(trainer.loader(dataset.splits["train"], 0, 1)))
         batch = trainer.augment(sample, trainer.device)

@@ -102,3 +102,17 @@ def test_tasks_left_out_keep_their_settings_without_an_error():
     assert "semseg" in config.loss_weights.weights
     dataset = open_dataset(config.data)
     assert loss_weights(dataset.tasks, config.loss_weights) == {"depth": 2, "normals": 2}
+
+
+def test_a_key_that_python_keeps_for_itself(tmp_path):
+    """search.from, in a file, on the command line and in config.yaml."""
+    path = tmp_path / "file.yaml"
+    path.write_text("search: {strategy: score, from: runs/none}")
+    config = Config.load(path)
+    assert config.search.from_ == "runs/none"
+    whole = config.to_dict()
+    assert whole["search"]["from"] == "runs/none" and "from_" not in whole["search"]
+    path.write_text(yaml.safe_dump(whole))
+    assert Config.load(path) == config
+    given = parsed("--search.strategy=score", "--search.from=runs/other").search
+    assert given.from_ == "runs/other"

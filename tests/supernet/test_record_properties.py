@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from supernet.records.choices import Choice, read_choices, write_choices
 from supernet.records.costs import Cost, CostTable
+from supernet.records.effects import MeasuredEffect, read_effects, write_effects
 from supernet.records.samples import Sample, read_samples, write_samples
 from supernet.records.trials import TrialRecord, read_trials, write_trials
 
@@ -59,3 +60,11 @@ def test_trials(tmp_path, rows):
     trials = [TrialRecord(k, state, k, value, {"a": 1.0, "b": n / 8}) for k, (state, value, n) in enumerate(rows)]
     write_trials(tmp_path / "a.csv", trials, ["a", "b"])
     assert read_trials(tmp_path / "a.csv") == trials
+
+
+@few
+@given(st.lists(st.tuples(*[written] * 5, shares), min_size=1, max_size=4))
+def test_effects(tmp_path, rows):
+    expected = {(pair, "global"): MeasuredEffect(*row) for pair, row in zip(PAIRS, rows)}
+    write_effects(tmp_path / "a.csv", expected)
+    assert read_effects(tmp_path / "a.csv") == expected

@@ -90,12 +90,7 @@ class Run:
 
     def _check(self, content: Any, resume: bool, whole: bool) -> None:
         """Raises InputError unless the folder can be opened so. whole: not a part of another run."""
-        try:
-            str(self.folder).encode()
-        except UnicodeEncodeError as error:  # TensorBoard and torch write such names in UTF-8
-            raise InputError(
-                f"--output '{self.folder}' is not text in UTF-8 here: expected a UTF-8 locale, such as LC_ALL=C.UTF-8"
-            ) from error
+        check_name(self.folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(
                 f"--output '{self.folder}' is a file: expected a folder, or a path that does not exist yet"
@@ -207,6 +202,16 @@ def read_config(path: Path) -> dict[str, Any]:
         state = "empty" if content is None else "damaged"
         raise InputError(f"'{path}' is {state}: expected the configuration that the run began with")
     return content
+
+
+def check_name(folder: Path) -> None:
+    """Raises InputError for a name that this process cannot write in UTF-8, as TensorBoard and torch do."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"--output '{folder}' is not text in UTF-8 here: expected a UTF-8 locale, such as LC_ALL=C.UTF-8"
+        ) from error
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

@@ -1,11 +1,11 @@
 """race.json: what a race found."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from experiment.documents import parse_json
 from experiment.errors import InputError
 
 RACE = "race.json"
@@ -58,7 +58,7 @@ def read_race(folder: str | Path) -> RaceRecord:
     if not path.is_file():
         raise InputError(f"'{folder}' is no finished race: expected {RACE} in it")
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         rest = {key: value for key, value in content.items() if key not in ("version", "arms")}
         record = RaceRecord(arms=[ArmRecord(**arm) for arm in content["arms"]], **rest)
         _check_kinds(record)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiment.documents import parse_json
 from experiment.errors import InputError
 from experiment.files import write_atomic
 from multitask.metrics.delta_m import log_score
@@ -39,7 +40,7 @@ def read_result(folder: Path) -> Result | None:
     path = folder / "metrics.json"
     text = path.read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         validation, test = _primary(content["validation"]["tasks"]), _primary(content["tasks"])
         prior = _primary(content["prior"])
         return Result(
@@ -49,7 +50,7 @@ def read_result(folder: Path) -> Result | None:
             content["train_seconds"],
             [task for task in test if task in prior and _score({task: test[task]}) <= _score({task: prior[task]})],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{path}' is damaged: expected what retrain.py writes") from error
 
 

@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from experiment.config import Config, RaceSettings
+from experiment.documents import read_json, read_yaml
 from experiment.errors import InputError
 from experiment.files import write_atomic
 from experiment.lock import InUse, check_unlocked
-from experiment.run import first_difference
+from experiment.run import check_name, first_difference
 from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import check_encoders, feature_channels
 from multitask.training.finite import Diverged
@@ -233,6 +234,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
 
 def _check_output(folder: Path, config: Config, plan: dict[str, Any], resume: bool) -> None:
     """Raises InputError if the folder is in use and `resume` is false, or holds anything but this race."""
+    check_name(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -241,13 +243,7 @@ def _check_output(folder: Path, config: Config, plan: dict[str, Any], resume: bo
         raise InputError(f"--output '{folder}' is in use: expected an empty folder, or --resume to go on")
     if not (folder / PLAN).is_file():
         raise InputError(f"--resume in '{folder}': it holds no race, expected {PLAN} in it")
-    try:
-        old = [
-            yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")),
-            json.loads((folder / PLAN).read_text(encoding="utf-8")),
-        ]
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"--resume in '{folder}': {PLAN} or {CONFIG} is damaged") from error
+    old = [read_yaml(folder / CONFIG), read_json(folder / PLAN)]
     for stored, given in zip(old, (config.to_dict(), plan)):
         difference = first_difference(stored, given)
         if difference:

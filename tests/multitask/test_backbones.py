@@ -334,7 +334,7 @@ def test_an_image_that_a_model_cannot_take_is_one_line():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 1}, r"network\.channels is 1: expected at least 2"),
+        ({"channels": 1}, r"network\.channels is 1: expected 2 to"),
         ({"backbone_rate": -1.0}, r"network\.backbone_rate is -1"),
         ({"backbone_rate": float("nan")}, r"network\.backbone_rate is nan"),
         ({"backbone": ""}, r"network\.backbone is empty"),

@@ -379,7 +379,7 @@ BAD = [
     (["--loss_weights.validations=0"], ["loss_weights.validations is 0"]),
     (["--loss_weights.low=3", "--loss_weights.high=2"], ["3.0 and 2.0", "0 < low < high"]),
     (["--loss_weights.method=uncertainty", "--loss_weights.trials=3"], ["uncertainty", "no loss_weights.trials"]),
-    (["--loss_weights.file=nowhere.yaml"], ["'nowhere.yaml'", "No such file"]),
+    (["--loss_weights.file=nowhere.yaml"], ["'nowhere.yaml'", "no such file"]),
     (["--loss_weights.trials=3", "--loss_weights.file=FILE"], ["loss_weights.file", "one of the two"]),
     (["--loss_weights.trials=3", "--loss_weights.storage=study.db"], ["'study.db'", ".log", "sqlite:///study.db"]),
     (["--loss_weights.trials=3", "--loss_weights.storage=nowhere/study.log"], ["nowhere/study.log", "No such file"]),

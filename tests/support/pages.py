@@ -63,5 +63,15 @@ def run(line: list[str], data: Path | None = None) -> str:
         else:
             main = {"search.py": search_main, "retrain.py": retrain_main}[line[1]]
             fewer = [option for name, options in FEWER.items() if name in line for option in options]
-            assert main([*arguments, *TINY, *TWO_TASKS, *fewer]) == 0, shlex.join(line)
+            assert main(_with(arguments, [*TINY, *TWO_TASKS, *fewer])) == 0, shlex.join(line)
     return printed.getvalue()
+
+
+def _with(arguments: list[str], options: list[str]) -> list[str]:
+    """The arguments with these --key=value options, in place of their own --key value where they have it."""
+    for option in options:
+        key = option.partition("=")[0]
+        if key in arguments:
+            place = arguments.index(key)
+            arguments = [*arguments[:place], *arguments[place + 2 :]]
+    return [*arguments, *options]

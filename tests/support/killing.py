@@ -18,7 +18,7 @@ import yaml
 from tests.support.forked import Command, run
 
 TRAINING = ["--training.checkpoint_every=2", "--training.iterations=12"]
-SEARCH = [*TRAINING, "--space.blocks=[none, global, xtam]"]
+SEARCH = [*TRAINING, "--space.blocks=[none, global, xtam]", "--data.train_images=16"]
 STUDY = ["--loss_weights.only=true", "--loss_weights.trials=3", "--loss_weights.sampler=grid"]
 STUDY += [
     "--space.blocks=[none, xtam]",

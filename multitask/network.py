@@ -15,7 +15,7 @@ from experiment.config import NetworkSettings
 from experiment.errors import InputError, unknown
 from multitask.backbones import Encoder, build_encoder, encoder_channels, finest_stride
 from multitask.data import DatasetSplits
-from multitask.data.samples import Image
+from multitask.data.samples import Image, first_image
 from multitask.decoders import Decoder, decoder_class
 from multitask.initialization import seeded
 from multitask.per_task import TaskDecoders, TaskEncoders
@@ -135,7 +135,7 @@ class MultiTaskNetwork(nn.Module):
         """
         features, regions = self.features(image)
         refined = self.refine(features, regions, valid)
-        size = (image if isinstance(image, Tensor) else next(iter(image.values()))).shape[2:]
+        size = first_image(image).shape[2:]
         return Outputs(self.predict(refined, size), enlarge(regions, size))
 
     def features(self, image: Image) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -25,7 +25,6 @@ from supernet.samplers import Sampler
 from supernet.score_test.probes import ProbedNetwork, ProbeTrainer
 from supernet.search_split import Images, trained_on
 from supernet.supernet import Supernet
-from supernet.trained_network import network_without_exchange
 
 
 @dataclass
@@ -78,9 +77,6 @@ class SearchContext:
             need = search_memory(network, config.training.batch_size, data.height, data.width)
             print(describe(need, self.fabric.device, sampler.single_path))
         return network
-
-    def network_without_exchange(self) -> MultiTaskNetwork:
-        return network_without_exchange(self.config, self.dataset, self.space)
 
     def trainer(
         self,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multitask.data.samples import Batch, Sample, each_image, images_on, normalise
+from multitask.data.samples import Batch, Sample, each_image, first_image, images_on, normalise
 from multitask.tasks import Task
 
 CROP_TRIES = 10
@@ -39,7 +39,7 @@ class Augmentation:
     def __call__(self, sample: Sample, device: torch.device) -> Batch:
         """A collated sample, image (B, 3, H, W) uint8 or {task: (B, 3, H, W)}, to a batch on the device."""
         images = images_on(sample, device)
-        count, _, height, width = (images if isinstance(images, Tensor) else next(iter(images.values()))).shape
+        count, _, height, width = first_image(images).shape
         low, high = self.scale_range
         scale = (low + (high - low) * self._draw(count)).to(device, non_blocking=True).view(-1, 1)
         flipped = (self._draw(count) < 0.5).to(device, non_blocking=True).view(-1, 1)

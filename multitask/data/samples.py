@@ -61,13 +61,18 @@ def plain_batch(sample: Sample, device: torch.device) -> Batch:
     """A collated sample without augmentation."""
     move = {key: {t: v.to(device, non_blocking=True) for t, v in sample[key].items()} for key in ("labels", "masks")}
     image = each_image(lambda one, _: normalise(one), images_on(sample, device))
-    first = image if isinstance(image, Tensor) else next(iter(image.values()))
-    return Batch(image, torch.ones_like(first[:, :1], dtype=torch.bool), move["labels"], move["masks"])
+    valid = torch.ones_like(first_image(image)[:, :1], dtype=torch.bool)
+    return Batch(image, valid, move["labels"], move["masks"])
 
 
 def images_on(sample: Sample, device: torch.device) -> Image:
     """The images of a collated sample on the device, in 0..1."""
     return each_image(lambda one, _: one.to(device, non_blocking=True).float() / 255, sample["image"])
+
+
+def first_image(image: Image) -> Tensor:
+    """The image of all tasks, or that of the first; all have the same size."""
+    return image if isinstance(image, Tensor) else next(iter(image.values()))
 
 
 def each_image(change: Callable[[Tensor, str], Tensor], image: Image) -> Image:

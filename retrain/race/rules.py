@@ -12,7 +12,7 @@ NONE = "none"  # the arm without exchange, to which gains refer
 @dataclass(frozen=True)
 class Decision:
     """worse: the arms that are surely worse than the leader. least: those that surely gain less than the margin. over:
-    one arm is left beside no exchange and surely gains, or those that are left are too alike to be told apart.
+    one arm is left beside no exchange and surely gains, or those that are left are too alike to be distinguished.
     """
 
     leader: str

@@ -125,7 +125,7 @@ def _end(race: Ended, arm: str) -> str:
         return race.standing.ended[arm]
     if arm == race.chosen:
         return "chosen, but no sure gain on fresh seeds"
-    return f"not told apart from {race.chosen}"
+    return f"not distinguished from {race.chosen}"
 
 
 def remarks(race: Ended, warnings: Sequence[str]) -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supernet.records.pairs import Pair
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.pairs import Pair, pair_name
+from supernet.records.rows import finite, once, read_rows, write_rows
 
 EFFECTS = "effects.csv"
 COLUMNS = ("target", "source", "block", "measured", "error", "effect", "effect_low", "effect_high", "probability")
@@ -37,11 +37,13 @@ def write_effects(path: Path, effects: Mapping[tuple[Pair, str], MeasuredEffect]
 
 def read_effects(path: Path) -> dict[tuple[Pair, str], MeasuredEffect]:
     """{(pair, block): effect}. Raises InputError for a malformed file."""
-    return dict(read_rows(path, COLUMNS, _parse))
+    return once(path, read_rows(path, COLUMNS, _parse), lambda key: f"{pair_name(key[0])} by {key[1]}")
 
 
 def _parse(row: Mapping[str, str]) -> tuple[tuple[Pair, str], MeasuredEffect]:
-    numbers = [float(row[column]) for column in COLUMNS[3:]]
+    numbers = [finite(row[column]) for column in COLUMNS[3:]]
+    if numbers[1] < 0:
+        raise ValueError(f"error is {numbers[1]:g}: expected a standard error")
     if not 0 <= numbers[-1] <= 1:
         raise ValueError(f"probability is {numbers[-1]:g}: expected 0 to 1")
     return ((row["target"], row["source"]), row["block"]), MeasuredEffect(*numbers)

@@ -33,9 +33,9 @@ class FoldLosses:
     losses: Tensor
     groups: Tensor
 
-    def of(self, *wanted: Probe) -> Tensor:
-        """(images,), the mean over probes."""
-        return torch.stack([self.losses[1 + self.probes.index(probe)] for probe in wanted]).double().mean(0)
+    def of(self, probe: Probe) -> Tensor:
+        """(images,)"""
+        return self.losses[1 + self.probes.index(probe)].double()
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,8 @@ def training_variance(by_fold: Sequence[Sequence[tuple[float, float]]]) -> float
 
 def _of_fold(fold: FoldLosses, pair: Pair, block: str) -> tuple[float, float]:
     target, source = pair
-    base = fold.losses[0].double()
-    own = fold.of(*[p for p in fold.probes if p.source is None and p.block == block])
     if source == target:
-        control = fold.of(*[p for p in fold.probes if p.source is None and p.block == ORDINARY])
-        return ratio(control - own, base, fold.groups)
-    probe = fold.of(*[p for p in fold.probes if p.source == source and p.block == block])
-    return ratio(own - probe, base, fold.groups)
+        control, probe = Probe(target, None, ORDINARY), Probe(target, None, block)
+    else:
+        control, probe = Probe(target, None, block), Probe(target, source, block)
+    return ratio(fold.of(control) - fold.of(probe), fold.losses[0].double(), fold.groups)

@@ -40,19 +40,17 @@ class Probe:
     target: str
     source: str | None
     block: str
-    copy: int = 0
 
 
-def probes_of(space: SearchSpace, copies: int = 1) -> tuple[Probe, ...]:
+def probes_of(space: SearchSpace) -> tuple[Probe, ...]:
     """The candidates of all pairs of different tasks, and the controls."""
     probes = []
-    for copy in range(copies):
-        for target in space.tasks:
-            blocks = [name for name in space.blocks if name != "none"]
-            probes += [Probe(target, None, name, copy) for name in (ORDINARY, *blocks)]
-            for source in space.tasks:
-                if source != target:
-                    probes += [Probe(target, source, b, copy) for b in blocks if legal_on(b, (target, source))]
+    for target in space.tasks:
+        blocks = [name for name in space.blocks if name != "none"]
+        probes += [Probe(target, None, name) for name in (ORDINARY, *blocks)]
+        for source in space.tasks:
+            if source != target:
+                probes += [Probe(target, source, name) for name in blocks if legal_on(name, (target, source))]
     return tuple(probes)
 
 

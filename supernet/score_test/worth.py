@@ -66,7 +66,7 @@ def choose(
     for pair, block in budget.choose(values).items():
         if block != choices[pair].block:
             effects = posterior.of_pair(pair)
-            choices[pair] = _none(effects, confidence) if block == "none" else _choice(block, effects[block])
+            choices[pair] = _none(effects, confidence) if block == "none" else choice_of(block, effects[block])
     return choices
 
 
@@ -79,10 +79,11 @@ def _choose(
     best = max(effect.effect for effect in eligible.values())
     near = [name for name, effect in eligible.items() if effect.effect > best - worth]
     name = min(near, key=lambda block: (cost.get(block, 0.0), -eligible[block].effect))
-    return _choice(name, eligible[name])
+    return choice_of(name, eligible[name])
 
 
-def _choice(block: str, effect: MeasuredEffect) -> Choice:
+def choice_of(block: str, effect: MeasuredEffect) -> Choice:
+    """A block and what it is expected to save."""
     low, high = min(effect.low, effect.effect), max(effect.high, effect.effect)
     return Choice(block, effect.probability, True, effect.effect, (low, high))
 

@@ -16,7 +16,7 @@ from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.records.choices import Choice
 from supernet.samplers.relaxed import GumbelSampler
-from supernet.score_test.worth import Posterior, choose
+from supernet.score_test.worth import Posterior, choice_of, choose
 from supernet.search_split import Images
 from supernet.selection import Selection, linear_schedule
 from supernet.strategies.base import Strategy
@@ -49,18 +49,10 @@ class Guided(Strategy):
         callback.trainer.fit()
         context.figures = callback.figures()
         settled = likeliest(sampler.selection)
-        effects = {pair: posterior.of_pair(pair) for pair in space.pairs}
         for pair, choice in choices.items():
-            if not choice.decided and settled[pair].block != choice.block:
-                effect = effects[pair][settled[pair].block]
-                interval = (min(effect.low, effect.effect), max(effect.high, effect.effect))
-                choices[pair] = replace(
-                    settled[pair],
-                    probability=effect.probability,
-                    decided=False,
-                    effect=effect.effect,
-                    interval=interval,
-                )
+            block = settled[pair].block
+            if not choice.decided and block != choice.block:
+                choices[pair] = replace(choice_of(block, posterior.effects[pair, block]), decided=False)
         return choices
 
 

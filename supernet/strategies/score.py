@@ -34,7 +34,7 @@ from supernet.score_test.probes import ProbeBank, ProbedNetwork, ProbeTrainer, p
 from supernet.score_test.worth import Posterior, choose
 from supernet.search_split import Images, group_numbers, halves, split_training, whole
 from supernet.strategies.base import Strategy
-from supernet.trained_network import load_network, read_network
+from supernet.trained_network import load_network, network_without_exchange, read_network
 
 BATCH = 16  # held-out images at a time
 FROM = "from"  # the checkpoint that keeps the network of search.from
@@ -62,7 +62,7 @@ def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images, 
     name: of the network's training, where the main one is another's.
     """
     config = context.config
-    network = context.network_without_exchange()
+    network = network_without_exchange(config, context.dataset, context.space)
     kept, held_out = _parts(config, context.dataset)
     if config.search.from_ is None:
         context.trainer(network, images=kept, name=name).fit()

@@ -18,6 +18,7 @@ from analysis.measures.bootstrap import bootstrap_interval
 from analysis.measures.recipe import GROUPS, IGNORED, MUST_MATCH, SHOULD_MATCH, keys
 from experiment.config import Config
 from multitask.metrics.delta_m import contributions, delta_m
+from tests.support import wrong_values
 from tests.support.results import entry, metrics, refusal, write_run, write_seed
 
 ROOT = Path(__file__).parents[2]
@@ -170,15 +171,7 @@ def test_models_of_one_name_are_distinguished(baseline, tmp_path, capsys):
 
 def change(*path, value):
     """A metrics.json with one value replaced, added, or (None) removed."""
-    content = metrics()
-    inner = content
-    for key in path[:-1]:
-        inner = inner[key]
-    if value is None:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = value
-    return content
+    return wrong_values.changed(metrics(), path, wrong_values.MISSING if value is None else value)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from search_spaces import SearchSpace
 from supernet.records.choices import Choice, read_choices, write_choices
 from supernet.records.costs import Cost, CostTable
+from supernet.records.effects import MeasuredEffect, read_effects, write_effects
 from supernet.records.samples import Sample, read_samples, write_samples
 from supernet.records.selection_history import SelectionRecord, read_history
 from supernet.records.trials import TrialRecord, read_trials, write_trials
@@ -18,6 +19,11 @@ NAMES = ("target", "source", "block", *(f"{t} <- {s}" for t, s in SPACE.pairs))
 # {column: the cells that are right there}
 RIGHT = {
     "choices": {"probability": ("", "0.5"), "effect": ("-1", "0.5"), "effect_low": ("-1", "0.5")},
+    "effects": {
+        **dict.fromkeys(("measured", "effect", "effect_low", "effect_high"), ("-1", "0.5")),
+        "error": ("0.5",),
+        "probability": ("0.5",),
+    },
     "costs": {"multiply_adds": ("-1",), "parameters": ("-1",), "latency": ("-1", "0.5")},
     "samples": {"number": ("-1",), "score": ("-1", "0.5", "nan"), "cost": ("-1", "0.5", "nan")},
     "selection": {"probability": ("0.5",)},
@@ -34,6 +40,11 @@ RIGHT = {
 def choices(path):
     write_choices(path, {pair: Choice("none", 0.75, True, 1.5, (-2.0, 2.5)) for pair in SPACE.pairs})
     return read_choices
+
+
+def effects(path):
+    write_effects(path, {(pair, "global"): MeasuredEffect(1.5, 0.25, 1.25, 0.5, 2.0, 0.75) for pair in SPACE.pairs})
+    return read_effects
 
 
 def costs(path):
@@ -60,7 +71,14 @@ def trials(path):
     return read_trials
 
 
-WRITERS = {"choices": choices, "costs": costs, "samples": samples, "selection": selection, "trials": trials}
+WRITERS = {
+    "choices": choices,
+    "costs": costs,
+    "effects": effects,
+    "samples": samples,
+    "selection": selection,
+    "trials": trials,
+}
 every_file = pytest.mark.parametrize("name", WRITERS)
 
 
@@ -122,7 +140,7 @@ def test_a_folder_and_no_file(tmp_path, name):
     assert path.name in refusal(lambda: read(path))
 
 
-@pytest.mark.parametrize("name", ["choices", "costs", "samples", "trials"])
+@pytest.mark.parametrize("name", ["choices", "costs", "effects", "samples", "trials"])
 def test_a_file_that_was_cut_is_never_read_as_whole(tmp_path, name):
     """But for its last character or two, which may be the last number's last digits."""
     path = tmp_path / f"{name}.csv"

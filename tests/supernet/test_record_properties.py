@@ -63,7 +63,7 @@ def test_trials(tmp_path, rows):
 
 
 @few
-@given(st.lists(st.tuples(*[written] * 5, shares), min_size=1, max_size=4))
+@given(st.lists(st.tuples(written, written.map(abs), *[written] * 3, shares), min_size=1, max_size=4))
 def test_effects(tmp_path, rows):
     expected = {(pair, "global"): MeasuredEffect(*row) for pair, row in zip(PAIRS, rows)}
     write_effects(tmp_path / "a.csv", expected)

@@ -14,6 +14,7 @@ from multitask.data.rooms import CLASSES, LABEL, PARTS, Room
 from multitask.data.samples import Sample
 
 SPLITS = ("train", "val", "test")
+KEPT = 256 * 2**20  # bytes of rendered scenes in memory
 TASKS = ("semseg", "depth", "normals", "edge", "human_parts", "saliency")
 
 
@@ -30,6 +31,11 @@ class Scene:
     human_parts: np.ndarray  # (H, W) uint8, index into PARTS
     saliency: np.ndarray  # (H, W) bool
     focal: float  # pixels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
 
     @property
     def edge(self) -> np.ndarray:
@@ -66,8 +72,25 @@ def render(seed: Sequence[int] | int, height: int, width: int) -> Scene:
     )
 
 
+_kept: dict[tuple[tuple[int, ...], int, int], Scene] = {}
+
+
+def _rendered(seed: tuple[int, ...], height: int, width: int) -> Scene:
+    """The scene of this seed, from memory where it is there."""
+    key = (seed, height, width)
+    if key not in _kept:
+        scene = render(seed, height, width)
+        if len(_kept) * scene.nbytes > KEPT:
+            return scene
+        _kept[key] = scene
+    return _kept[key]
+
+
 class Scenes(torch.utils.data.Dataset):
-    """`count` scenes of one split with the labels of `tasks`; splits and seeds never share a scene."""
+    """`count` scenes of one split with the labels of `tasks`; splits and seeds never share a scene.
+
+    Rendered scenes stay in memory, up to KEPT bytes in a process.
+    """
 
     def __init__(self, split: str, count: int, height: int, width: int, tasks: Sequence[str], seed: int) -> None:
         if split not in SPLITS or not set(tasks) <= set(TASKS):
@@ -95,7 +118,7 @@ class Scenes(torch.utils.data.Dataset):
         """A scene as it was rendered, and as a sample."""
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
-        scene = render((*self.key, index), self.height, self.width)
+        scene = _rendered((*self.key, index), self.height, self.width)
         labels = {task: to_tensor(getattr(scene, task)) for task in self.tasks}
         masks = {task: torch.ones(1, self.height, self.width, dtype=torch.bool) for task in self.tasks}
         return scene, {"image": to_tensor(scene.image), "labels": labels, "masks": masks}

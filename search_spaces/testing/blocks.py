@@ -119,7 +119,6 @@ def _check_shape_and_gradients(case: _BlockCase, size: tuple[int, int]) -> None:
         (messages * noise(messages)).sum().backward()
     for key, parameter in block.named_parameters():
         assert parameter.grad is not None, case.fail(f"parameter {key} gets no gradient")
-        assert parameter.grad.any() or size == SIZES[-1], case.fail(f"the gradient of {key} is zero at size {size}")
         assert parameter.grad.isfinite().all(), case.fail(f"the gradient of {key} is not finite at size {size}")
     for task, maps in inputs.features.items():
         assert maps.grad is None or maps.grad.isfinite().all(), case.fail(f"gradients of {task} are not finite")

@@ -105,12 +105,12 @@ def second_arms(
         return []
     best = max(blocks, key=lambda block: sum(scores[uniforms[block]].values()))
     return [
-        ("best_rows", Model("best_rows", _best_rows(space, uniforms, scores))),
+        ("best_rows", Model("best_rows", best_rows(space, uniforms, scores))),
         (f"own:{best}", baseline(f"own:{best}", space, seed)),
     ]
 
 
-def _best_rows(
+def best_rows(
     space: SearchSpace, uniforms: Mapping[str, str], scores: Mapping[str, Mapping[str, float]]
 ) -> Architecture:
     """Each target's row from the uniform network that was best on that target."""

@@ -146,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--problem", choices=PROBLEMS, help="other sensors than the configuration's")
     parser.add_argument("--strategies", nargs="*", default=[], help="searches whose choices are trained")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of each training")
+    parser.add_argument("--uniforms", nargs="*", help="blocks of the uniform architectures; by default all")
+    parser.add_argument("--random", type=int, default=0, help="random architectures")
     parser.add_argument("--edits", type=int, default=0, help="architectures with one exchange a target")
     parser.add_argument("--own", nargs="*", default=[], help="blocks as controls that read the target's own features")
     config, options = parse_config(parser, Config, sys.argv[1:] if argv is None else argv)
@@ -155,10 +157,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = problem(config, options.problem)
     gains = Gains(config, options.output, options.seeds)
     space, seed = gains.space, config.seed
-    blocks = [block for block in space.blocks if block != "none"]
+    blocks = [block for block in space.blocks if block != "none"] if options.uniforms is None else options.uniforms
     gains.train([(NONE, baseline("uniform:none", space, seed))])
     gains.train((f"uniform:{block}", baseline(f"uniform:{block}", space, seed)) for block in blocks)
-    gains.train([("best_rows", gains.rows()), ("random", baseline("random", space, seed))])
+    if blocks:
+        gains.train([("best_rows", gains.rows())])
+    gains.train((f"random:{n}", baseline("random", space, seed + n)) for n in range(options.random))
     gains.train((f"own:{block}", baseline(f"own:{block}", space, seed)) for block in options.own)
     for strategy in options.strategies:
         gains.train([(strategy, gains.search(strategy))])

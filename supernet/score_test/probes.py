@@ -9,6 +9,9 @@ All candidates are trained in one pass; they share nothing, since each has its o
 unfinished network lowers its loss, another look at its own features too. So every block is also trained on the
 target's own features in the source's place, and a message is worth what its probe saves *beyond* that control. A pair
 of a task with itself is compared with an ordinary convolution instead.
+
+Dozens of predictions at the image's size would cost more than the network. The loss is taken at the features' size, on
+one pixel of each cell: another one at each step of training, the middle one in tests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +34,7 @@ from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm
 from search_spaces.seeds import initial_weights
 
 ORDINARY = "convolution"  # the control of blocks on a task's own features
+MIDDLE = (0.5, 0.5)  # of a cell
 
 
 @dataclass(frozen=True)
@@ -131,13 +135,14 @@ class ProbedNetwork(nn.Module):
             network.auxiliary_heads = auxiliary
 
     def forward(self, image: Image, valid: Tensor) -> Outputs:
-        """Predictions of every probe of a target, the network's own first: {target: (1 + probes, B, channels, H, W)};
-        auxiliary predictions where their heads are trained.
+        """Predictions of every probe of a target, the network's own first, at the features' size:
+        {target: (1 + probes, B, channels, h, w)}; auxiliary predictions, at the image's size, where their heads are
+        trained.
         """
-        network, size = self.frozen[0], valid.shape[2:]
+        network = self.frozen[0]
         with torch.set_grad_enabled(self.auxiliary is not None and torch.is_grad_enabled()):
             features, regions = network.features(image)
-        auxiliary = {} if self.auxiliary is None else enlarge(regions, size)
+        auxiliary = {} if self.auxiliary is None else enlarge(regions, valid.shape[2:])
         regions = {task: logits.detach() for task, logits in regions.items()}
         with torch.no_grad():
             refined = network.refine(features, regions, valid)
@@ -146,7 +151,7 @@ class ProbedNetwork(nn.Module):
         for target, maps in refined.items():
             rows = [i for i, probe in enumerate(self.bank.probes) if probe.target == target]
             stacked = torch.cat([maps[None], maps + added[rows]])
-            raw = network.predict({target: stacked.flatten(0, 1)}, size)[target]
+            raw = network.predict({target: stacked.flatten(0, 1)}, maps.shape[2:])[target]
             predictions[target] = raw.unflatten(0, stacked.shape[:2])
         return Outputs(predictions, auxiliary)
 
@@ -156,9 +161,10 @@ class ProbeTrainer(Trainer):
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         losses = {}
+        where = torch.rand(2, generator=self.generator).tolist()
         for name, task in self.tasks.items():
             probes = outputs.predictions[name][1:]
-            losses[name] = len(probes) * task.loss(*_stacked(probes, batch, name))
+            losses[name] = len(probes) * task.loss(*_stacked(probes, batch, name, where))
             if name in outputs.auxiliary:
                 losses[name] = losses[name] + task.region_loss(
                     outputs.auxiliary[name], batch.labels[name], batch.masks[name]
@@ -168,16 +174,29 @@ class ProbeTrainer(Trainer):
 
 def probe_losses(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """The loss of every probe on every image, the network's own first: {target: (1 + probes, B)}."""
-    return {
-        name: task.image_losses(*_stacked(predictions[name], batch, name)).unflatten(0, predictions[name].shape[:2])
-        for name, task in tasks.items()
-    }
+    losses = {}
+    for name, task in tasks.items():
+        each = task.image_losses(*_stacked(predictions[name], batch, name, MIDDLE))
+        losses[name] = each.unflatten(0, predictions[name].shape[:2])
+    return losses
 
 
-def _stacked(predictions: Tensor, batch: Batch, task: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions of many probes, (K, B, ...), and the labels and masks of each: (K * B, ...)."""
-    count = len(predictions)
-    label, mask = batch.labels[task], batch.masks[task]
+def one_pixel(maps: Tensor, size: Sequence[int], where: Sequence[float]) -> Tensor:
+    """One pixel of each of h x w cells: (..., H, W) -> (..., h, w).
+
+    where: which one, down and across, as a share of the cell, at least 0 and below 1.
+    """
+    for dim, count, share in zip((-2, -1), size, where, strict=True):
+        length = maps.shape[dim]
+        index = ((torch.arange(count, dtype=torch.double) + share) * length / count).long().clamp_max(length - 1)
+        maps = maps.index_select(dim, index.to(maps.device))
+    return maps
+
+
+def _stacked(predictions: Tensor, batch: Batch, task: str, where: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions of many probes, (K, B, ...), and the labels and masks of each, one pixel a cell: (K * B, ...)."""
+    count, size = len(predictions), predictions.shape[3:]
+    label, mask = (one_pixel(maps, size, where) for maps in (batch.labels[task], batch.masks[task]))
     return (
         predictions.flatten(0, 1),
         label.repeat(count, *[1] * (label.dim() - 1)),

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from search_spaces import SearchSpace
 from search_spaces.blocks import ExchangeInputs, build_block
 from search_spaces.blocks.base import region_weights
-from supernet.score_test.probes import ORDINARY, Probe, ProbeBank, probes_of
+from supernet.score_test.probes import MIDDLE, ORDINARY, Probe, ProbeBank, one_pixel, probes_of
 
 TASKS = ("a", "b", "c")
 CHANNELS, SIZE, REGIONS = 8, (6, 7), 3
@@ -120,3 +120,20 @@ def test_the_noise_null_takes_sources_from_another_image():
 def test_untrained_probes_add_nothing():
     probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0)
     assert not probed(*inputs()).any()
+
+
+@pytest.mark.parametrize(("size", "cells"), [((8, 12), (2, 3)), ((9, 7), (3, 2)), ((5, 6), (5, 6)), ((7, 10), (2, 3))])
+def test_one_pixel_is_of_its_cell_and_each_has_its_turn(size: tuple[int, int], cells: tuple[int, int]):
+    rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    draw = torch.Generator().manual_seed(0)
+    seen = set()
+    for where in [MIDDLE, (0.0, 0.0), *torch.rand(200, 2, generator=draw).tolist()]:
+        down, across = one_pixel(rows[None], cells, where)[0], one_pixel(columns[None], cells, where)[0]
+        for i in range(cells[0]):
+            for j in range(cells[1]):
+                y, x = int(down[i, j]), int(across[i, j])
+                # the pixel overlaps with the cell, whose borders may lie within pixels
+                assert i * size[0] / cells[0] - 1 < y < (i + 1) * size[0] / cells[0]
+                assert j * size[1] / cells[1] - 1 < x < (j + 1) * size[1] / cells[1]
+                seen.add((y, x))
+    assert seen == {(y, x) for y in range(size[0]) for x in range(size[1])}

@@ -6,7 +6,7 @@ they compute at a step, so a rule may be given more steps: the benchmark reports
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,12 +18,14 @@ from benchmarks.supernets import gumbel_supernet
 from experiment.config import GumbelSettings, SearchSettings
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.blocks import Pair
+from search_spaces.blocks.layers import frozen_statistics
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.samplers.uniform_mixture import UniformMixture, all_candidates
 from supernet.score_test.effects import FoldLosses, effects
 from supernet.score_test.evidence import HeldOut, collect, pool, probe_exchanges
 from supernet.score_test.posterior import infer_posterior
 from supernet.score_test.probes import ProbeBank, probes_of
+from supernet.score_test.warm_start import Look, start_readouts
 from supernet.score_test.worth import Posterior, choose
 from supernet.strategies.gumbel import GumbelCallback
 
@@ -228,20 +230,34 @@ def _probed(
     """The losses on other images of probes that are trained on some, {target: losses}."""
     probes = probes_of(space)
     bank = ProbeBank(space, probes, CHANNELS, seed)
-    rows = {t: [i for i, probe in enumerate(probes) if probe.target == t] for t in space.tasks}
+    rows = {t: bank.rows_of(t) for t in space.tasks}
+
+    def encode(batch: Images) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        with torch.no_grad():
+            features, regions = network.encode(batch.inputs)
+            return features, regions, network.exchange(features, regions)
+
+    def of_maps(batch: Images, target: str, maps: Tensor) -> Tensor:
+        """(K, B, C, H, W) -> (K, B)"""
+        predictions = network.readouts[target](maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+        return (predictions - batch.labels[target]).square().mean((2, 3, 4))
 
     def losses(batch: Images) -> dict[str, Tensor]:
         """{target: (1 + probes, B)}, the network's own first."""
-        with torch.no_grad():
-            features, regions = network.encode(batch.inputs)
-            refined = network.exchange(features, regions)
+        features, regions, refined = encode(batch)
         added = bank(features, regions, None).transpose(0, 1)
-        found = {}
-        for t in space.tasks:
-            maps = torch.cat([refined[t][None], refined[t] + added[rows[t]]])
-            predictions = network.readouts[t](maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
-            found[t] = (predictions - batch.labels[t]).square().mean((2, 3, 4))
-        return found
+        return {t: of_maps(batch, t, torch.cat([refined[t][None], refined[t] + added[rows[t]]])) for t in space.tasks}
+
+    def looks(first: int, last: int) -> Iterator[Look]:
+        for start in range(first, last, 64):
+            batch = own[slice(start, min(start + 64, last))]
+            features, regions, refined = encode(batch)
+            with torch.no_grad():
+                messages = bank.messages(features, regions, None)
+            yield Look(messages, refined, partial(of_maps, batch))
+
+    with frozen_statistics(bank):
+        start_readouts(bank.readout, rows, looks(0, 3 * len(own) // 4), looks(3 * len(own) // 4, len(own)))
 
     def backward(step: int, batch: Images) -> None:
         torch.stack([of_target[1:].mean(1).sum() for of_target in losses(batch).values()]).sum().backward()

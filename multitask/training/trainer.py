@@ -111,8 +111,8 @@ class Trainer:
         Raises Interrupted, after a checkpoint, when stopped, and Diverged once a number is not finite.
         """
         self._resume()
-        if self.step == 0 and self.settings.prior_start:
-            self._start_heads()
+        if self.step == 0:
+            self.start()
         s = self.settings
         self.callback.begin(self.run, self.step)
         writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
@@ -265,8 +265,10 @@ class Trainer:
             self.run.write_json(PRIOR, kept)
         return kept["metrics"][split]
 
-    def _start_heads(self) -> None:
-        """Sets the output heads' biases to the training prior."""
+    def start(self) -> None:
+        """What precedes the first step: with `training.prior_start`, the output heads' biases become the prior."""
+        if not self.settings.prior_start:
+            return
         kept = self._kept_prior()
         if not kept["head_biases"]:
             biases = self.recipe.dataset.prior.head_biases()

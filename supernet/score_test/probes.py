@@ -14,7 +14,7 @@ Dozens of predictions at the image's size would cost more than the network. The 
 one pixel of each cell: another one at each step of training, the middle one in tests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multitask.data import Batch
-from multitask.data.samples import Image
+from multitask.data.samples import Image, plain_batch
 from multitask.network import MultiTaskNetwork, Outputs, enlarge, shrink
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
@@ -30,10 +30,12 @@ from search_spaces import SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import ExchangeInputs, Pair, build_block, legal_on
 from search_spaces.blocks.base import region_weights
-from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm
+from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, frozen_statistics
 from search_spaces.seeds import initial_weights
+from supernet.score_test.warm_start import Look, start_readouts
 
 ORDINARY = "convolution"  # the control of blocks on a task's own features
+WARM = 256  # images that readouts start from
 MIDDLE = (0.5, 0.5)  # of a cell
 
 
@@ -80,6 +82,10 @@ class ProbeBank(nn.Module):
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)  # type: ignore[arg-type]
 
+    def rows_of(self, target: str) -> list[int]:
+        """The target's probes."""
+        return [i for i, probe in enumerate(self.probes) if probe.target == target]
+
     def forward(
         self,
         features: Mapping[str, Tensor],
@@ -87,7 +93,17 @@ class ProbeBank(nn.Module):
         valid: Tensor | None = None,
         null: bool = False,
     ) -> Tensor:
-        """What each probe adds to its target's refined features, (B, probes, C, H, W).
+        """What each probe adds to its target's refined features, (B, probes, C, H, W); see `messages`."""
+        return self.readout(self.messages(features, regions, valid, null), range(len(self.probes)))
+
+    def messages(
+        self,
+        features: Mapping[str, Tensor],
+        regions: Mapping[str, Tensor],
+        valid: Tensor | None = None,
+        null: bool = False,
+    ) -> Tensor:
+        """What each probe's readout reads, (B, probes, d, H, W).
 
         null: sources are of the batch's next image, which says nothing of this one.
         """
@@ -99,7 +115,7 @@ class ProbeBank(nn.Module):
                 message = F.relu(self.norms[_key(name)](message, range(len(rows))))
             for i, one in zip(rows, message.unbind(1), strict=True):
                 messages[i] = one
-        return self.readout(torch.stack(messages, 1), range(len(self.probes)))
+        return torch.stack(messages, 1)
 
 
 class _Ordinary(nn.Module):
@@ -149,15 +165,51 @@ class ProbedNetwork(nn.Module):
         added = self.bank(features, regions, shrink(valid, features), self.null).transpose(0, 1)
         predictions = {}
         for target, maps in refined.items():
-            rows = [i for i, probe in enumerate(self.bank.probes) if probe.target == target]
-            stacked = torch.cat([maps[None], maps + added[rows]])
+            stacked = torch.cat([maps[None], maps + added[self.bank.rows_of(target)]])
             raw = network.predict({target: stacked.flatten(0, 1)}, maps.shape[2:])[target]
             predictions[target] = raw.unflatten(0, stacked.shape[:2])
         return Outputs(predictions, auxiliary)
 
+    @torch.no_grad()
+    def look(self, image: Image, valid: Tensor, losses: Callable[[str, Tensor], Tensor]) -> Look:
+        """What the readouts' first weights are computed from; losses: see `Look`, of the heads' raw outputs."""
+        network = self.frozen[0]
+        features, regions = network.features(image)
+        refined = network.refine(features, regions, valid)
+        messages = self.bank.messages(features, regions, shrink(valid, features), self.null)
+
+        def of_maps(target: str, maps: Tensor) -> Tensor:
+            raw = network.predict({target: maps.flatten(0, 1)}, maps.shape[3:])[target]
+            return losses(target, raw.unflatten(0, maps.shape[:2]))
+
+        return Look(messages, refined, of_maps)
+
 
 class ProbeTrainer(Trainer):
     """Trains probes by the sum of their losses, and auxiliary heads by their own."""
+
+    def start(self) -> None:
+        """The readouts' weights, in closed form from up to WARM images."""
+        network, images = self.network, self.recipe.dataset.splits["train"]
+        assert isinstance(network, ProbedNetwork)
+        network.train()
+        batches = max(2, min(WARM, len(images)) // self.settings.batch_size)
+        fitted = max(1, 3 * batches // 4)
+        rows = {target: network.bank.rows_of(target) for target in self.tasks}
+        with frozen_statistics(network):
+            start_readouts(network.bank.readout, rows, self._looks(0, fitted), self._looks(fitted, batches))
+
+    def _looks(self, first: int, last: int) -> Iterator[Look]:
+        """Of the batches of some steps, without augmentation."""
+        network = self.network
+        assert isinstance(network, ProbedNetwork)
+        for sample in self.loader(self.recipe.dataset.splits["train"], first, last):
+            batch = plain_batch(sample, self.device)
+
+            def losses(target: str, raw: Tensor, batch: Batch = batch) -> Tensor:
+                return probe_losses({target: self.tasks[target]}, {target: raw}, batch)[target]
+
+            yield network.look(batch.image, batch.valid, losses)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         losses = {}

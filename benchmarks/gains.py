@@ -5,7 +5,7 @@ The gain is 100 times the difference of the mean logarithm of the primary metric
 points of Delta_m. --edits N adds N random architectures with one exchange a target, to compare the effect that `score`
 predicts with the retrained one.
 
-python -m benchmarks.gains --config configs/sensors.yaml --problem dark --strategies score gumbel --seeds 0 1 \
+python -m benchmarks.gains --config configs/demo.yaml --problem dark --strategies score gumbel --seeds 0 1 \
     --output runs/gains/dark
 """
 

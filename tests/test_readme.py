@@ -15,6 +15,7 @@ from tests.support.folders import write_folder
 from tests.support.pages import ROOT, TINY, commands, fenced, run
 
 README = (ROOT / "README.md").read_text()
+SPLITS = (("train", 8), ("val", 2), ("test", 2))  # as few as the default strategy can do with
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SHOWN = commands(README)
 
@@ -23,7 +24,7 @@ SHOWN = commands(README)
 def readme(tmp_path_factory):
     """All commands, one after the other in one folder: that folder, and {command: what it printed}."""
     folder = tmp_path_factory.mktemp("readme")
-    data = write_folder(folder / "data")
+    data = write_folder(folder / "data", SPLITS)
     with contextlib.chdir(folder):
         printed = {shlex.join(line): run(line, data) for line in SHOWN}
     return folder, printed
@@ -73,7 +74,7 @@ def test_the_exchange_example_runs(tmp_path, monkeypatch):
 def test_shipped_configurations_run(path, tmp_path):
     config = yaml.safe_load(path.read_text())
     folder = config["data"]["name"] == "folder"
-    where = [f"--data.root={write_folder(tmp_path / 'data')}"] if folder else []
+    where = [f"--data.root={write_folder(tmp_path / 'data', SPLITS)}"] if folder else []
     assert search_main(["--config", str(path), "--output", str(tmp_path / "run"), *TINY, *where]) == 0
     assert path.read_text().startswith("#"), "a config opens with its command"
 

@@ -207,7 +207,7 @@ class SearchSettings:
         tpe: settings of the strategy tpe.
     """
 
-    strategy: str = "evidence"
+    strategy: str = "score"
     noise_null: bool = False
     from_: str | None = None
     worth: float = 0.5

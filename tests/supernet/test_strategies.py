@@ -56,7 +56,7 @@ def few(name: str, samples: int) -> list[str]:
 def context_of(folder, *arguments, resume=False):
     """What the command gives to its strategy."""
     parser = config_parser(Config, "search.py", "")
-    config, _ = parse_config(parser, Config, ["--config", "configs/demo.yaml", *short(*arguments, defaults=SHORT)])
+    config, _ = parse_config(parser, Config, ["--config", "configs/scenes.yaml", *short(*arguments, defaults=SHORT)])
     dataset = open_dataset(config.data)
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)

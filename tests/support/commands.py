@@ -35,7 +35,7 @@ class Done(NamedTuple):
     stderr: str
 
 
-CONFIG = ROOT / "configs/demo.yaml"
+CONFIG = ROOT / "configs/scenes.yaml"
 
 
 def short(*arguments, defaults=(*SHORT, GUMBEL)):

@@ -20,7 +20,7 @@ def print_cost(config: Config, cost: float) -> None:
 def print_choice(
     config: Config, architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighted: bool
 ) -> None:
-    """The table of blocks, their posterior probabilities, warnings and the next command.
+    """The table of blocks, their posterior probabilities, warnings and the next commands.
 
     weighted: whether the run holds loss weights that a retraining needs.
     """
@@ -44,7 +44,9 @@ def print_choice(
     file = shlex.quote(str(folder / "architecture.yaml"))
     written, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
     weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighted else ""
-    print(f"next: python retrain.py --config {written}{weights} --architecture {file} --output {retrained} --seeds 0 1")
+    retrain = f"python retrain.py --config {written}{weights}"
+    print(f"next: {retrain} --architecture {file} --output {retrained} --seeds 0 1")
+    print(f"proof: {retrain} --race {shlex.quote(str(folder))} --output {shlex.quote(f'{folder}_race')}")
 
 
 def effects_sentence(choices: Mapping[Pair, Choice], worth: float) -> str:

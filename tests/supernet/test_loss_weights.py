@@ -87,7 +87,7 @@ def test_a_run_holds_the_weights_and_their_provenance(run):
         assert (int(row["steps"]) < 3) == (row["state"] == "pruned") == ("pruned" in line)
     # used by the search that followed, which also prints how to retrain with them
     assert json.loads((folder / "metrics.json").read_text())["loss_weights"] == content["weights"]
-    assert f"--loss_weights.file {folder / 'loss_weights.yaml'}" in printed.splitlines()[-1]
+    assert all(f"--loss_weights.file {folder / 'loss_weights.yaml'}" in line for line in printed.splitlines()[-2:])
     assert not list(folder.glob("loss_weights/*/checkpoints"))
 
 

@@ -61,10 +61,13 @@ def test_selection_csv_sums_to_one_and_ends_with_the_choice(run):
     assert set(last["depth", "depth"]) == {"none", "global", "local", "t_label"}
 
 
-def test_it_ends_with_the_table_and_the_next_command(run):
+def test_it_ends_with_the_table_and_the_next_commands(run):
     folder, printed = run
     assert Architecture.load(folder / "architecture.yaml").table() in printed
-    assert "next: python retrain.py --config" in printed.splitlines()[-1]
+    following, proof = printed.splitlines()[-2:]
+    config = f"python retrain.py --config {folder / 'config.yaml'}"
+    assert following.startswith(f"next: {config} --architecture {folder / 'architecture.yaml'} --output")
+    assert proof == f"proof: {config} --race {folder} --output {folder}_race"
     for figure in ("loss", "temperature", "entropy_weight", "entropy", "undecided", "images/s", "GB", "ETA"):
         assert figure in printed
 

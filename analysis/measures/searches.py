@@ -1,4 +1,4 @@
-"""Finished searches: the chosen blocks, their posterior probabilities, and the history of the selection."""
+"""Finished searches: the chosen blocks, their posterior probabilities and effects, the history of the selection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from analysis.measures.facts import read_facts
 from analysis.measures.runs import read_architectures
 from experiment.errors import InputError
 from supernet.records.choices import CHOICES, Choice, read_choices
+from supernet.records.effects import EFFECTS, Effects, read_effects
 from supernet.records.pairs import Pair
 from supernet.records.selection_history import SELECTION, History, read_history
 
@@ -42,6 +43,12 @@ class Search:
         """None for a run without selection.csv."""
         path = Path(self.path).with_name(SELECTION)
         return read_history(path) if _is_run(Path(self.path)) and path.is_file() else None
+
+    @cached_property
+    def effects(self) -> Effects:
+        """Of all candidates; empty for a run without effects.csv."""
+        path = Path(self.path).with_name(EFFECTS)
+        return effects_of(path, self.architecture) if _is_run(Path(self.path)) and path.is_file() else {}
 
     @property
     def undecided(self) -> list[Pair]:
@@ -90,3 +97,15 @@ def choices_of(path: Path, architecture: "Architecture") -> dict[Pair, Choice]:
     if {pair: choice.block for pair, choice in choices.items()} != dict(architecture.exchanges):
         raise InputError(f"'{path}' and the architecture.yaml beside it differ: expected the same pairs and blocks")
     return {pair: choices[pair] for pair in architecture.pairs}
+
+
+def effects_of(path: Path, architecture: "Architecture") -> Effects:
+    """Of the effects.csv at this path, the chosen blocks' among them.
+
+    Raises InputError for a malformed file, or one of another architecture.
+    """
+    effects = read_effects(path)
+    chosen = [(pair, block) for pair, block in architecture.exchanges.items() if block != "none"]
+    if any(pair not in architecture.exchanges for pair, _ in effects) or any(one not in effects for one in chosen):
+        raise InputError(f"'{path}' and the architecture.yaml beside it differ: expected its pairs and its blocks")
+    return effects

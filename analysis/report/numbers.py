@@ -20,5 +20,10 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "n/a" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def probability(value: float) -> str:
+    """Only what is certain is rounded to 100 %."""
+    return "> 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
+
+
 def interval(ends: tuple[float, float] | None) -> str:
     return "n/a" if ends is None else f"[{ends[0]:+.2f}, {ends[1]:+.2f}]"

@@ -9,6 +9,7 @@ from supernet.records.rows import finite, once, read_rows, write_rows
 
 EFFECTS = "effects.csv"
 COLUMNS = ("target", "source", "block", "measured", "error", "effect", "effect_low", "effect_high", "probability")
+LARGEST = 1e30  # of a number, whose square and ratios are finite too
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class MeasuredEffect:
     probability: float
 
 
-def write_effects(path: Path, effects: Mapping[tuple[Pair, str], MeasuredEffect]) -> None:
+Effects = Mapping[tuple[Pair, str], MeasuredEffect]  # of candidates, (pair, block)
+
+
+def write_effects(path: Path, effects: Effects) -> None:
     rows: Iterable[list[str]] = (
         [*pair, block, *(f"{v:.4f}" for v in (e.measured, e.error, e.effect, e.low, e.high, e.probability))]
         for (pair, block), e in effects.items()
@@ -42,8 +46,13 @@ def read_effects(path: Path) -> dict[tuple[Pair, str], MeasuredEffect]:
 
 def _parse(row: Mapping[str, str]) -> tuple[tuple[Pair, str], MeasuredEffect]:
     numbers = [finite(row[column]) for column in COLUMNS[3:]]
-    if numbers[1] < 0:
-        raise ValueError(f"error is {numbers[1]:g}: expected a standard error")
-    if not 0 <= numbers[-1] <= 1:
-        raise ValueError(f"probability is {numbers[-1]:g}: expected 0 to 1")
-    return ((row["target"], row["source"]), row["block"]), MeasuredEffect(*numbers)
+    if max(map(abs, numbers)) > LARGEST:
+        raise ValueError(f"a number of {max(numbers, key=abs):g}: expected percents of a loss")
+    effect = MeasuredEffect(*numbers)
+    if effect.error < 0:
+        raise ValueError(f"error is {effect.error:g}: expected a standard error")
+    if effect.low > effect.high:
+        raise ValueError(f"the interval is {effect.low:g} to {effect.high:g}: expected its lower end first")
+    if not 0 <= effect.probability <= 1:
+        raise ValueError(f"probability is {effect.probability:g}: expected 0 to 1")
+    return ((row["target"], row["source"]), row["block"]), effect

@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -17,41 +16,13 @@ from search_spaces import SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
 from tests.support.commands import search
+from tests.support.html_page import Page
 from tests.support.results import refusal as refused
 from tests.support.results import write_choices
 from tests.support.retraining import retrain
 
 TASKS = ("semseg", "depth")
-VOID = {"meta", "img", "line", "rect", "br", "link", "input"}
 OF_SEARCH = ["architecture", "proportions", "selection", "schedules", "metrics", "resources", "costs"]
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order; collects sections, text, attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.sections, self.texts, self.attributes, self.tags = [], [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag == "section":
-            self.sections.append(dict(attributes)["id"])
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.attributes += attributes
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, text):
-        self.texts.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ NAMES = ("target", "source", "block", *(f"{t} <- {s}" for t, s in SPACE.pairs))
 RIGHT = {
     "choices": {"probability": ("", "0.5"), "effect": ("-1", "0.5"), "effect_low": ("-1", "0.5")},
     "effects": {
-        **dict.fromkeys(("measured", "effect", "effect_low", "effect_high"), ("-1", "0.5")),
+        **dict.fromkeys(("measured", "effect", "effect_low"), ("-1", "0.5")),
+        "effect_high": ("0.5",),
         "error": ("0.5",),
         "probability": ("0.5",),
     },

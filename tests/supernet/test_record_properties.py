@@ -63,8 +63,13 @@ def test_trials(tmp_path, rows):
 
 
 @few
-@given(st.lists(st.tuples(written, written.map(abs), *[written] * 3, shares), min_size=1, max_size=4))
+@given(
+    st.lists(st.tuples(written, written.map(abs), written, st.tuples(written, written), shares), min_size=1, max_size=4)
+)
 def test_effects(tmp_path, rows):
-    expected = {(pair, "global"): MeasuredEffect(*row) for pair, row in zip(PAIRS, rows)}
+    expected = {
+        (pair, "global"): MeasuredEffect(measured, error, effect, *sorted(interval), probability)
+        for pair, (measured, error, effect, interval, probability) in zip(PAIRS, rows)
+    }
     write_effects(tmp_path / "a.csv", expected)
     assert read_effects(tmp_path / "a.csv") == expected

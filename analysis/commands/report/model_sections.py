@@ -16,7 +16,7 @@ from analysis.measures.costs import resources
 from analysis.measures.importance import measure_importance
 from analysis.measures.proportions import proportions
 from analysis.measures.runs import ModelRun, load_network
-from analysis.measures.searches import marked, read_searches
+from analysis.measures.searches import Search, marked, read_searches
 from analysis.report.charts import bars
 from analysis.report.numbers import spread
 from analysis.report.page import Section
@@ -49,9 +49,15 @@ def race(folder: Path, given: str | None) -> Section | None:
     }
 
 
-def reliability(folder: Path, others: Sequence[str]) -> Section:
-    """Agreement with the other searches, and how often each pair got each block in searches of this one's kind."""
-    searches = read_searches([folder, *(run for run in others if Path(run).resolve() != folder.resolve())])
+def searches(folder: Path, others: Sequence[str]) -> list[Search]:
+    """This one and the others; empty without others."""
+    return (
+        read_searches([folder, *(run for run in others if Path(run).resolve() != folder.resolve())]) if others else []
+    )
+
+
+def reliability(searches: Sequence[Search]) -> Section:
+    """Agreement of the first search with the others, and how often each pair got each block in those of its kind."""
     kinds = repeated(searches)
     shown = next((kind for kind in kinds if searches[0] in kind.searches), kinds[0])
     tasks = searches[0].architecture.tasks

@@ -9,6 +9,7 @@ from analysis.commands.resources import COLUMNS, candidates
 from analysis.measures.proportions import proportions
 from analysis.report.charts import Chart, chart
 from analysis.report.figures import colour, data_uri, png_uri
+from analysis.report.numbers import probability
 from analysis.report.page import Section
 from experiment.config import Config
 from search_spaces import BLOCKS, Architecture
@@ -50,16 +51,11 @@ def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: C
         "tasks": architecture.tasks,
         "blocks": blocks,
         "legend": [*known, *sorted(chosen - set(known))],
-        "probability": {pair: _percent(c.probability) for pair, c in choices.items() if c.probability is not None},
+        "probability": {pair: probability(c.probability) for pair, c in choices.items() if c.probability is not None},
         "undecided": undecided,
         "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
         "gumbel": config.search.strategy == "gumbel",
     }
-
-
-def _percent(probability: float) -> str:
-    """Only what is certain is rounded to 100 %."""
-    return "> 99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
 
 
 def shares(architecture: Architecture) -> Section:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from analysis.commands.report import model_sections as models
 from analysis.commands.report import search_sections as search
+from analysis.commands.report.effects_section import worth
 from analysis.commands.report.search_files import read_metrics
 from analysis.measures.comparison import check_finished, compare
 from analysis.measures.runs import ModelRun, load_architecture, read_model
@@ -32,6 +33,7 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     architecture = _if_there(folder / "architecture.yaml", load_architecture)
     choices = _if_there(folder / CHOICES, lambda path: architecture and choices_of(path, architecture)) or {}
     history = _if_there(folder / SELECTION, lambda path: read_history(path).thinned(STEPS))
+    searches = models.searches(folder, arguments.searches)
     given = [*([arguments.found] if arguments.found else []), *arguments.models]
     comparison = compare(arguments.baseline, given) if arguments.baseline is not None and given else None
     found = _finished(arguments.found)
@@ -44,9 +46,10 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "title": marked(f"Search on {config.data.name}", config.search.noise_null),
         "facts": search.facts(folder, config, metrics, architecture),
         "race": models.race(folder, arguments.race),
+        "effects": _of(architecture, lambda plan: worth(folder, plan, config.search.worth, searches)),
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
-        "reliability": models.reliability(folder, arguments.searches) if arguments.searches else None,
+        "reliability": models.reliability(searches) if searches else None,
         "selection": _of(history, lambda history: search.selection(history, choices)),
         "schedules": _of(course, lambda history: search.schedules(history, config)),
         "loss_weights": search.loss_weights(folder),

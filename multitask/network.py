@@ -19,6 +19,7 @@ from multitask.data.samples import Image, first_image
 from multitask.decoders import Decoder, decoder_class
 from multitask.initialization import seeded
 from multitask.per_task import TaskDecoders, TaskEncoders
+from multitask.resizing import resize
 from multitask.tasks import Task
 
 HEAD_STD = 0.01  # of the initial weights of heads
@@ -190,8 +191,7 @@ def shrink(valid: Tensor | None, features: Mapping[str, Tensor]) -> Tensor | Non
 
 def enlarge(maps: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
     """Raw outputs to the image's (H, W), bilinear, fp32."""
-    size = tuple(size)
-    return {k: F.interpolate(m.float(), size=size, mode="bilinear", align_corners=False) for k, m in maps.items()}
+    return {name: resize(m.float(), size) for name, m in maps.items()}
 
 
 def _head(channels: int, out_channels: int) -> nn.Conv2d:

@@ -8,9 +8,10 @@ finer branch's size, which may be odd. On this module's account alone timm's HRN
 import functools
 
 import torch
-import torch.nn.functional as F
 from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
+
+from multitask.resizing import resize
 
 
 class BilinearModule(HighResolutionModule):
@@ -23,7 +24,7 @@ class BilinearModule(HighResolutionModule):
             size = maps[target].shape[2:]
             parts = [layer(m) for layer, m in zip(layers, maps, strict=True)]
             for source in range(target + 1, len(maps)):
-                parts[source] = F.interpolate(parts[source], size=size, mode="bilinear", align_corners=False)
+                parts[source] = resize(parts[source], size)
             fused.append(self.fuse_act(functools.reduce(torch.add, parts)))
         return fused
 

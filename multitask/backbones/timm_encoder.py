@@ -8,11 +8,11 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiment.errors import InputError
 from multitask.backbones.hrnet import fuse_bilinearly
+from multitask.resizing import resize
 
 FINEST = 4  # maps of a smaller stride, such as a stem's, are left out
 STRIDES = (4, 8, 16, 32)  # of the pyramid that is made of a model with a single stride
@@ -72,7 +72,7 @@ class TimmEncoder(nn.Module):
         size = image.shape[2:]
         whole = [_ceil(length, self.patch) * self.patch for length in size]
         if whole != list(size):
-            image = F.interpolate(image, size=whole, mode="bilinear", align_corners=False)
+            image = resize(image, whole)
         try:
             maps = self.model(image)
         except AssertionError as error:  # how timm's models refuse a size
@@ -84,7 +84,7 @@ class TimmEncoder(nn.Module):
         if not self.resample:
             return maps
         sizes = [[_ceil(length, stride) for length in size] for stride in STRIDES]
-        return [F.interpolate(m, size=s, mode="bilinear", align_corners=False) for m, s in zip(maps, sizes)]
+        return [resize(m, s) for m, s in zip(maps, sizes)]
 
 
 def _create(name: str, options: Mapping[str, Any], pretrained: bool = False) -> tuple[nn.Module, dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multitask.decoders.base import Decoder
+from multitask.resizing import resize
 
 
 class Bottleneck(nn.Module):
@@ -41,7 +42,7 @@ class ConcatDecoder(Decoder):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         size = maps[0].shape[2:]
-        coarser = (F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps[1:])
+        coarser = (resize(m, size) for m in maps[1:])
         shared = torch.cat([maps[0], *coarser], 1)
         return self._features(shared), shared
 

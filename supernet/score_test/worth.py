@@ -77,7 +77,7 @@ def _choose(
     if not eligible:
         return _none(effects, confidence)
     best = max(effect.effect for effect in eligible.values())
-    near = [name for name, effect in eligible.items() if effect.effect > best - worth]
+    near = [name for name, effect in eligible.items() if effect.effect >= best - worth]
     name = min(near, key=lambda block: (cost.get(block, 0.0), -eligible[block].effect))
     return choice_of(name, eligible[name])
 

@@ -12,6 +12,7 @@ from supernet.score_test.effects import Effect, FoldLosses, effects, ratio, trai
 from supernet.score_test.probes import ORDINARY, Probe, probes_of
 from supernet.score_test.shrinkage import shrink_effects
 from supernet.score_test.worth import Posterior, choose
+from supernet.search_split import group_numbers, whole
 
 SPACE = SearchSpace(("a", "b"), ("none", "global", "xtam"))
 AB = ("a", "b")
@@ -162,3 +163,41 @@ def test_the_probabilities_of_a_pair_add_up():
     shares = dict(zip(SPACE.blocks, one.probabilities(AB, SPACE.blocks), strict=True))
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["none"] < 0.01 and 0.5 < shares["xtam"] < 0.95
+
+
+def ar1(rows: int, images: int, correlation: float, draw: torch.Generator) -> torch.Tensor:
+    """Unit variance; neighbouring images are alike."""
+    fresh = torch.randn(rows, images, generator=draw)
+    series = fresh.clone()
+    for i in range(1, images):
+        series[:, i] = correlation * series[:, i - 1] + (1 - correlation**2) ** 0.5 * fresh[:, i]
+    return series
+
+
+def test_neighbouring_images_that_are_alike_are_no_evidence():
+    """Frames of a video without a group's name: the units are stretches of neighbours, and noise holds no exchange."""
+    space = SearchSpace(("a", "b", "c"), ("none", "global", "local", "t_label", "s_label", "xtam", "padnet_gate"))
+    images, exchanges, pairs = 200, 0, 0
+    numbers = group_numbers(whole([None] * images))  # type: ignore[arg-type]
+    assert len(numbers.unique()) == 8
+    for seed in range(8):
+        draw = torch.Generator().manual_seed(seed)
+        folds = []
+        for _ in range(2):
+            fold = {}
+            for target in space.tasks:
+                own = tuple(probe for probe in probes_of(space) if probe.target == target)
+                base = 1 + 0.3 * ar1(1, images, 0.5, draw)
+                fold[target] = FoldLosses(
+                    own, torch.cat([base, base + 0.08 * ar1(len(own), images, 0.5, draw)]), numbers
+                )
+            folds.append(fold)
+        chosen = choose(Posterior(effects(space, folds), 0.1), space, 0.8, {}, None)
+        exchanges += sum(choice.block != "none" for choice in chosen.values())
+        pairs += len(chosen)
+    assert exchanges <= 0.1 * pairs
+
+
+def test_every_gain_may_count():
+    posterior = Posterior({(AB, "global"): Effect(5.0, 0.1), (AB, "xtam"): Effect(4.0, 0.1)}, 0.0)
+    assert choose(posterior, SPACE, 0.8, {"global": 2.0, "xtam": 1.0}, None)[AB].block == "global"

@@ -68,12 +68,15 @@ class Gains:
             arm = self.arms.by_name[name]
             self.results[name] = []
             for seed in self.seeds:
-                folder = self.folder / "arms" / arm.folder / f"seed_{seed}"
+                folder = self.arm_folder(arm, seed)
                 retrain_seed(arm.model, self.config, self.recipe, seed, folder, resume=True)
                 self.losses(arm, seed, folder)
                 result = read_result(folder)
                 assert result is not None
                 self.results[name].append(result)
+
+    def arm_folder(self, arm: Arm, seed: int) -> Path:
+        return self.folder / "arms" / arm.folder / f"seed_{seed}"
 
     def losses(self, arm: Arm, seed: int, folder: Path) -> dict[str, float]:
         """Mean loss of each task on the test images."""
@@ -106,7 +109,7 @@ class Gains:
         return Model("best_rows", best_rows(self.space, self.arms.uniforms(), scores))
 
     def report(self) -> dict[str, Any]:
-        """{arm: gains of each seed over no exchange, multiply-adds of the exchange, other names, exchanges}"""
+        """{arm: gains of each seed over no exchange, multiply-adds of the exchange, other names, exchanges, losses}"""
         size = feature_size(self.config.network, self.config.data.height, self.config.data.width)
         costs = block_costs(self.space, feature_channels(self.config.network), size)
         none = self.results[NONE]
@@ -119,7 +122,7 @@ class Gains:
                 "aliases": arm.aliases,
                 "untrained": sorted({task for result in self.results[name] for task in result.untrained}),
                 "exchanges": {f"{t} <- {s}": block for (t, s), block in exchanges.items() if block != "none"},
-                "own_features": arm.model.own_features,
+                "losses": [self.losses(arm, seed, self.arm_folder(arm, seed)) for seed in self.seeds],
             }
         return found
 

@@ -1,5 +1,6 @@
 """What each exchange is worth, in the report: the measured effects, drawn, and the chosen ones in a table."""
 
+import json
 import shutil
 
 import pytest
@@ -202,3 +203,15 @@ def test_damaged_effects_of_a_repetition_are_refused(run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "again")
     (tmp_path / "again/effects.csv").write_text("target\n")
     assert str(tmp_path / "again/effects.csv") in refusal(capsys, "report", run, "--searches", tmp_path / "again")
+
+
+def test_what_was_trained_is_named_and_timed_and_two_steps_are_no_history(run):
+    metrics = {"version": 1, "model": "uniform:none", "train_seconds": 30.0, "choice_seconds": 12.4}
+    metrics["tasks"] = {"depth": {"rmse": {"value": 0.5, "higher_is_better": False, "primary": True}}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    lines = [f"{step},{t},{s},none,1" for step in (0, 300) for t, s in SPACE.pairs]
+    (run / "selection.csv").write_text("\n".join(["step,target,source,block,probability", *lines, ""]))
+    shown = page(run)
+    words = [text.strip() for text in shown.texts]
+    assert "42 s" in words and "The network without exchange" in words
+    assert "selection" not in shown.sections and "metrics" in shown.sections

@@ -35,11 +35,18 @@ def facts(folder: Path, config: Config, metrics: Any, architecture: Architecture
         "image": f"{data.height} x {data.width} pixels",
         "backbone": ", ".join([network.backbone, *(f"{key} {value}" for key, value in options.items())]),
         "training": f"{training.iterations} steps of {training.batch_size} images",
-        "searched in": f"{metrics['train_seconds']:.0f} s" if metrics and "train_seconds" in metrics else None,
+        "searched in": _seconds(metrics),
         "aggregator": architecture.aggregator if architecture else None,
         "run": folder,
     }
     return {name: str(entry) for name, entry in entries.items() if entry not in (None, "")}
+
+
+def _seconds(metrics: Any) -> str | None:
+    """Of training and of choosing."""
+    if not metrics or "train_seconds" not in metrics:
+        return None
+    return f"{metrics['train_seconds'] + metrics.get('choice_seconds', 0):.0f} s"
 
 
 def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: Config) -> Section:
@@ -119,7 +126,7 @@ def loss_weights(folder: Path) -> Section | None:
 
 
 def validation(metrics: Mapping[str, Any]) -> Section:
-    """Each metric of the choice inside the supernet beside the training prior's."""
+    """Each metric of what the search trained beside the training prior's."""
     rows = []
     for task, entries in (metrics.get("tasks") or {}).items():
         for name, entry in entries.items():
@@ -131,7 +138,8 @@ def validation(metrics: Mapping[str, Any]) -> Section:
             row = {"task": task, "metric": name, "arrow": "↑" if entry["higher_is_better"] else "↓"}
             row |= {"value": entry["value"], "prior": None if prior is None else prior["value"]}
             rows.append(row | {"better": better, "primary": entry["primary"]})
-    return {"rows": rows, "split": metrics.get("split", "val")}
+    supernet = metrics.get("model", "supernet") == "supernet"
+    return {"rows": rows, "split": metrics.get("split", "val"), "supernet": supernet}
 
 
 def candidate_costs(file: Path, architecture: Architecture, metrics: Mapping[str, Any]) -> Section | None:

@@ -41,16 +41,17 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     # a search that chooses only at its end has no course to draw
     course = history if history is not None and len(history.steps) > 2 else None
 
+    effects = _of(architecture, lambda plan: worth(folder, plan, config.search.worth, searches))
     root = arguments.data_root
     return {
         "title": marked(f"Search on {config.data.name}", config.search.noise_null),
         "facts": search.facts(folder, config, metrics, architecture),
         "race": models.race(folder, arguments.race),
-        "effects": _of(architecture, lambda plan: worth(folder, plan, config.search.worth, searches)),
+        "effects": effects,
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
         "reliability": models.reliability(searches) if searches else None,
-        "selection": _of(history, lambda history: search.selection(history, choices)),
+        "selection": _of(history if effects is None else course, lambda history: search.selection(history, choices)),
         "schedules": _of(course, lambda history: search.schedules(history, config)),
         "loss_weights": search.loss_weights(folder),
         "metrics": _of(metrics, search.validation),

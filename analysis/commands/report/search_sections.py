@@ -22,6 +22,14 @@ from supernet.records.selection_history import History
 from supernet.records.trials import TRIALS, WEIGHTS, read_trials
 from supernet.selection import linear_schedule
 
+UNSURE = "the posterior probability is below search.confidence; they get"
+# {strategy: why a pair is undecided, and what it gets}; of evidence as in `matrix`
+UNDECIDED = {
+    "gumbel": "not fixed by the end; they get the likeliest block",
+    "score": f"{UNSURE} none",
+    "guided": f"{UNSURE} what the supernet settles on",
+}
+
 
 def facts(folder: Path, config: Config, metrics: Any, architecture: Architecture | None) -> dict[str, str]:
     """The head of the page: what was searched."""
@@ -61,7 +69,7 @@ def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: C
         "probability": {pair: probability(c.probability) for pair, c in choices.items() if c.probability is not None},
         "undecided": undecided,
         "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
-        "gumbel": config.search.strategy == "gumbel",
+        "why": UNDECIDED.get(config.search.strategy, f"{UNSURE} none, or the cheapest near-best block"),
     }
 
 

@@ -31,9 +31,10 @@ from multitask.network import feature_channels, feature_size
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
 from retrain.baselines import baseline
+from retrain.loading import load_trained
 from retrain.model import Model
 from retrain.race.arms import Arm, Arms, best_rows
-from retrain.race.results import Result, read_result
+from retrain.race.results import Result, mean_validation, read_result
 from retrain.race.rules import NONE
 from retrain.retraining import retrain_seed
 from search_spaces import Architecture, SearchSpace
@@ -70,7 +71,6 @@ class Gains:
             for seed in self.seeds:
                 folder = self.arm_folder(arm, seed)
                 retrain_seed(arm.model, self.config, self.recipe, seed, folder, resume=True)
-                self.losses(arm, seed, folder)
                 result = read_result(folder)
                 assert result is not None
                 self.results[name].append(result)
@@ -78,17 +78,13 @@ class Gains:
     def arm_folder(self, arm: Arm, seed: int) -> Path:
         return self.folder / "arms" / arm.folder / f"seed_{seed}"
 
-    def losses(self, arm: Arm, seed: int, folder: Path) -> dict[str, float]:
-        """Mean loss of each task on the test images."""
+    def losses(self, folder: Path) -> dict[str, float]:
+        """Mean loss of each task on the test images, of a seed's folder."""
         path = folder / LOSSES
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
-        tasks, settings = self.dataset.tasks, self.config
-        network = arm.model.build(settings.network, tasks, seed).eval()
-        state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["network"]
-        network.load_state_dict(state)
+        network, tasks, images = load_trained(folder).network, self.dataset.tasks, self.dataset.splits["test"]
         sums = dict.fromkeys(tasks, 0.0)
-        images = self.dataset.splits["test"]
         with torch.no_grad():
             for sample in evaluation_loader(images, 16, 0, False):
                 batch = plain_batch(sample, torch.device("cpu"))
@@ -102,10 +98,7 @@ class Gains:
 
     def rows(self) -> Model:
         """Each target's row from the uniform block that was best for it on validation, over all seeds."""
-        scores = {}
-        for name in self.arms.uniforms().values():
-            each = [result.validation for result in self.results[name]]
-            scores[name] = {task: sum(one[task] for one in each) / len(each) for task in self.space.tasks}
+        scores = {name: mean_validation(self.results[name]) for name in self.arms.uniforms().values()}
         return Model("best_rows", best_rows(self.space, self.arms.uniforms(), scores))
 
     def report(self) -> dict[str, Any]:
@@ -122,7 +115,7 @@ class Gains:
                 "aliases": arm.aliases,
                 "untrained": sorted({task for result in self.results[name] for task in result.untrained}),
                 "exchanges": {f"{t} <- {s}": block for (t, s), block in exchanges.items() if block != "none"},
-                "losses": [self.losses(arm, seed, self.arm_folder(arm, seed)) for seed in self.seeds],
+                "losses": [self.losses(self.arm_folder(arm, seed)) for seed in self.seeds],
             }
         return found
 

@@ -54,20 +54,21 @@ def print_gains(problems: dict[str, dict[str, dict[str, Any]]]) -> None:
         ]
         print(f"| {problem} | " + " | ".join(cells) + " |")
     print("\ndifferences, mean over problems and 95 % interval")
-    for arm in arms:
-        for other in arms:
-            both = [rows for rows in problems.values() if arm in rows and other in rows]
-            if arm == arms[0] and other != arm and both:
-                mean, half = interval([rows[arm]["gain"] - rows[other]["gain"] for rows in both])
-                costs = [rows[arm]["multiply_adds"] / max(1.0, rows[other]["multiply_adds"]) for rows in both]
-                cost = statistics.fmean(costs)
-                print(f"{arm} - {other}: {mean:+.2f} ± {half:.2f} points, {cost:.2f} of its cost, {len(both)} problems")
+    first, *others = arms
+    for other in others:
+        both = [rows for rows in problems.values() if first in rows and other in rows]
+        if both:
+            mean, half = interval([rows[first]["gain"] - rows[other]["gain"] for rows in both])
+            cost = statistics.fmean(
+                rows[first]["multiply_adds"] / max(1.0, rows[other]["multiply_adds"]) for rows in both
+            )
+            print(f"{first} - {other}: {mean:+.2f} ± {half:.2f} points, {cost:.2f} of its cost, {len(both)} problems")
     best = [
         max(rows[arm]["gain"] for arm in arms if arm in rows and arm.startswith("uniform"))
         for rows in problems.values()
     ]
-    mean, half = interval([rows[arms[0]]["gain"] - one for rows, one in zip(problems.values(), best, strict=True)])
-    print(f"{arms[0]} - the best uniform of each problem (chosen on the test split): {mean:+.2f} ± {half:.2f} points")
+    mean, half = interval([rows[first]["gain"] - one for rows, one in zip(problems.values(), best, strict=True)])
+    print(f"{first} - the best uniform of each problem (chosen on the test split): {mean:+.2f} ± {half:.2f} points")
 
 
 def edits(folder: Path, report: dict[str, Any]) -> list[tuple[float, float, float]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ def read_result(folder: Path) -> Result | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{path}' is damaged: expected what retrain.py writes") from error
+
+
+def mean_validation(results: Sequence[Result]) -> dict[str, float]:
+    """{task: mean validation score} over one or more seeds."""
+    return {task: sum(r.validation[task] for r in results) / len(results) for task in results[0].validation}
 
 
 def mark_diverged(folder: Path, reason: str) -> None:

@@ -26,7 +26,7 @@ from multitask.training.recipe import Recipe
 from retrain.race import verdict
 from retrain.race.arms import FOUND, Arm, Arms, first_arms, identities, second_arms
 from retrain.race.record import RACE, RaceRecord
-from retrain.race.results import Result, mark_diverged, read_result
+from retrain.race.results import Result, mark_diverged, mean_validation, read_result
 from retrain.race.schedule import Field, Job, Standing, replay
 from retrain.race.search_run import read_search
 from retrain.retraining import check_weights, retrain_seed
@@ -139,8 +139,7 @@ class Race:
                 results = [self.result(arm, seed) for seed in seeds]
                 finished = [result for result in results if result is not None]
                 if len(finished) == len(seeds):
-                    tasks = finished[0].validation
-                    scores[arm] = {task: sum(r.validation[task] for r in finished) / len(seeds) for task in tasks}
+                    scores[arm] = mean_validation(finished)
             self._second = self.arms.add(second_arms(self.space, self.arms, scores, self.config.seed))
         return self._second
 

@@ -34,6 +34,8 @@ from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, f
 from search_spaces.seeds import initial_weights
 from supernet.score_test.warm_start import Look, start_readouts
 
+Maps = Mapping[str, Tensor]  # of each task, (B, channels, H, W)
+
 ORDINARY = "convolution"  # the control of blocks on a task's own features
 WARM = 256  # images that readouts start from
 MIDDLE = (0.5, 0.5)  # of a cell
@@ -86,23 +88,15 @@ class ProbeBank(nn.Module):
         """The target's probes."""
         return [i for i, probe in enumerate(self.probes) if probe.target == target]
 
-    def forward(
-        self,
-        features: Mapping[str, Tensor],
-        regions: Mapping[str, Tensor],
-        valid: Tensor | None = None,
-        null: bool = False,
-    ) -> Tensor:
+    def forward(self, features: Maps, regions: Maps, valid: Tensor | None = None, null: bool = False) -> Tensor:
         """What each probe adds to its target's refined features, (B, probes, C, H, W); see `messages`."""
-        return self.readout(self.messages(features, regions, valid, null), range(len(self.probes)))
+        return self.read(self.messages(features, regions, valid, null))
 
-    def messages(
-        self,
-        features: Mapping[str, Tensor],
-        regions: Mapping[str, Tensor],
-        valid: Tensor | None = None,
-        null: bool = False,
-    ) -> Tensor:
+    def read(self, messages: Tensor) -> Tensor:
+        """The readouts of all probes, (B, probes, d, H, W) -> (B, probes, C, H, W)."""
+        return self.readout(messages, range(len(self.probes)))
+
+    def messages(self, features: Maps, regions: Maps, valid: Tensor | None = None, null: bool = False) -> Tensor:
         """What each probe's readout reads, (B, probes, d, H, W).
 
         null: sources are of the batch's next image, which says nothing of this one.
@@ -155,34 +149,37 @@ class ProbedNetwork(nn.Module):
         {target: (1 + probes, B, channels, h, w)}; auxiliary predictions, at the image's size, where their heads are
         trained.
         """
-        network = self.frozen[0]
-        with torch.set_grad_enabled(self.auxiliary is not None and torch.is_grad_enabled()):
-            features, regions = network.features(image)
+        regions, refined, messages = self._exchange(image, valid)
         auxiliary = {} if self.auxiliary is None else enlarge(regions, valid.shape[2:])
-        regions = {task: logits.detach() for task, logits in regions.items()}
-        with torch.no_grad():
-            refined = network.refine(features, regions, valid)
-        added = self.bank(features, regions, shrink(valid, features), self.null).transpose(0, 1)
+        added = self.bank.read(messages).transpose(0, 1)
         predictions = {}
         for target, maps in refined.items():
             stacked = torch.cat([maps[None], maps + added[self.bank.rows_of(target)]])
-            raw = network.predict({target: stacked.flatten(0, 1)}, maps.shape[2:])[target]
-            predictions[target] = raw.unflatten(0, stacked.shape[:2])
+            predictions[target] = self._predict(target, stacked)
         return Outputs(predictions, auxiliary)
 
     @torch.no_grad()
     def look(self, image: Image, valid: Tensor, losses: Callable[[str, Tensor], Tensor]) -> Look:
         """What the readouts' first weights are computed from; losses: see `Look`, of the heads' raw outputs."""
+        _, refined, messages = self._exchange(image, valid)
+        return Look(messages, refined, lambda target, maps: losses(target, self._predict(target, maps)))
+
+    def _exchange(self, image: Image, valid: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """The logits of the label regions, with their graph where heads are trained; the refined features; the messages
+        of all probes.
+        """
         network = self.frozen[0]
-        features, regions = network.features(image)
-        refined = network.refine(features, regions, valid)
-        messages = self.bank.messages(features, regions, shrink(valid, features), self.null)
+        with torch.set_grad_enabled(self.auxiliary is not None and torch.is_grad_enabled()):
+            features, logits = network.features(image)
+        regions = {task: maps.detach() for task, maps in logits.items()}
+        with torch.no_grad():
+            refined = network.refine(features, regions, valid)
+        return logits, refined, self.bank.messages(features, regions, shrink(valid, features), self.null)
 
-        def of_maps(target: str, maps: Tensor) -> Tensor:
-            raw = network.predict({target: maps.flatten(0, 1)}, maps.shape[3:])[target]
-            return losses(target, raw.unflatten(0, maps.shape[:2]))
-
-        return Look(messages, refined, of_maps)
+    def _predict(self, target: str, maps: Tensor) -> Tensor:
+        """The target's raw outputs at the features' size, (K, B, C, h, w) -> (K, B, channels, h, w)."""
+        raw = self.frozen[0].predict({target: maps.flatten(0, 1)}, maps.shape[3:])[target]
+        return raw.unflatten(0, maps.shape[:2])
 
 
 class ProbeTrainer(Trainer):

@@ -5,11 +5,11 @@ loss gradient g with respect to its refined features, becomes
 
     E[g g']^-1  E[g m']  E[m m']^-1
 
-as a direction; how far to go along it, a line search on other images tells. So training begins where a linear readout
-of the untrained block would end, and goes on from there.
+as a direction, whose length is found by a line search on other images. So training begins where a linear readout of the
+untrained block would end, and goes on from there.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +36,7 @@ class Look:
 
 
 def start_readouts(
-    readout: PairConv, rows: Mapping[str, Sequence[int]], fitted: Iterable[Look], scaled: Iterable[Look]
+    readout: PairConv, rows: Mapping[str, list[int]], fitted: Iterable[Look], scaled: Iterable[Look]
 ) -> None:
     """Sets the weights of a 1x1 readout (P, C, d). rows: {target: its probes}.
 
@@ -46,21 +46,21 @@ def start_readouts(
     for look in fitted:
         for target, probes in rows.items():
             refined, gradient = look.refined[target], _negative_gradient(look, target)
-            moments.setdefault(target, _Moments()).add(look.messages[:, list(probes)], refined, gradient)
+            moments.setdefault(target, _Moments()).add(look.messages[:, probes], refined, gradient)
     weights, biases = torch.zeros_like(readout.weight[..., 0, 0]), torch.zeros_like(readout.bias)  # type: ignore[arg-type]
     for target, probes in rows.items():
         found = moments[target].solve()
-        weights[list(probes)], biases[list(probes)] = found[..., :-1].to(weights), found[..., -1].to(biases)
+        weights[probes], biases[probes] = found[..., :-1].to(weights), found[..., -1].to(biases)
     sums: dict[str, Tensor] = {}
     for look in scaled:
         for target, probes in rows.items():
-            losses = _losses(look, target, weights[list(probes)], biases[list(probes)], probes)
+            losses = _losses(look, target, weights[probes], biases[probes], probes)
             sums[target] = sums[target] + losses if target in sums else losses
     scales = torch.tensor(SCALES, device=weights.device, dtype=weights.dtype)
     for target, probes in rows.items():
         best = scales[sums[target].argmin(0)]
-        weights[list(probes)] *= best[:, None, None]
-        biases[list(probes)] *= best[:, None]
+        weights[probes] *= best[:, None, None]
+        biases[probes] *= best[:, None]
     with torch.no_grad():
         readout.weight.copy_(weights[..., None, None])
         readout.bias.copy_(biases)  # type: ignore[union-attr]
@@ -108,9 +108,9 @@ def _negative_gradient(look: Look, target: str) -> Tensor:
 
 
 @torch.no_grad()
-def _losses(look: Look, target: str, weights: Tensor, biases: Tensor, probes: Sequence[int]) -> Tensor:
+def _losses(look: Look, target: str, weights: Tensor, biases: Tensor, probes: list[int]) -> Tensor:
     """Summed over the images, at each scale: (scales, probes)."""
-    messages = look.messages[:, list(probes)].transpose(0, 1)  # (n, B, d, h, w)
+    messages = look.messages[:, probes].transpose(0, 1)  # (n, B, d, h, w)
     added = (weights[:, None] @ messages.flatten(3) + biases[:, None, :, None]).unflatten(3, messages.shape[3:])
     refined = look.refined[target]
     return torch.stack([look.losses(target, refined + scale * added).sum(1) for scale in SCALES])

@@ -51,9 +51,9 @@ def race(folder: Path, given: str | None) -> Section | None:
 
 def searches(folder: Path, others: Sequence[str]) -> list[Search]:
     """This one and the others; empty without others."""
-    return (
-        read_searches([folder, *(run for run in others if Path(run).resolve() != folder.resolve())]) if others else []
-    )
+    if not others:
+        return []
+    return read_searches([folder, *(run for run in others if Path(run).resolve() != folder.resolve())])
 
 
 def reliability(searches: Sequence[Search]) -> Section:

@@ -39,12 +39,12 @@ def by_products(maps: Tensor, size: Sequence[int]) -> Tensor:
 def interpolation(length: int, new_length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights by which `length` values in a row become `new_length`, (new_length, length)."""
     step = length / new_length
-    position = ((torch.arange(new_length, dtype=torch.double) + 0.5) * step - 0.5).clamp(0, length - 1)
+    index = torch.arange(new_length, device=device)
+    position = ((index.double() + 0.5) * step - 0.5).clamp(0, length - 1)
     first = position.floor().long()
     second = (first + 1).clamp_max(length - 1)
     share = position - first
-    weights = torch.zeros(new_length, length, dtype=torch.double)
-    index = torch.arange(new_length)
+    weights = torch.zeros(new_length, length, dtype=torch.double, device=device)
     weights[index, first] += 1 - share
     weights[index, second] += share
-    return weights.to(dtype).to(device)
+    return weights.to(dtype)

@@ -252,7 +252,7 @@ class Exchange(nn.Module):
                     single.block(name).load_pair(own_row, self.block(name).pair_state(row))
                 if self.normalize_messages:
                     norm = self.norms[_key(name)].state_dict()
-                    single.norms[_key(name)].load_state_dict({key: value[rows] for key, value in norm.items()})
+                    single.norms[_key(name)].load_state_dict({key: pick(value, rows) for key, value in norm.items()})
             single.aggregator.load_sources(self.aggregator)
         return single.train(self.training)
 

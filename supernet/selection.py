@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
+from search_spaces.blocks.layers import send
 from supernet.draws import blocks_by_pair, one_hot
 
 OPEN = -1
@@ -56,7 +57,7 @@ class Selection(nn.Module):
         """
         uniform = torch.rand(self.logits.shape, generator=generator).clamp(1e-10, 1 - 1e-7)
         gumbel = -(-uniform.log()).log()
-        return self._relaxed(gumbel.to(self.logits.device, non_blocking=True), temperature)
+        return self._relaxed(send(gumbel, self.logits.device), temperature)
 
     def softmax(self) -> Tensor:
         """The probabilities as weights, nothing being drawn (DARTS, Liu et al., ICLR 2019)."""
@@ -72,7 +73,7 @@ class Selection(nn.Module):
 
     def _noise(self, gradient: Tensor) -> Tensor:
         """White noise of the gradient's size and support, in its place: the null of a search."""
-        white = torch.randn(gradient.shape, generator=self.noise).to(gradient.device, non_blocking=True)
+        white = send(torch.randn(gradient.shape, generator=self.noise), gradient.device)
         white = white * (gradient != 0)
         return white * (gradient.norm() / white.norm().clamp_min(1e-30))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from search_spaces import Exchange, SearchSpace
+from search_spaces.blocks.layers import send
 from supernet.samplers import Sampler
 
 
@@ -32,5 +33,6 @@ class Supernet(nn.Module):
     ) -> dict[str, Tensor]:
         """As `Exchange.forward`."""
         draw = self.sampler.draw() if self.training else self.sampler.whole()
-        like = next(iter(features.values()))
-        return self.exchange(features, regions, valid, draw.weights.to(like.device, non_blocking=True), draw.active)
+        device = next(iter(features.values())).device
+        weights = draw.weights if draw.weights.device == device else send(draw.weights, device)
+        return self.exchange(features, regions, valid, weights, draw.active)

@@ -178,4 +178,4 @@ class Shuffling:
             label, mask = own["labels", target], own["masks", target]
             logits = self.network.predict({target: refined}, mask.shape[2:])[target]
             metric.update(task.decode(logits), label, mask)
-        return primary_values({target: values_of(metric)}, {target: task})[target]
+        return primary_values(values_of({target: metric}), {target: task})[target]

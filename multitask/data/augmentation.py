@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multitask.data.samples import Batch, Sample, each_image, first_image, images_on, normalise
+from multitask.sending import send
 from multitask.tasks import Task
 
 CROP_TRIES = 10
@@ -41,9 +42,9 @@ class Augmentation:
         images = images_on(sample, device)
         count, _, height, width = first_image(images).shape
         low, high = self.scale_range
-        scale = (low + (high - low) * self._draw(count)).to(device, non_blocking=True).view(-1, 1)
-        flipped = (self._draw(count) < 0.5).to(device, non_blocking=True).view(-1, 1)
-        offsets = self._draw(2, CROP_TRIES, count).to(device, non_blocking=True)
+        scale = send(low + (high - low) * self._draw(count), device).view(-1, 1)
+        flipped = send(self._draw(count) < 0.5, device).view(-1, 1)
+        offsets = send(self._draw(2, CROP_TRIES, count), device)
         labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
         masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
         # where the crop starts in the magnified image, (tries, B, 1); negative where that is smaller, which pads
@@ -61,7 +62,7 @@ class Augmentation:
             ],
             -1,
         )
-        colour = self._draw(9, count, 1, 1, 1).to(device, non_blocking=True) if self.photometric else None
+        colour = send(self._draw(9, count, 1, 1, 1), device) if self.photometric else None
 
         def change(image: Tensor, task: str) -> Tensor:
             kind = self.images.get(task, "photo")

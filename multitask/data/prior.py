@@ -57,5 +57,5 @@ class Prior:
                 sample = dataset[i]
                 for name, metric in metrics.items():
                     metric.update(constants[name], sample["labels"][name][None], sample["masks"][name][None])
-            self._metrics[split] = {name: values_of(metric) for name, metric in metrics.items()}
+            self._metrics[split] = values_of(metrics)
         return self._metrics[split]

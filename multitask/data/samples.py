@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from multitask.sending import send
+
 # image: (3, H, W) uint8, or {task: (3, H, W)}, one for each; labels: {task: (c, H, W)}; masks: {task: (1, H, W) bool}
 Sample = dict[str, Any]
 Image = Tensor | dict[str, Tensor]  # of all tasks, or of each
@@ -54,7 +56,8 @@ def normalise(image: Tensor) -> Tensor:
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """On the device, where they are sent once."""
-    return torch.tensor(MEAN, device=device).view(3, 1, 1), torch.tensor(STD, device=device).view(3, 1, 1)
+    mean, std = (send(torch.tensor(values), device).view(3, 1, 1) for values in (MEAN, STD))
+    return mean, std
 
 
 def plain_batch(sample: Sample, device: torch.device) -> Batch:

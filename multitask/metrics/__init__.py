@@ -6,13 +6,19 @@ return it from a task's `metric`; `multitask.testing.check_metric` checks it.
 """
 
 import math
+from collections.abc import Mapping
 
 from torchmetrics import Metric
+
+from multitask.sending import read
 
 Values = dict[str, dict[str, float | None]]  # {task: {metric: value}}; None where the labels define none
 
 
-def values_of(metric: Metric) -> dict[str, float | None]:
-    """What a metric computes; None for NaN."""
-    values = {name: float(value) for name, value in metric.compute().items()}
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+def values_of(metrics: Mapping[str, Metric]) -> Values:
+    """What the tasks' metrics compute; None for NaN. Waits for a GPU once."""
+    computed = {(task, name): value for task, metric in metrics.items() for name, value in metric.compute().items()}
+    found: Values = {task: {} for task in metrics}
+    for (task, name), value in read(computed).items():
+        found[task][name] = None if math.isnan(value) else value
+    return found

@@ -15,7 +15,10 @@ from scipy.sparse.csgraph import maximum_flow  # type: ignore[import-untyped]
 from torch import Tensor
 from torchmetrics import Metric
 
+from multitask.sending import send
+
 Bools = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 Words = NDArray[Any]  # np.uint64; NumPy's stubs lose the type in chains of bitwise operations
 
 
@@ -177,16 +180,17 @@ class BoundaryF(Metric):
         if not probability.shape == label.shape == mask.shape:
             raise ValueError(f"shapes differ: {probability.shape}, {label.shape}, {mask.shape}")
         valid = mask.bool()
-        scores = probability.detach().float().masked_fill(~valid, -1).cpu().numpy()
-        labels = ((label > 0.5) & valid).cpu().numpy()
-        for image_scores, image_label in zip(scores[:, 0], labels[:, 0], strict=True):
-            matched, predicted, target = self._count(image_scores, image_label)
-            self.matched += torch.from_numpy(matched).to(self.matched.device)
-            self.predicted += torch.from_numpy(predicted).to(self.predicted.device)
-            self.target += target
+        scores = probability.detach().float().masked_fill(~valid, -1)
+        labels = (label > 0.5) & valid
+        maps = torch.cat([scores, labels.float()], 1).cpu().numpy()  # together, to wait for a GPU once
+        counts = [self._count(scores, true > 0) for scores, true in maps]
+        matched, predicted, target = (torch.as_tensor(np.sum(each, 0)) for each in zip(*counts, strict=True))
+        self.matched += send(matched, self.matched.device)
+        self.predicted += send(predicted, self.predicted.device)
+        self.target += send(target, self.target.device)
 
-    def _count(self, scores: NDArray[np.float32], label: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-        """Matched and predicted pixels at each threshold (n,) and true pixels of one image (H, W)."""
+    def _count(self, scores: NDArray[np.float32], label: Bools) -> tuple[Counts, Counts, Counts]:
+        """Matched and predicted pixels at each threshold (n,) and true pixels () of one image (H, W)."""
         target = thin(label)
         neighbours = _neighbours(target, self.tolerance * float(np.hypot(*label.shape)))
         matched, predicted = np.zeros((2, len(self.thresholds)), dtype=np.int64)
@@ -200,7 +204,7 @@ class BoundaryF(Metric):
                 pixels = np.flatnonzero(thin(edges))
                 matched[k], predicted[k] = _matching_size(neighbours[pixels]), len(pixels)
             previous = size
-        return matched, predicted, int(np.count_nonzero(target))
+        return matched, predicted, np.array(np.count_nonzero(target))
 
     def compute(self) -> dict[str, Tensor]:
         """{"ods_f": scalar}; 0 where nothing is matched, NaN without a true boundary pixel."""

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from multitask.metrics.counting import masked_sums
+
 
 class DepthErrors(Metric):
     """RMSE, mean |p - y| / y, share of max(p/y, y/p) < 1.25^k, and 100 sqrt(Var(ln p - ln y)) (SI-logRMSE)."""
@@ -17,13 +19,13 @@ class DepthErrors(Metric):
 
     def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
         """predicted (clamped at 0), label: (B, 1, H, W) metres; mask: (B, 1, H, W)."""
-        p, y = predicted[mask].double(), label[mask].double()
+        p, y = (torch.where(mask, maps, 1).double() for maps in (predicted, label))
         positive = p.clamp_min(1e-3)  # a millimetre, where a ratio or a logarithm is taken
         ratio = torch.maximum(positive / y, y / positive)
         log_ratio = positive.log() - y.log()
         shares = [(ratio < 1.25**k).double() for k in (1, 2, 3)]
         terms = [torch.ones_like(p), (p - y) ** 2, (p - y).abs() / y, *shares, log_ratio, log_ratio**2]
-        self.sums += torch.stack([term.sum() for term in terms])
+        self.sums += masked_sums(terms, mask)
 
     def compute(self) -> dict[str, Tensor]:
         _, squared, relative, one, two, three, log_ratio, log_squared = (

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from multitask.metrics.counting import count, masked_sums
+
 BINS = 18_000  # hundredths of a degree: the median's resolution
 
 
@@ -23,12 +25,12 @@ class NormalErrors(Metric):
 
     def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
         """predicted, label: (B, 3, H, W) unit vectors; mask: (B, 1, H, W)."""
-        a, b = (x.double().movedim(1, -1)[mask[:, 0]] for x in (predicted, label))
+        a, b = predicted.double(), label.double()
         # exact for small angles too, where acos of the product is not
-        angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1)))
+        angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=1, keepdim=True), (a + b).norm(dim=1, keepdim=True)))
         shares = [(angle < limit).double() for limit in (11.25, 22.5, 30)]
-        self.sums += torch.stack([term.sum() for term in (torch.ones_like(angle), angle, *shares)])
-        self.histogram += torch.bincount((angle * BINS / 180).long().clamp(0, BINS - 1), minlength=BINS)
+        self.sums += masked_sums([torch.ones_like(angle), angle, *shares], mask)
+        self.histogram += count((angle * BINS / 180).long().clamp(0, BINS - 1), mask, BINS)
 
     def compute(self) -> dict[str, Tensor]:
         _, mean, narrow, medium, wide = self.sums / self.sums[0]  # 0 / 0 without a pixel

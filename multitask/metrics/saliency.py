@@ -19,15 +19,17 @@ class MaxF(Metric):
         super().__init__()
         self.beta_squared = beta_squared
         # single precision like the probabilities, so that a probability of 0.35 reaches the threshold 0.35
-        self.thresholds = (torch.arange(1, thresholds + 1, dtype=torch.double) / (thresholds + 1)).float()
+        steps = torch.arange(1, thresholds + 1, dtype=torch.double)
+        self.thresholds: Tensor
+        self.register_buffer("thresholds", (steps / (thresholds + 1)).float(), persistent=False)
         self.add_state("hits", torch.zeros(thresholds, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("predicted", torch.zeros(thresholds, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("actual", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, probability: Tensor, label: Tensor, mask: Tensor) -> None:
         """probability, label (0 or 1), mask: (B, 1, H, W)."""
-        p, y = probability[mask].float(), label[mask] > 0
-        above = p >= self.thresholds.to(p.device)[:, None]
+        p, y = torch.where(mask, probability.float(), -1).flatten(), ((label > 0) & mask).flatten()
+        above = p >= self.thresholds[:, None]
         self.hits += (above & y).sum(1)
         self.predicted += above.sum(1)
         self.actual += y.sum()

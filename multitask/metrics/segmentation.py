@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from multitask.metrics.counting import count
+
 
 class MeanIoU(Metric):
     """From the confusion matrix of the whole dataset.
@@ -22,11 +24,12 @@ class MeanIoU(Metric):
 
     def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
         """predicted, label, mask: (B, 1, H, W)."""
-        cell = label[mask].long() * self.classes + predicted[mask].long()
-        self.confusion += torch.bincount(cell, minlength=self.classes**2).view(self.classes, self.classes)
+        cell = label.long() * self.classes + predicted.long()
+        self.confusion += count(cell, mask, self.classes**2).view(self.classes, self.classes)
 
     def compute(self) -> dict[str, Tensor]:
         hits = self.confusion.diag().double()
         union = self.confusion.sum(0) + self.confusion.sum(1) - hits
         iou = hits / union.clamp_min(1)
-        return {"mean_iou": (iou[union > 0] if self.skip_empty else iou).mean().where(union.any(), torch.nan)}
+        classes = (union > 0).sum() if self.skip_empty else self.classes  # an empty one adds 0
+        return {"mean_iou": (iou.sum() / classes).where(union.any(), torch.nan)}

@@ -31,8 +31,8 @@ class Callback:
     def end(self) -> None:
         """Called after the last step and after an interruption, to close what `begin` opened."""
 
-    def figures(self) -> dict[str, float]:
-        """Figures for the log line and TensorBoard."""
+    def figures(self) -> dict[str, Tensor | float]:
+        """Scalars for the log line and TensorBoard; those on a GPU are read together."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Metrics of a network over a split, beside those of the constant prediction, which any network must beat."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiment.errors import InputError
 from multitask.data.loader import evaluation_loader
-from multitask.data.samples import Batch, Dataset, plain_batch
+from multitask.data.samples import Dataset, Sample, plain_batch
 from multitask.metrics import Values, values_of
 from multitask.metrics.delta_m import log_score
 from multitask.tasks import Task
-from multitask.training.finite import Diverged, first_not_finite, trace
+from multitask.training.finite import Diverged, FirstFaults, trace
 
 
 def evaluate(
@@ -23,17 +25,22 @@ def evaluate(
     Raises Diverged for predictions that are not finite, which some metrics would hide.
     """
     metrics = {name: task.metric().to(device) for name, task in tasks.items()}
+    faults = FirstFaults()
     was_training = network.training
     network.eval()
+    batches = partial(evaluation_loader, dataset, batch_size, workers, device.type == "cuda")
     with torch.no_grad():
-        for sample in evaluation_loader(dataset, batch_size, workers, device.type == "cuda"):
+        for number, sample in enumerate(batches()):
             batch = plain_batch(sample, device)
             predictions = network(batch.image, batch.valid).predictions
-            _check_finite(network, {name: predictions[name] for name in tasks}, batch)
+            faults.note(number, {name: predictions[name].abs().amax() for name in tasks})
+            if device.type == "cpu":
+                _check_finite(network, faults, batches, device)
             for name, task in tasks.items():
                 metrics[name].update(task.decode(predictions[name]), batch.labels[name], batch.masks[name])
+        _check_finite(network, faults, batches, device)
     network.train(was_training)
-    values = {name: values_of(metric) for name, metric in metrics.items()}
+    values = values_of(metrics)
     for name, of_task in values.items():
         for metric, value in of_task.items():
             if value is not None and math.isinf(value):
@@ -41,10 +48,15 @@ def evaluate(
     return values
 
 
-def _check_finite(network: nn.Module, predictions: Mapping[str, Tensor], batch: Batch) -> None:
-    if first_not_finite(predictions) is None:
+def _check_finite(
+    network: nn.Module, faults: FirstFaults, batches: Callable[[], Iterable[Sample]], device: torch.device
+) -> None:
+    """faults: of the predictions of each batch. Waits for the device."""
+    first = faults.first()
+    if first is None:
         return
-    names = [name for name, prediction in predictions.items() if first_not_finite(prediction) is not None]
+    number, names = first
+    batch = plain_batch(next(islice(batches(), number, None)), device)
     tensor = trace(network, lambda: network(batch.image, batch.valid))
     raise Diverged(f"predictions of {', '.join(names)} are not finite, first tensor: {tensor}")
 

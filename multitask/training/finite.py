@@ -39,10 +39,12 @@ class FirstFaults:
 
     def first(self) -> tuple[int, list[str]] | None:
         """The first step with a fault, and what was not finite then. Waits for the device."""
+        if not self._steps:
+            return None
         found: dict[int, list[str]] = {}
-        for names, steps in self._steps.items():
-            for name, step in zip(names, steps.tolist(), strict=True):
-                found.setdefault(step, []).append(name)
+        names = [name for group in self._steps for name in group]
+        for name, step in zip(names, torch.cat(list(self._steps.values())).tolist(), strict=True):
+            found.setdefault(step, []).append(name)
         step = min(found, default=NEVER)
         return None if step == NEVER else (step, found[step])
 
@@ -63,9 +65,12 @@ def tensors_of(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def first_not_finite(content: Any) -> str | None:
-    """The name of the first tensor of a nested content that is not finite. Waits for the device once."""
+    """The name of the first tensor of a nested content that is not finite. Waits for each device once."""
     named = dict(tensors_of(content))
-    if not named or bool(get_total_norm(list(named.values()), math.inf).isfinite()):
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in named.values():
+        by_device.setdefault(tensor.device, []).append(tensor)
+    if all(bool(get_total_norm(tensors, math.inf).isfinite()) for tensors in by_device.values()):
         return None
     return next((name for name, tensor in named.items() if not bool(tensor.isfinite().all())), None)
 

@@ -1,6 +1,5 @@
 """The weights of the tasks' losses: given, read from a file, or learned."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from experiment.config import LossWeightSettings
 from experiment.config.loss_weights import usable
 from experiment.documents import read_yaml
 from experiment.errors import InputError, unknown
+from multitask.sending import read
 from multitask.tasks import TASKS, Task
 
 VERSION = 1  # of loss_weights.yaml
@@ -33,8 +33,12 @@ class UncertaintyWeighting(nn.Module):
         s = self.log_variances[task]
         return torch.exp(-s) * loss + s
 
+    def factors(self) -> dict[str, Tensor]:
+        """exp(-s) of each task."""
+        return {name: (-s.detach()).exp() for name, s in self.log_variances.items()}
+
     def weights(self) -> dict[str, float]:
-        return {name: math.exp(-s.item()) for name, s in self.log_variances.items()}
+        return read(self.factors())
 
 
 def loss_weights(tasks: Mapping[str, Task], settings: LossWeightSettings) -> dict[str, float]:

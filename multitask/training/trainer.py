@@ -18,6 +18,7 @@ from multitask.data import Batch, Dataset, Sample
 from multitask.data.augmentation import Augmentation
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, Outputs
+from multitask.sending import read
 from multitask.tasks import Task
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
@@ -76,7 +77,9 @@ class Trainer:
         self.best: tuple[float, int] | None = None  # (score, step)
         self.faults = FirstFaults()
         # a block may keep infinities on purpose, as the mask of an attention does
-        self._infinite = {name for name, b in network.named_buffers() if first_not_finite(b) is not None}
+        self._infinite: set[str] = set()
+        if first_not_finite(dict(network.named_buffers())) is not None:
+            self._infinite = {name for name, b in network.named_buffers() if first_not_finite(b) is not None}
 
     def _optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
@@ -143,8 +146,7 @@ class Trainer:
                     if log:
                         now, steps = time.monotonic(), self.step - since[1]
                         pace = steps * s.batch_size / (now - since[0])
-                        figures = {name: float(total) / steps for name, total in sums.items()}
-                        self._log(writer, progress, figures, pace)
+                        self._log(writer, progress, {name: total / steps for name, total in sums.items()}, pace)
                         sums, since = {}, (now, self.step)
                     if validate and score is not None:
                         before = time.monotonic()
@@ -247,14 +249,16 @@ class Trainer:
                 losses[name] = self.uncertainty(name, losses[name])
         return losses
 
-    def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, float], pace: float) -> None:
-        figures = {"loss": losses["loss"], **self.callback.figures()}
+    def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, Tensor], pace: float) -> None:
+        figures: dict[str, Tensor | float] = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
-            figures |= {f"weight_{name}": weight for name, weight in self.task_weights().items()}
+            factors = self.uncertainty.factors()
+            figures |= {f"weight_{name}": self.weights[name] * factors[name] for name in self.tasks}
         resources = {"images/s": pace, "GB": peak_memory(self.device) / 1e9}
-        for name, value in {**losses, **figures, **resources}.items():
+        values = read({**losses, **figures, **resources})
+        for name, value in values.items():
             writer.add_scalar(f"loss/{name}" if name in losses else f"training/{name}", value, self.step)
-        progress.log(self.step, {**figures, **resources})
+        progress.log(self.step, {name: values[name] for name in {**figures, **resources}})
 
     def prior(self, split: str) -> Values:
         """Metrics of the constant prediction from the training images, kept in the run's prior.json."""

@@ -23,8 +23,13 @@ def pick(weights: Tensor, active: Sequence[int]) -> Tensor:
 @lru_cache(maxsize=4096)
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
-    """The rows as a tensor, cached: another copy to a GPU would wait for all its queued work."""
-    return torch.tensor(rows, device=device)
+    """The rows as a tensor on the device, cached."""
+    return send(torch.tensor(rows), device)
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on a device. From pinned memory a copy to a GPU does not wait for the work that is queued there."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -40,5 +40,5 @@ class LagrangeMultiplier:
         value, rate = self.value.detach(), self.learning_rate
         self.value = torch.where(gradient == 0, value * (1 - rate), value - rate * gradient.sign()).clamp_min(0)
 
-    def figures(self) -> dict[str, float]:
-        return {"multiplier": float(self.value.detach()), "cost_share": float(self.expected_share().detach())}
+    def figures(self) -> dict[str, Tensor]:
+        return {"multiplier": self.value.detach(), "cost_share": self.expected_share().detach()}

@@ -25,6 +25,7 @@ from multitask.training.finite import Diverged, first_not_finite
 from search_spaces import Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair
+from search_spaces.blocks.layers import row_index, send
 from search_spaces.exchange import Messages
 
 Losses = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # refined features -> each task's loss per image, (B,)
@@ -115,7 +116,8 @@ class ProbeExchange:
             batch.features, batch.regions, batch.valid, computed
         ).items():
             rows = [on.index(representatives[name][self._message_key(name, i)]) for i in wanted[name]]
-            messages[name] = (wanted[name], computed_messages[:, rows])
+            index = row_index(tuple(rows), computed_messages.device)
+            messages[name] = (wanted[name], computed_messages.index_select(1, index))
         return messages
 
     def _message_key(self, name: str, pair: int) -> Pair | str:
@@ -148,12 +150,13 @@ def collect(
     seen = 0
     for batch in batches:
         size = len(batch.features[exchange.tasks[0]])
-        group = (seen + torch.arange(size)) % GROUPS
+        device = batch.features[exchange.tasks[0]].device
+        group = (seen + torch.arange(size, device=device)) % GROUPS
         seen += size
         with torch.no_grad():
             trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
             messages = _centred([trained, *(one.messages(batch, active) for one in probes)])
-            sums_by_pair = exchange.combine(trained, weights.to(batch.features[exchange.tasks[0]].device))
+            sums_by_pair = exchange.combine(trained, send(weights, device))
         for pairs in _passes(exchange.pairs, open):
             replaced = {
                 **sums_by_pair,
@@ -198,7 +201,7 @@ class _Sums:
         }
         for name, each in by_group.items():
             former = self.parts.get(name, each.new_zeros(GROUPS, *each.shape[1:]))
-            self.parts[name] = former.index_add(0, group.to(each.device), each)
+            self.parts[name] = former.index_add(0, group, each)
         products = {"square": flat @ flat.transpose(1, 2), "both": flat @ rows.T, "covariates": rows @ rows.T}
         for name, each in products.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each

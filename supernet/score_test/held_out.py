@@ -11,6 +11,7 @@ from multitask.data import Batch
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
 from multitask.network import MultiTaskNetwork, shrink
+from multitask.sending import send
 from multitask.tasks import Task
 from multitask.training.finite import Diverged, first_not_finite, trace
 from multitask.training.trainer import Trainer
@@ -30,7 +31,8 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
     assert isinstance(network, MultiTaskNetwork)
     batch_size = max(BATCH, trainer.settings.batch_size)
     progress = Progress(-(-len(images) // batch_size), 0, "held-out images")
-    loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, False)  # type: ignore[arg-type]
+    pin = trainer.device.type == "cuda"
+    loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin)  # type: ignore[arg-type]
     for step, sample in enumerate(loader, 1):
         batch = plain_batch(sample, trainer.device)
         with torch.no_grad():
@@ -41,7 +43,7 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
             raise Diverged(f"step {trainer.step}, held-out images: {name} not finite, first tensor: {tensor}")
         sign = None
         if signs is not None:
-            sign = (2.0 * torch.randint(2, (len(batch),), generator=signs) - 1).to(trainer.device)
+            sign = send(2.0 * torch.randint(2, (len(batch),), generator=signs) - 1, trainer.device)
         losses = partial(image_losses, network, trainer.tasks, batch, sign)
         yield HeldOut(features, regions, losses, shrink(batch.valid, features))
         progress.advance()

@@ -30,7 +30,7 @@ from search_spaces import SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import ExchangeInputs, Pair, build_block, legal_on
 from search_spaces.blocks.base import region_weights
-from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, frozen_statistics
+from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, frozen_statistics, pick
 from search_spaces.seeds import initial_weights
 from supernet.score_test.warm_start import Look, start_readouts
 
@@ -154,7 +154,7 @@ class ProbedNetwork(nn.Module):
         added = self.bank.read(messages).transpose(0, 1)
         predictions = {}
         for target, maps in refined.items():
-            stacked = torch.cat([maps[None], maps + added[self.bank.rows_of(target)]])
+            stacked = torch.cat([maps[None], maps + pick(added, self.bank.rows_of(target))])
             predictions[target] = self._predict(target, stacked)
         return Outputs(predictions, auxiliary)
 
@@ -237,8 +237,8 @@ def one_pixel(maps: Tensor, size: Sequence[int], where: Sequence[float]) -> Tens
     """
     for dim, count, share in zip((-2, -1), size, where, strict=True):
         length = maps.shape[dim]
-        index = ((torch.arange(count, dtype=torch.double) + share) * length / count).long().clamp_max(length - 1)
-        maps = maps.index_select(dim, index.to(maps.device))
+        cell = torch.arange(count, dtype=torch.double, device=maps.device)
+        maps = maps.index_select(dim, ((cell + share) * length / count).long().clamp_max(length - 1))
     return maps
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces.blocks.layers import PairConv
+from search_spaces.blocks.layers import PairConv, pick, row_index, send
 
 RIDGE = 0.01  # of a message's variance
 DAMPING = 0.1  # of the gradient's mean variance over channels
@@ -46,21 +46,24 @@ def start_readouts(
     for look in fitted:
         for target, probes in rows.items():
             refined, gradient = look.refined[target], _negative_gradient(look, target)
-            moments.setdefault(target, _Moments()).add(look.messages[:, probes], refined, gradient)
+            moments.setdefault(target, _Moments()).add(_of(look, probes), refined, gradient)
     weights, biases = torch.zeros_like(readout.weight[..., 0, 0]), torch.zeros_like(readout.bias)  # type: ignore[arg-type]
     for target, probes in rows.items():
         found = moments[target].solve()
-        weights[probes], biases[probes] = found[..., :-1].to(weights), found[..., -1].to(biases)
+        index = row_index(tuple(probes), weights.device)
+        weights.index_copy_(0, index, found[..., :-1].to(weights))
+        biases.index_copy_(0, index, found[..., -1].to(biases))
     sums: dict[str, Tensor] = {}
     for look in scaled:
         for target, probes in rows.items():
-            losses = _losses(look, target, weights[probes], biases[probes], probes)
+            losses = _losses(look, target, pick(weights, probes), pick(biases, probes), probes)
             sums[target] = sums[target] + losses if target in sums else losses
-    scales = torch.tensor(SCALES, device=weights.device, dtype=weights.dtype)
+    scales = send(torch.tensor(SCALES, dtype=weights.dtype), weights.device)
+    best = torch.ones_like(weights[:, :1, :1])
     for target, probes in rows.items():
-        best = scales[sums[target].argmin(0)]
-        weights[probes] *= best[:, None, None]
-        biases[probes] *= best[:, None]
+        found = scales[sums[target].argmin(0)][:, None, None]
+        best.index_copy_(0, row_index(tuple(probes), best.device), found)
+    weights, biases = weights * best, biases * best[..., 0]
     with torch.no_grad():
         readout.weight.copy_(weights[..., None, None])
         readout.bias.copy_(biases)  # type: ignore[union-attr]
@@ -73,7 +76,7 @@ class _Moments:
         self.messages: Tensor | float = 0.0  # (n, d + 1, d + 1)
         self.crossed: Tensor | float = 0.0  # (n, C, d + 1)
         self.gradients: Tensor | float = 0.0  # (C, C)
-        self.refined = 0.0  # squares
+        self.refined: Tensor | float = 0.0  # squares
         self.pixels = 0
 
     def add(self, messages: Tensor, refined: Tensor, gradient: Tensor) -> None:
@@ -84,7 +87,7 @@ class _Moments:
         self.messages = self.messages + m.mT @ m
         self.crossed = self.crossed + g.T @ m
         self.gradients = self.gradients + g.T @ g
-        self.refined += float(refined.double().square().sum())
+        self.refined = self.refined + refined.double().square().sum()
         self.pixels += len(g)
 
     def solve(self) -> Tensor:
@@ -107,10 +110,15 @@ def _negative_gradient(look: Look, target: str) -> Tensor:
     return -torch.autograd.grad(loss, maps)[0] * maps.shape[2] * maps.shape[3]
 
 
+def _of(look: Look, probes: list[int]) -> Tensor:
+    """The messages of some probes, (B, n, d, h, w)."""
+    return look.messages.index_select(1, row_index(tuple(probes), look.messages.device))
+
+
 @torch.no_grad()
 def _losses(look: Look, target: str, weights: Tensor, biases: Tensor, probes: list[int]) -> Tensor:
     """Summed over the images, at each scale: (scales, probes)."""
-    messages = look.messages[:, probes].transpose(0, 1)  # (n, B, d, h, w)
+    messages = _of(look, probes).transpose(0, 1)  # (n, B, d, h, w)
     added = (weights[:, None] @ messages.flatten(3) + biases[:, None, :, None]).unflatten(3, messages.shape[3:])
     refined = look.refined[target]
     return torch.stack([look.losses(target, refined + scale * added).sum(1) for scale in SCALES])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiment.config import Config, DartsSettings, GdasSettings, SearchSettings
 from multitask.data import DatasetSplits, Sample
+from multitask.sending import read
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import frozen_statistics
@@ -65,7 +66,7 @@ def _search(
     callback = BilevelCallback(sampler, settings, search, iterations, held_out)
     callback.trainer = context.trainer(context.supernet(sampler), callback, images=kept)
     callback.trainer.fit()
-    context.figures = callback.figures()
+    context.figures = read(callback.figures())
     # all count as decided: nothing here measures how reliable a choice is
     return {pair: replace(choice, decided=True) for pair, choice in likeliest(sampler.selection).items()}
 
@@ -124,7 +125,7 @@ class BilevelCallback(RelaxedCallback):
     def end(self) -> None:
         self.samples = None
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Tensor | float]:
         temperature = {} if self.temperatures is None else {"temperature": self.sampler.temperature}
         return {**super().figures(), **temperature}
 

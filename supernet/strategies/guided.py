@@ -12,6 +12,7 @@ import torch
 
 from experiment.config import Config, DartsSettings, GuidedSettings, SearchSettings
 from multitask.data import DatasetSplits
+from multitask.sending import read
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.records.choices import Choice
@@ -47,7 +48,7 @@ class Guided(Strategy):
         callback = GuidedCallback(sampler, config.search.guided, config.search, config.training.iterations, held_out)
         callback.trainer = context.trainer(context.supernet(sampler), callback, images=kept)
         callback.trainer.fit()
-        context.figures = callback.figures()
+        context.figures = read(callback.figures())
         settled = likeliest(sampler.selection)
         for pair, choice in choices.items():
             block = settled[pair].block

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from experiment.config import GumbelSettings, SearchSettings
+from multitask.sending import read
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
@@ -33,7 +34,7 @@ class Gumbel(Strategy):
         sampler = GumbelSampler(selection, generator, settings.sampling == "single_path")
         callback = GumbelCallback(sampler, settings, config.search, config.training.iterations, context.budget)
         context.trainer(context.supernet(sampler), callback).fit()
-        context.figures = callback.figures()
+        context.figures = read(callback.figures())
         return likeliest(selection, context.budget)
 
 
@@ -82,7 +83,7 @@ class GumbelCallback(RelaxedCallback):
             self.selection.refresh()
         self.record_step(done)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Tensor | float]:
         return {
             "temperature": self.sampler.temperature,
             "entropy_weight": self.entropy_weight,

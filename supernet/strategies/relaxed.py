@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.config import SearchSettings
 from experiment.run import Run
@@ -62,11 +62,11 @@ class RelaxedCallback(Callback):
         if done % self.every == 0 or done == self.iterations:
             self._add_record(done)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Tensor | float]:
         """The mean pair entropy in nats, and as a share of that of an even choice."""
         return {
-            "entropy": float(self.selection.entropies().detach().mean()),
-            "entropy_share": float(self.selection.entropies(normalize=True).detach().mean()),
+            "entropy": self.selection.entropies().detach().mean(),
+            "entropy_share": self.selection.entropies(normalize=True).detach().mean(),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -141,11 +141,12 @@ def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict
     batch_size = max(BATCH, trainer.settings.batch_size)
     progress = Progress(-(-len(images) // batch_size), 0, f"{trainer.label}, test")
     parts: dict[str, list[Tensor]] = {}
+    pin = trainer.device.type == "cuda"
     with torch.no_grad():
-        for sample in evaluation_loader(images, batch_size, trainer.recipe.data.workers, False):  # type: ignore[arg-type]
+        for sample in evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin):  # type: ignore[arg-type]
             batch = plain_batch(sample, trainer.device)
             for task, losses in probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch).items():
-                parts.setdefault(task, []).append(losses.cpu())
+                parts.setdefault(task, []).append(losses)
             progress.advance()
     progress.close()
-    return {task: torch.cat(losses, 1) for task, losses in parts.items()}
+    return {task: torch.cat(losses, 1).cpu() for task, losses in parts.items()}

@@ -49,7 +49,7 @@ def test_values_exist_where_and_only_where_labels_define_them(name, empty_classe
         decoded = task.decode(torch.randn(1, task.channels, *SIZE, generator=draw))
         metric.update(decoded, label[i : i + 1], mask[i : i + 1])
     wanted = mask & (label[:, :1] > 0) if name in ("edge", "saliency") else mask
-    values = values_of(metric)
+    values = values_of({name: metric})[name]
     assert task.defines(label, mask) == bool(wanted.any())
     assert all((value is not None) == bool(wanted.any()) for value in values.values())
     text = json.dumps(describe({name: values}, {name: task}), allow_nan=False)

@@ -1,0 +1,36 @@
+"""Every strategy on the pretended GPU: no tensor of the CPU meets one of the GPU, and no step waits for it."""
+
+import pytest
+
+from supernet.strategies import STRATEGIES
+from tests.support.gpu_run import on_gpu
+from tests.support.pretended_gpu import UNTRIED, tried
+
+pytestmark = pytest.mark.skipif(not tried(), reason=UNTRIED)
+
+SMALL = "--space.blocks=[none, global, t_label]"
+SAMPLED = [SMALL, "--training.iterations=2", "--data.validation_images=2"]
+OPTIONS = {
+    "gumbel": [],  # with the whole space
+    "guided": [SMALL, "--search.worth=0", "--search.confidence=0.9999"],  # so that some pair is left to the supernet
+    "evidence": [SMALL, "--training.iterations=4"],  # two supernets share the steps
+    "random": [*SAMPLED, "--search.random.samples=2"],
+    "evolution": [*SAMPLED, "--search.evolution.samples=2"],
+    "tpe": [*SAMPLED, "--search.tpe.samples=2"],
+}
+DRAWS = {"gdas"}  # the logits decide what a step computes, and the host must know
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategies_on_a_gpu(tmp_path, strategy):
+    found = on_gpu(tmp_path, "search", f"--search.strategy={strategy}", *OPTIONS.get(strategy, [SMALL]))
+    assert found.code == 0, found.problem
+    assert not found.mismatches
+    assert found.steps and all(found.steps.values())
+    limit = 1 if strategy in DRAWS else 0
+    assert all(wait <= limit for steps in found.steps.values() for wait in steps), found.report
+    assert found.evaluated and not any(found.evaluated)
+    assert all(wait <= 1 for wait in found.held_out)  # whether the features are finite
+    assert bool(found.held_out) == (strategy == "evidence")
+    if strategy == "guided":
+        assert "" in found.steps  # the supernet's training

@@ -1,0 +1,110 @@
+"""Commands on the pretended GPU, each in a process of its own, with the host's waits counted where they matter."""
+
+import contextlib
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import torch._dynamo  # noqa: F401  which every dispatch mode needs, once for all processes forked from this one
+
+from multitask.training import evaluation
+from multitask.training.common_random import CommonRandomNumbers
+from multitask.training.trainer import Trainer
+from supernet.cost import table
+from supernet.score_test import held_out
+from tests.support.commands import CONFIG, ROOT, short
+from tests.support.forked import FORK, MAINS
+from tests.support.pretended_gpu import PretendedGpu
+
+FAST = (
+    "--device=cuda",
+    "--training.iterations=3",
+    "--training.log_every=100",
+    "--data.train_images=8",
+    "--data.validation_images=4",
+    "--network.channels=4",
+)
+WATCHED = ("supernet", "multitask", "search_spaces", "retrain")  # folders whose lines are blamed
+
+
+@dataclass
+class Found:
+    """steps: {label of a training: waits of each step, from the augmentation until the weights are updated}; evaluated
+    and held_out: waits between two batches of an evaluation, and of held-out images.
+    """
+
+    code: int | None = None
+    problem: str = ""
+    mismatches: list[str] = field(default_factory=list)
+    steps: dict[str, list[int]] = field(default_factory=dict)
+    evaluated: list[int] = field(default_factory=list)
+    held_out: list[int] = field(default_factory=list)
+    report: list[str] = field(default_factory=list)
+
+
+def on_gpu(folder: Path, script: str, *options: str) -> Found:
+    """Runs search.py or retrain.py with --device cuda on a tiny problem."""
+    result = Path(folder) / "found.json"
+    line = ["--config", str(CONFIG), *short(*FAST, f"--output={Path(folder) / 'run'}", *options)]
+    process = FORK.Process(target=_run, args=(script, line, result))
+    process.start()
+    process.join()
+    return Found(**json.loads(result.read_text()))
+
+
+def _run(script: str, line: list[str], result: Path) -> None:
+    found = Found()
+    log = result.with_suffix(".log")
+    with log.open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            with PretendedGpu(tuple(str(ROOT / name) for name in WATCHED), strict=False) as gpu, _counted(gpu, found):
+                found.code = MAINS[script](line)
+        except BaseException:
+            found.problem = traceback.format_exc()
+    found.mismatches = [f"{what} at {place}" for what, place in gpu.mismatches]
+    found.report = list(gpu.report(f"{ROOT}/"))
+    if found.code:
+        found.problem += log.read_text()
+    result.write_text(json.dumps(asdict(found)))
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def _counted(gpu: PretendedGpu, found: Found) -> Iterator[None]:
+    """Notes waits while the program runs. Latencies are not measured."""
+    begun = [0]
+    begin_step, train_step = CommonRandomNumbers.begin_step, Trainer.train_step
+
+    def begin(self, step):
+        begun[0] = gpu.waited
+        begin_step(self, step)
+
+    def train(self, batch):
+        losses = train_step(self, batch)
+        found.steps.setdefault(self.label, []).append(gpu.waited - begun[0])
+        return losses
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(CommonRandomNumbers, "begin_step", begin))
+        stack.enter_context(mock.patch.object(Trainer, "train_step", train))
+        stack.enter_context(mock.patch.object(table, "_latencies", lambda modules, *_: dict.fromkeys(modules, 0.0)))
+        for module, counts in ((evaluation, found.evaluated), (held_out, found.held_out)):
+            loader = mock.Mock(side_effect=_between(gpu, module.evaluation_loader, counts))
+            stack.enter_context(mock.patch.object(module, "evaluation_loader", loader))
+        yield
+
+
+def _between(gpu, loader, counts):
+    """The loader, noting the waits between one batch and the next."""
+
+    def batches(*arguments):
+        for sample in loader(*arguments):
+            before = gpu.waited
+            yield sample
+            counts.append(gpu.waited - before)
+
+    return batches

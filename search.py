@@ -43,7 +43,7 @@ def _check_data(config: Config) -> None:
     report = check_data(config.data)
     count = f"{len(report.problems)} problem{'' if len(report.problems) == 1 else 's'}"
     warnings = [f"warning: {line}" for line in report.warnings]
-    print("\n".join([*report.summary, *report.problems, *warnings, count]))
+    print("\n".join([*report.layout, *report.summary, *report.problems, *warnings, count]))
     if report.problems:
         raise InputError(f"the data has {count}, listed above")
 

@@ -8,6 +8,9 @@ from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
 
 EMPTY_CLASSES = ("zero", "skip")
+# {dataset: (weight of edge pixels in the loss, tolerance of odsF)}, as ATRC has them
+EDGES = {"pascal_context": (0.95, 0.0075)}
+OTHER_EDGES = (0.8, 0.011)  # NYUD-v2
 SMALLEST, LARGEST = 32, 2**14  # pixels along an image's side
 MOST_CLASSES, MOST_IMAGES, MOST_WORKERS = 2**16, 10**7, 1024
 
@@ -18,23 +21,30 @@ class DataSettings:
 
     Args:
         name: dataset: scenes (built-in procedural rooms), sensors (the same rooms, each task with a sensor of its
-            own) or folder (your own data).
-        root: folder of your own data; see the README for its layout.
+            own), folder (your own data), one of the papers' (nyud, nyuv2_13, pascal_context, vkitti2, cityscapes,
+            synthia, scannet, scenenet) or a class of your own, package.module:Class.
+        root: folder of the data on disk; --check-data prints its layout.
         height: height of the images that the network sees, in pixels.
         width: width of the images that the network sees, in pixels.
         tasks: tasks to predict: semseg, depth, normals, edge, human_parts, saliency.
-        classes: number of semantic classes of a folder; by default read from its meta.json.
+        classes: number of semantic classes - of a folder, by default read from its meta.json; of the papers' sets,
+            which of their maps of classes, by default the largest common one.
         train_images: number of training scenes (scenes and sensors only).
         validation_images: number of validation scenes (scenes and sensors only).
         test_images: number of test scenes (scenes and sensors only).
+        validation_fraction: share of the training images of the papers' sets that is held out as validation split, in
+            whole groups of neighbouring frames; 0 validates on the test split, as the papers do.
         workers: processes that load data beside the training; 0 loads in the training process.
         scale_range: smallest and largest random magnification in training.
         photometric: whether training images vary in brightness, contrast, saturation and hue.
         empty_classes: a class that occurs neither in labels nor in predictions counts 0 (zero) or is left out of
             mean IoU (skip).
-        normal_centroids: .npy file of (R, 3) directions, the label regions of the normals; by default 40 even ones.
-        edge_positive_weight: weight of edge pixels in the edge loss, from 0 to 1 (ATRC - 0.8 NYUD-v2, 0.95 PASCAL).
-        edge_tolerance: tolerance of odsF, as a fraction of the image diagonal (0.011 NYUD-v2, 0.0075 PASCAL).
+        normal_centroids: .npy file of (R, 3) directions, the label regions of the normals; by default those of the
+            dataset (nyud, pascal_context), or else 40 even ones.
+        edge_positive_weight: weight of edge pixels in the edge loss, from 0 to 1; by default 0.95 for pascal_context
+            and 0.8 otherwise (ATRC).
+        edge_tolerance: tolerance of odsF, as a fraction of the image diagonal; by default 0.0075 for pascal_context and
+            0.011 otherwise.
         sensors: what each task sees in the dataset sensors.
     """
 
@@ -47,16 +57,19 @@ class DataSettings:
     train_images: int = 1000
     validation_images: int = 100
     test_images: int = 100
+    validation_fraction: float = 0.0
     workers: int = 1
     scale_range: tuple[float, float] = (0.5, 2.0)
     photometric: bool = True
     empty_classes: str = "zero"
     normal_centroids: str | None = None
-    edge_positive_weight: float = 0.8
-    edge_tolerance: float = 0.011
+    edge_positive_weight: float | None = None
+    edge_tolerance: float | None = None
     sensors: SensorSettings = field(default_factory=SensorSettings)
 
     def __post_init__(self) -> None:
+        for key, value in zip(("edge_positive_weight", "edge_tolerance"), self.edges):
+            object.__setattr__(self, key, value)  # so that config.yaml says what is used
         plain_values("data", self)
         if min(self.height, self.width) < SMALLEST:
             found = f"data.height x data.width is {self.height}x{self.width}"
@@ -69,11 +82,19 @@ class DataSettings:
         within("data.classes", self.classes, 1, MOST_CLASSES)
         for key in ("train_images", "validation_images", "test_images"):
             within(f"data.{key}", getattr(self, key), 1, MOST_IMAGES)
+        if not 0 <= self.validation_fraction < 1:
+            raise InputError(f"data.validation_fraction is {self.validation_fraction}: expected at least 0 and below 1")
         within("data.workers", self.workers, 0, MOST_WORKERS)
         low, high = self.scale_range
         if not 0 < low <= high < math.inf:
             raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")
         one_of("data.empty_classes", self.empty_classes, EMPTY_CLASSES)
-        if not 0 <= self.edge_positive_weight <= 1:
-            raise InputError(f"data.edge_positive_weight is {self.edge_positive_weight}: expected 0 to 1")
+        within("data.edge_positive_weight", self.edge_positive_weight, 0, 1)
         at_least("data.edge_tolerance", self.edge_tolerance, 0)
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """edge_positive_weight and edge_tolerance, as given or the dataset's own."""
+        weight, tolerance = EDGES.get(self.name, OTHER_EDGES)
+        given, within = self.edge_positive_weight, self.edge_tolerance
+        return weight if given is None else given, tolerance if within is None else within

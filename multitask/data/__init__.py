@@ -1,25 +1,30 @@
 """The datasets, and what prepares their samples for training.
 
-A dataset is a function from the data settings to `DatasetSplits`: its tasks and its splits train, val and test. A split
-has a length and gives samples (`Sample`): an image, or one for each task, and a label and a mask of valid pixels for
-each task. It may have `groups`, a name for each image: neighbouring frames, such as those of one video, are one group
-(`splits.groups_of` reads them). To add one, write a file such as folder.py, with readers of its label files
-(label_files.py reads those of a data folder), and add a line to `DATASETS`; `multitask.testing.check_dataset` checks
-it. `open_dataset` makes the dataset of a configuration.
+A dataset is a function from the data settings to `DatasetSplits`: its tasks and its splits, train, val and test. A
+split has a length and gives samples (`Sample`): an image, or one for each task, and a label and a mask of valid pixels
+for each task. It may have `groups`, a name for each image: neighbouring frames, such as those of one video, are one
+group (`splits.groups_of` reads them). `open_dataset` makes the dataset of a configuration.
+
+A dataset of files is a class, `FileDataset` (files.py), whose docstring is its layout: folder.py reads a user's own
+folder, published/ the sets of the papers. To add one, write such a class and a line in `FILES`;
+`multitask.testing.check_dataset` checks it. A user's own class comes in by its import path.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.data.census import DataReport, take_census
-from multitask.data.folder import SPLITS, Folder, check_root, class_count, class_names
+from multitask.data.files import SPLITS, FileDataset
+from multitask.data.folder import Folder
+from multitask.data.published import PUBLISHED
 from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, PARTS, Scenes
 from multitask.data.sensors import Sensors, image_kinds
 from multitask.data.split_checks import check_splits, fingerprint, unlabelled
 from multitask.data.splits import DatasetSplits
+from multitask.plugins import import_class
 from multitask.tasks import Task, build_tasks
 
 
@@ -38,61 +43,82 @@ def _sensors(data: DataSettings) -> DatasetSplits:
     return DatasetSplits("sensors", tasks, splits, image_kinds(data.tasks, data.sensors))
 
 
-def _folder_tasks(data: DataSettings) -> tuple[Path, dict[str, Task]]:
-    if data.root is None:
-        raise InputError("data.name is folder but data.root is not given: expected the folder of your data")
-    root = check_root(Path(data.root))
-    return root, build_tasks(data.tasks, data, class_count(root, data.classes) if "semseg" in data.tasks else 0)
-
-
-def _folder(data: DataSettings) -> DatasetSplits:
-    root, tasks = _folder_tasks(data)
-    splits = {split: Folder(root, split, data.height, data.width, tasks) for split in SPLITS}
-    own = splits["train"].image_folder
-    # images of their own are measurements, such as a range sensor's, whose values training leaves as they are
-    images = {task: "plain" if folder else "photo" for task, folder in own.items()} if any(own.values()) else {}
-    return DatasetSplits(root.resolve().name, tasks, splits, images)
-
-
-DATASETS: dict[str, Callable[[DataSettings], DatasetSplits]] = {
-    "scenes": _scenes,
-    "sensors": _sensors,
-    "folder": _folder,
-}
+RENDERED: dict[str, Callable[[DataSettings], DatasetSplits]] = {"scenes": _scenes, "sensors": _sensors}
+FILES: dict[str, type[FileDataset]] = {"folder": Folder, **PUBLISHED}
+DATASETS = (*RENDERED, *FILES)
 
 
 def open_dataset(data: DataSettings) -> DatasetSplits:
     """The dataset that the settings name. Raises InputError for an unknown one and for files that do not fit."""
-    if data.name not in DATASETS:
-        raise unknown("dataset", data.name, DATASETS)
-    return DATASETS[data.name](data)
+    if data.name in RENDERED:
+        return RENDERED[data.name](data)
+    kind = _kind(data)
+    tasks = _tasks(kind, data)
+    splits = {split: kind(data, split, tasks) for split in SPLITS}
+    own = splits["train"].image_folder
+    # images of their own are measurements, such as a range sensor's, whose values training leaves as they are
+    images = {task: "plain" if folder else "photo" for task, folder in own.items()} if any(own.values()) else {}
+    name = splits["train"].root.resolve().name if kind is Folder else kind.name
+    return DatasetSplits(name, tasks, splits, images)
 
 
 def check_data(data: DataSettings) -> DataReport:
     """Every problem of the dataset's files and splits, and a summary of each split. Reads all of its labels."""
-    if data.name not in DATASETS:
-        raise unknown("dataset", data.name, DATASETS)
     names: Mapping[str, Sequence[str]] = {"semseg": CLASSES, "human_parts": PARTS}
-    if data.name != "folder":
-        dataset = DATASETS[data.name](data)
+    if data.name in RENDERED:
+        dataset = RENDERED[data.name](data)
         return take_census(dataset.splits, dataset.tasks, names)
-    root, tasks = _folder_tasks(data)
-    splits, problems = {}, []
+    kind = _kind(data)
+    tasks = _tasks(kind, data)
+    splits: dict[str, FileDataset] = {}
+    problems = []
     for split in SPLITS:
         try:
-            splits[split] = Folder(root, split, data.height, data.width, tasks)
+            splits[split] = kind(data, split, tasks)
         except InputError as error:  # the split's list itself
             problems.append(str(error))
-    report = take_census(splits, tasks, {**names, "semseg": class_names(root)})
+    report = take_census(splits, tasks, {**names, "semseg": kind.class_names(data) if "semseg" in tasks else ()})
     report.problems = [*problems, *report.problems]
+    report.warnings += _other_sizes(kind, splits)
+    report.layout = kind.layout().splitlines()
     return report
+
+
+def _kind(data: DataSettings) -> type[FileDataset]:
+    if ":" in data.name:
+        return import_class("data.name", data.name, FileDataset)
+    if data.name not in FILES:
+        raise unknown("dataset", data.name, DATASETS)
+    return FILES[data.name]
+
+
+def _tasks(kind: type[FileDataset], data: DataSettings) -> dict[str, Task]:
+    kind.check_root(data)
+    kind.check_tasks(data.tasks)
+    if data.normal_centroids is None:
+        data = replace(data, normal_centroids=kind.centroids)
+    return build_tasks(data.tasks, data, kind.class_count(data) if "semseg" in data.tasks else 0)
+
+
+def _other_sizes(kind: type[FileDataset], splits: Mapping[str, FileDataset]) -> list[str]:
+    """Where a split, as its files list it, is not as large as the published one."""
+    lines = []
+    for split, samples in splits.items():
+        if split != "test" and not kind.has_test and samples.data.validation_fraction:
+            continue  # parts of the published one
+        published = kind.published.get(split)
+        if published is not None and len(samples) != published:
+            lines.append(f"{split} has {len(samples)} images: the published split has {published}")
+    return lines
 
 
 __all__ = [
     "DATASETS",
+    "FILES",
     "Batch",
     "Dataset",
     "DatasetSplits",
+    "FileDataset",
     "Sample",
     "check_data",
     "check_splits",

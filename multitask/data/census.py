@@ -18,11 +18,12 @@ HEADER = f"  {'task':<12} {'valid':>7} {'images':>7}  labels"
 
 @dataclass
 class DataReport:
-    """problems: what must be mended; warnings: what may be meant; summary: a few lines a split."""
+    """problems: what must be mended; warnings: what may be meant; summary: a few lines a split; layout: of files."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
+    layout: list[str] = field(default_factory=list)
 
 
 @dataclass

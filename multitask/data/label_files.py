@@ -61,6 +61,10 @@ def read_normals(path: Path, task: Task) -> Label:
 
 
 def read_binary(path: Path, task: Task) -> Label:
+    return read_binary_file(path)
+
+
+def read_binary_file(path: Path) -> Label:
     """8-bit, 0 or 255; of a palette, the colours count, black or white."""
     image = read_png(path, "8-bit values 0 and 255", ("L", "1", "P"))
     if image.mode == "P":

@@ -21,7 +21,7 @@ TASKS: dict[str, Callable[[DataSettings, int], Task]] = {
     "semseg": lambda data, classes: SemanticSegmentation(classes, data.empty_classes == "skip"),
     "depth": lambda data, classes: Depth(),
     "normals": lambda data, classes: Normals(data.normal_centroids),
-    "edge": lambda data, classes: Edge(data.edge_positive_weight, data.edge_tolerance),
+    "edge": lambda data, classes: Edge(*data.edges),
     "human_parts": lambda data, classes: HumanParts(data.empty_classes == "skip"),
     "saliency": lambda data, classes: Saliency(),
 }

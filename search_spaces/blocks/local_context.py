@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import register_flop_formula
 
 from search_spaces.blocks.base import ExchangeInputs
 from search_spaces.blocks.context import ContextBlock
@@ -41,6 +42,8 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     window are masked. That is more logits than the windows hold, but it is matrix products, without a shifted copy of
     keys and values for each position in the window.
     """
+    if query.device.type == "meta" and not torch.is_grad_enabled():
+        return counted_attention(query, key, value, window)
     if query.device.type == "cuda":
         return tiled_attention(query, key, value, window)
     half = query.dtype in (torch.float16, torch.bfloat16)
@@ -48,6 +51,25 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     if query.shape[2] * query.shape[3] <= SMALL:
         return whole_attention(q, k, v, window).to(query.dtype)
     return _ChunkedTiles.apply(q, k, v, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@torch.library.custom_op("crosstalk::local_attention", mutates_args=())
+def counted_attention(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:
+    """`local_attention` as one operation without an implementation. Networks are counted on the meta device, where it
+    costs window^2 keys a pixel, whatever the tiles of the real one compute beside.
+    """
+    raise NotImplementedError("only counted, on the meta device")
+
+
+@counted_attention.register_fake
+def _like(query: Tensor, key: Tensor, value: Tensor, window: int) -> Tensor:
+    return torch.empty_like(query)
+
+
+@register_flop_formula(torch.ops.crosstalk.local_attention)  # type: ignore[untyped-decorator]
+def _flops(query: torch.Size, key: torch.Size, value: torch.Size, window: int, **_: object) -> int:
+    """Of the logits and of the weighted sum; two for a multiply-add."""
+    return 2 * 2 * window**2 * query.numel()
 
 
 def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:

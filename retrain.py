@@ -24,7 +24,11 @@ USAGE = (
 def run(arguments: Sequence[str]) -> None:
     parser = config_parser(Config, "retrain.py", __doc__, USAGE)
     parser.add_argument("--architecture", metavar="FILE", help="architecture.yaml of a search")
-    parser.add_argument("--baseline", metavar="NAME", help="single_task, multi_task, uniform:BLOCK, own:BLOCK, random")
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="such as single_task, multi_task, uniform:BLOCK, own:BLOCK, random, cross_stitch, padnet_a",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of the run (required)")
     parser.add_argument(
         "--seeds",

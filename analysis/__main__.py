@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from analysis.arguments import Parser
-from analysis.commands import agreement, compare, importance, proportions, ranking, report, resources, strategies
+from analysis.commands import (
+    agreement,
+    compare,
+    importance,
+    papers,
+    proportions,
+    ranking,
+    report,
+    resources,
+    strategies,
+)
 from analysis.report.render import write
 from experiment.command import exit_code
 
@@ -22,6 +32,7 @@ COMMANDS: dict[str, ModuleType] = {
     "importance": importance,
     "ranking": ranking,
     "strategies": strategies,
+    "papers": papers,
     "report": report,
 }
 

@@ -17,16 +17,22 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def multiply_adds(network: nn.Module, height: int, width: int, elementwise: bool = False) -> int:
-    """Of one image, in convolutions and matrix products; with `elementwise` also one for each element of a bias and of a
-    ReLU and two for each of a batch norm, as Bruggemann et al., ATRC, ICCV 2021, Table 1, counts.
+    """Of one image, in convolutions and matrix products.
+
+    elementwise: also one for each element of a bias and of a ReLU and two for each of a batch norm, as in Table 1 of
+        Bruggemann et al., ATRC, ICCV 2021.
 
     Counted on the meta device, where each operation is one: on a CPU the counter misses scaled_dot_product_attention.
     """
     twin = copy.deepcopy(network).to("meta").eval()
-    image = torch.empty(1, 3, height, width, device="meta")
+    return operations(twin, torch.empty(1, 3, height, width, device="meta"), elementwise=elementwise)
+
+
+def operations(call: Callable[..., object], *inputs: Any, elementwise: bool = False) -> int:
+    """The multiply-adds of a call, as `multiply_adds` counts them; modules and inputs on the meta device."""
     formulas = ELEMENTWISE if elementwise else {}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=formulas) as counter:
-        twin(image)
+        call(*inputs)
     return counter.get_total_flops() // 2
 
 
@@ -69,7 +75,8 @@ def step_memory(network: nn.Module, batch_size: int, height: int, width: int) ->
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
         outputs = twin(image)
     activations = sum(saved.untyped_storage().nbytes() for key, saved in kept.items() if key not in known)
-    maps = sum(output.nbytes for output in [*outputs.predictions.values(), *outputs.auxiliary.values()])
+    early = [output for one in outputs.early for output in one.predictions.values()]
+    maps = sum(output.nbytes for output in [*outputs.predictions.values(), *outputs.auxiliary.values(), *early])
     return activations + 3 * maps + 4 * weights
 
 

@@ -4,7 +4,7 @@ Source: the host network of Bruggemann et al., ATRC, ICCV 2021.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -13,34 +13,40 @@ from torch import Tensor, nn
 
 from experiment.config import NetworkSettings
 from experiment.errors import InputError, unknown
-from multitask.backbones import Encoder, build_encoder, encoder_channels, finest_stride
+from multitask.backbones import Encoder, build_encoder, encoder_channels, encoder_reductions
 from multitask.data import DatasetSplits
 from multitask.data.samples import Image, first_image
-from multitask.decoders import Decoder, decoder_class
+from multitask.decoders import Decoded, Decoder, Early, decoder_class
+from multitask.decoders.base import prediction
 from multitask.initialization import seeded
 from multitask.per_task import TaskDecoders, TaskEncoders
 from multitask.resizing import resize
 from multitask.tasks import Task
 
-HEAD_STD = 0.01  # of the initial weights of heads
-
 
 @dataclass
 class Outputs:
-    """Raw outputs at the image's size: predictions (B, channels, H, W), auxiliary (B, R, H, W)."""
+    """Raw outputs at the image's size: predictions (B, channels, H, W), auxiliary (B, R, H, W).
+
+    early: predictions that precede the exchange, of decoders that train some.
+    """
 
     predictions: dict[str, Tensor]
     auxiliary: dict[str, Tensor]
+    early: list[Early] = field(default_factory=list)
 
 
-def feature_channels(settings: NetworkSettings) -> int:
-    """C of each task's features: as set, or a quarter of the channels of all the encoder's maps together."""
-    return settings.channels if settings.channels is not None else sum(encoder_channels(settings)) // 4
+def feature_channels(settings: NetworkSettings, channels: Sequence[int] | None = None) -> int:
+    """C of each task's features: as set, or as the decoder has it. channels: of the encoder's maps, where known."""
+    if settings.channels is not None:
+        return settings.channels
+    given = encoder_channels(settings) if channels is None else channels
+    return decoder_class(settings.decoder).default_channels(given)
 
 
 def feature_size(settings: NetworkSettings, height: int, width: int) -> tuple[int, int]:
-    """(h, w) of each task's features for images of this size: that of the encoder's finest map."""
-    stride = finest_stride(settings)
+    """(h, w) of each task's features for images of this size."""
+    stride = decoder_class(settings.decoder).feature_reduction(encoder_reductions(settings))
     return -(-height // stride), -(-width // stride)
 
 
@@ -53,7 +59,8 @@ def check_encoders(settings: NetworkSettings, dataset: DatasetSplits) -> None:
 
 
 class MultiTaskNetwork(nn.Module):
-    """Encoder, decoder, exchange and heads; a head is a 1x1 convolution, followed by bilinear upsampling.
+    """Encoder, decoder, exchange and heads; a head is the decoder's, by default a 1x1 convolution, followed by bilinear
+    upsampling.
 
     With `network.encoders: per_task`, encoder and decoder are those of multitask/per_task.py, one for each task.
 
@@ -79,22 +86,23 @@ class MultiTaskNetwork(nn.Module):
         self.settings, self.tasks = settings, dict(tasks)
         self.encoder: nn.Module
         self.decoder: Decoder | TaskDecoders
+        widths = {name: task.channels for name, task in tasks.items()}
         if settings.encoders == "per_task":
             self.encoder = encoders = TaskEncoders(settings, list(tasks), seed)
-            channels = settings.channels or sum(encoders.channels) // 4
-            self.decoder = TaskDecoders(settings, encoders, channels, seed)
+            channels = feature_channels(settings, encoders.channels)
+            self.decoder = TaskDecoders(settings, encoders, channels, widths, seed)
         else:
             with seeded(seed, "encoder"):
                 self.encoder = build_encoder(settings)
             encoder = cast(Encoder, self.encoder)
-            channels = settings.channels or sum(encoder.channels) // 4
+            channels = feature_channels(settings, encoder.channels)
             build = decoder_class(settings.decoder)
-            self.decoder = build(encoder.channels, encoder.reductions, channels, list(tasks), seed=seed)
+            self.decoder = build(encoder.channels, encoder.reductions, channels, widths, seed=seed)
         self.exchange = exchange
         self.heads = nn.ModuleDict()
-        for name, task in tasks.items():
+        for name in tasks:
             with seeded(seed, "head", name):
-                self.heads[name] = _head(channels, task.channels)
+                self.heads[name] = self.decoder.head(name)
         self.auxiliary_heads = nn.ModuleDict()
         for name in auxiliary:
             with seeded(seed, "auxiliary_head", name):
@@ -121,8 +129,7 @@ class MultiTaskNetwork(nn.Module):
         for name, bias in biases.items():
             if name not in self.heads:
                 raise unknown("task of a head's bias", name, self.heads)
-            own = cast(nn.Conv2d, self.heads[name]).bias
-            assert own is not None
+            own = _bias(self.heads[name])
             if bias.shape != own.shape:
                 raise InputError(
                     f"the bias of {name} has shape {tuple(bias.shape)}: expected {tuple(own.shape)}, one per channel"
@@ -134,20 +141,25 @@ class MultiTaskNetwork(nn.Module):
         """image: (B, 3, H, W), or with an encoder for each task {task: (B, 3, H, W)} of these tasks and perhaps others;
         valid: (B, 1, H, W) bool, False on padding.
         """
-        features, regions = self.features(image)
+        (features, _, early), regions = self._decode(image)
         refined = self.refine(features, regions, valid)
         size = first_image(image).shape[2:]
-        return Outputs(self.predict(refined, size), enlarge(regions, size))
+        enlarged = [one._replace(predictions=enlarge(one.predictions, size)) for one in early]
+        return Outputs(self.predict(refined, size), enlarge(regions, size), enlarged)
 
     def features(self, image: Image) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The image, or {task: image} -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with
         an auxiliary head, the logits of the label regions, {task: (B, R, h, w)}.
         """
-        features, shared = self.decoder(self.encoder(image))
-        regions = {}
+        decoded, regions = self._decode(image)
+        return decoded.features, regions
+
+    def _decode(self, image: Image) -> tuple[Decoded, dict[str, Tensor]]:
+        decoded = Decoded(*self.decoder(self.encoder(image)))
+        shared, regions = decoded.shared, {}
         for name, head in self.auxiliary_heads.items():
             regions[name] = head((shared if isinstance(shared, Tensor) else shared[name]).detach())
-        return features, regions
+        return decoded, regions
 
     def refine(
         self, features: dict[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
@@ -194,14 +206,12 @@ def enlarge(maps: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor
     return {name: resize(m.float(), size) for name, m in maps.items()}
 
 
-def _head(channels: int, out_channels: int) -> nn.Conv2d:
-    layer = nn.Conv2d(channels, out_channels, 1)
-    nn.init.normal_(layer.weight, std=HEAD_STD)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
+def _bias(head: nn.Module) -> Tensor:
+    """The bias of a head's raw outputs, (channels,)."""
+    found = [m.bias for m in (head, *reversed(list(head.modules()))) if isinstance(getattr(m, "bias", None), Tensor)]
+    return cast(Tensor, found[0])
 
 
 def _auxiliary_head(channels: int, regions: int) -> nn.Sequential:
     mix = nn.Conv2d(channels, channels, 1, bias=False)
-    return nn.Sequential(mix, nn.BatchNorm2d(channels), nn.ReLU(), _head(channels, regions))
+    return nn.Sequential(mix, nn.BatchNorm2d(channels), nn.ReLU(), prediction(channels, regions))

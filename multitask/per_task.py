@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from experiment.config import NetworkSettings
 from multitask.backbones import Encoder, build_encoder
 from multitask.data.samples import Image
-from multitask.decoders import Decoder, decoder_class
+from multitask.decoders import Decoded, Decoder, Early, decoder_class
 from multitask.initialization import seeded
 
 
@@ -34,17 +34,26 @@ class TaskEncoders(nn.ModuleDict):
 class TaskDecoders(nn.ModuleDict):
     """{task: its decoder}, each a decoder of one task."""
 
-    def __init__(self, settings: NetworkSettings, encoders: TaskEncoders, channels: int, seed: int):
+    def __init__(
+        self, settings: NetworkSettings, encoders: TaskEncoders, channels: int, tasks: Mapping[str, int], seed: int
+    ):
         super().__init__()
         build = decoder_class(settings.decoder)
-        for task in encoders:
-            self[task] = build(encoders.channels, encoders.reductions, channels, [task], seed=seed)
+        for task, width in tasks.items():
+            self[task] = build(encoders.channels, encoders.reductions, channels, {task: width}, seed=seed)
         self.shared_channels = cast(Decoder, self[next(iter(encoders))]).shared_channels
 
-    def forward(self, maps: Mapping[str, Sequence[Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def head(self, task: str) -> nn.Module:
+        return cast(Decoder, self[task]).head(task)
+
+    def forward(self, maps: Mapping[str, Sequence[Tensor]]) -> Decoded:
         """The features of each task, (B, C, h, w), and the map that its auxiliary head reads, (B, S, h, w)."""
-        features, shared = {}, {}
+        features: dict[str, Tensor] = {}
+        shared: dict[str, Tensor] = {}
+        early: list[Early] = []
         for task, decoder in self.items():
-            own, shared[task] = decoder(maps[task])
-            features[task] = own[task]
-        return features, shared
+            own = Decoded(*decoder(maps[task]))
+            features[task] = own.features[task]
+            shared[task] = own.shared if isinstance(own.shared, Tensor) else own.shared[task]
+            early += own.early
+        return Decoded(features, shared, early)

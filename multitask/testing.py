@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from multitask.data import DatasetSplits, Sample
 from multitask.data.splits import KINDS, groups_of
-from multitask.decoders import Decoder
+from multitask.decoders import Decoded, Decoder
 from multitask.tasks import Task
 
 SIZES = ((64, 96), (45, 67))  # of images; the second is divisible by no stride
@@ -55,30 +55,45 @@ def check_backbone(encoder: nn.Module, sizes: Sequence[tuple[int, int]] = SIZES)
 
 def check_decoder(decoder: type[Decoder]) -> None:
     """Asserts that a class is a decoder as multitask/decoders/base.py describes it."""
-    widths, reductions, channels = (4, 6, 8), (4, 8, 16), 5
-    built = decoder(widths, reductions, channels, TASKS, seed=3)
+    reductions = tuple(stride for stride in (1, 2, 4, 8, 16) if stride >= decoder.finest)
+    widths, channels = tuple(range(4, 4 + 2 * len(reductions), 2)), 5
+    tasks = {task: 1 + i for i, task in enumerate(TASKS)}
+    built = decoder(widths, reductions, channels, tasks, seed=3)
     state = {key: value.clone() for key, value in built.state_dict().items()}
     assert set(built.parts) == set(TASKS), f"parts are {list(built.parts)}: expected one for each of {TASKS}"
     for height, width in SIZES:
         maps = [_random(width_of, (-(-height // s), -(-width // s))) for width_of, s in zip(widths, reductions)]
-        features, shared = built.train()(maps)
+        features, shared, early = Decoded(*built.train()(maps))
         assert list(features) == list(TASKS), f"features of {list(features)}: expected those of {TASKS} in this order"
-        assert shared.ndim == 4 and shared.shape[1] == built.shared_channels, (
-            f"the shared map has shape {tuple(shared.shape)}: expected shared_channels {built.shared_channels}"
-        )
         for task, feature in features.items():
-            expected = (2, channels, *shared.shape[2:])
+            read = shared if isinstance(shared, Tensor) else shared[task]
+            assert read.ndim == 4 and read.shape[1] == built.shared_channels, (
+                f"the shared map has shape {tuple(read.shape)}: expected shared_channels {built.shared_channels}"
+            )
+            expected = (2, channels, *read.shape[2:])
             assert feature.shape == expected, f"{task}: shape {tuple(feature.shape)}, expected {expected}"
+            stride = decoder.feature_reduction(reductions)
+            expected = (-(-height // stride), -(-width // stride))
+            assert stride == reductions[0] or feature.shape[2:] == expected, (
+                f"{task}: features of size {tuple(feature.shape[2:])}, expected {expected} by feature_reduction"
+            )
             assert feature.isfinite().all(), f"{task}: not finite"
-        sum(feature.square().mean() for feature in features.values()).backward()
+            raw = built.head(task)(feature)
+            assert raw.shape[:2] == (2, tasks[task]), (
+                f"{task}: the head gives {tuple(raw.shape)}: expected {tasks[task]} channels"
+            )
+        everything = [*features.values(), *(maps for one in early for maps in one.predictions.values())]
+        torch.stack([maps.square().mean() for maps in everything]).sum().backward()
         for name, parameter in built.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), f"{name} has no finite gradient"
-        assert all(m.grad is not None for m in maps), "a map of the encoder is not used"
+        assert maps[0].grad is not None, "the finest map is not used"
+        assert maps[-1].grad is not None, "the coarsest map is not used"
         built.zero_grad(set_to_none=True)
     before = torch.get_rng_state()
-    fewer = decoder(widths, reductions, channels, TASKS[1:2], seed=3).state_dict()
+    fewer = decoder(widths, reductions, channels, {TASKS[1]: tasks[TASKS[1]]}, seed=3).state_dict()
     assert torch.equal(before, torch.get_rng_state()), "building it moves the global random generator"
-    assert all(torch.equal(value, state[key]) for key, value in fewer.items()), (
+    common = [key for key in fewer if not decoder.joint or key.startswith("parts.")]
+    assert all(torch.equal(fewer[key], state[key]) for key in common), (
         "with fewer tasks, the initial weights of those that stay differ: create them in build and task_part"
     )
     built.load_state_dict(state)

@@ -1,13 +1,14 @@
 """What is trained from scratch: a name, and how the tasks exchange features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiment.config import NetworkSettings
 from experiment.errors import InputError
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.tasks import Task
+from retrain.refinements import REFINEMENTS
 from search_spaces import Architecture, Exchange
 
 ARROW = " <- "  # from a pair's source to its target
@@ -18,18 +19,30 @@ class Model:
     """architecture: None for networks without exchange. separate: one network per task instead of one for all.
 
     own_features: every block reads the target's own features in the source's place, which no architecture.yaml says.
+    refinement: a name in `REFINEMENTS`, what stands in the exchange's place. decoder: in the place of network.decoder,
+        with its own number of channels.
     """
 
     name: str
     architecture: Architecture | None = None
     separate: bool = False
     own_features: bool = False
+    refinement: str | None = None
+    decoder: str | None = None
+
+    def settings(self, given: NetworkSettings) -> NetworkSettings:
+        """The network's settings: those given, but for a decoder of its own."""
+        return given if self.decoder is None else replace(given, decoder=self.decoder, channels=None)
 
     def build(self, settings: NetworkSettings, tasks: Mapping[str, Task], seed: int = 0) -> MultiTaskNetwork:
         """The network for these tasks, with the auxiliary heads that its blocks read and no others.
 
         Networks of one seed share the initial weights of the parts that they have in common.
         """
+        settings = self.settings(settings)
+        if self.refinement is not None:
+            refinement = REFINEMENTS[self.refinement](list(tasks), feature_channels(settings), seed)
+            return MultiTaskNetwork(settings, tasks, refinement, seed=seed)
         if self.architecture is None:
             return MultiTaskNetwork(settings, tasks, seed=seed)
         exchange = Exchange(self.architecture, feature_channels(settings), seed=seed, own_features=self.own_features)
@@ -39,7 +52,8 @@ class Model:
         """What model.json holds, so that a resumed or a later seed is of the same model."""
         architecture = self.architecture
         if architecture is None:
-            return {"model": self.name, "exchanges": None}
+            others = {"refinement": self.refinement, "decoder": self.decoder}
+            return {"model": self.name, "exchanges": None} | {key: name for key, name in others.items() if name}
         identity = {
             "model": self.name,
             "exchanges": {f"{t}{ARROW}{s}": name for (t, s), name in sorted(architecture.exchanges.items())},
@@ -53,7 +67,7 @@ class Model:
         """The model whose `identity` this is, but for `separate`. Raises InputError for a damaged one."""
         try:
             if identity["exchanges"] is None:
-                return cls(identity["model"])
+                return cls(identity["model"], refinement=identity.get("refinement"), decoder=identity.get("decoder"))
             rows = [(*key.split(ARROW), str(name)) for key, name in identity["exchanges"].items()]
             exchanges = {(target, source): name for target, source, name in rows}
             rule, aggregator = identity["normalize_messages"], str(identity["aggregator"])

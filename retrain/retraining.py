@@ -52,8 +52,9 @@ def retrain(
     _check_output(Path(output), model_of, resume)
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
-    check_network(config.network, dataset.tasks, config.data.height, config.data.width)
-    model_of(seeds[0]).build(config.network, dataset.tasks)
+    model = model_of(seeds[0])
+    check_network(model.settings(config.network), dataset.tasks, config.data.height, config.data.width)
+    model.build(config.network, dataset.tasks)
     for seed, folder in folders.items():
         retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
 

@@ -27,8 +27,10 @@ class NetworkSettings:
         backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.
         encoders: shared, one encoder and decoder for all tasks; or per_task, an encoder and decoder for each, which
             read the task's own image where the data has one for each task, and else the same.
-        decoder: concat, or a class of your own, package.module:Class.
-        channels: channels C of each task's features; by default a quarter of the encoder's channels, all maps together.
+        decoder: concat, fpm, aspp, deeplab_joint, deeplab_branched, mtan, mti_net, mti_net_faithful, or a class of your
+            own, package.module:Class.
+        channels: channels C of each task's features; by default the decoder's, mostly a quarter of the encoder's
+            channels, all maps together.
     """
 
     backbone: str = "resnet18"

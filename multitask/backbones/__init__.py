@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from experiment.config import NetworkSettings
 from experiment.errors import InputError
 from multitask.backbones.weights import load_weights
+from multitask.decoders import decoder_class
 from multitask.plugins import import_class
 
 
@@ -45,7 +46,8 @@ def build_encoder(settings: NetworkSettings) -> nn.Module:
         from multitask.backbones.timm_encoder import TimmEncoder  # importing timm takes seconds
 
         hub = settings.pretrained is True
-        encoder: nn.Module = TimmEncoder(settings.backbone, settings.backbone_options, hub)
+        finest = decoder_class(settings.decoder).finest
+        encoder: nn.Module = TimmEncoder(settings.backbone, settings.backbone_options, hub, finest)
     else:
         encoder = _user_encoder(settings.backbone, settings.backbone_options)
     if isinstance(settings.pretrained, str):
@@ -59,9 +61,9 @@ def encoder_channels(settings: NetworkSettings) -> tuple[int, ...]:
     return _outline(settings).channels
 
 
-def finest_stride(settings: NetworkSettings) -> int:
-    """How many pixels one element of the encoder's finest map spans, found without allocating its weights."""
-    return _outline(settings).reductions[0]
+def encoder_reductions(settings: NetworkSettings) -> tuple[int, ...]:
+    """How many pixels one element of each map of the encoder spans, found without allocating its weights."""
+    return _outline(settings).reductions
 
 
 def _outline(settings: NetworkSettings) -> Encoder:

@@ -14,23 +14,26 @@ from experiment.errors import InputError
 from multitask.backbones.hrnet import fuse_bilinearly
 from multitask.resizing import resize
 
-FINEST = 4  # maps of a smaller stride, such as a stem's, are left out
+FINEST = 4
 STRIDES = (4, 8, 16, 32)  # of the pyramid that is made of a model with a single stride
 
 
 class TimmEncoder(nn.Module):
-    """(B, 3, H, W) -> maps (B, channels[i], h, w) of a timm model, finest first, from stride 4 on.
+    """(B, 3, H, W) -> maps (B, channels[i], h, w) of a timm model, finest first, from stride `finest` on.
 
     A model with a single stride, such as a ViT, gives the maps of four blocks, evenly spaced over its depth, resampled
     bilinearly to strides 4, 8, 16 and 32. A model that embeds patches gets the image enlarged bilinearly to multiples
     of the patch; its position embeddings or attention masks follow the image's size.
 
-    options: keyword arguments of `timm.create_model`. pretrained: whether timm loads its weights from its hub.
+    options: keyword arguments of `timm.create_model`. pretrained: whether timm loads its weights from its hub. finest:
+        maps of a smaller stride, such as a stem's, are left out.
 
     Raises InputError for an unknown name, options that do not fit, or weights that the hub does not give.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any] | None = None, pretrained: bool = False):
+    def __init__(
+        self, name: str, options: Mapping[str, Any] | None = None, pretrained: bool = False, finest: int = FINEST
+    ):
         super().__init__()
         self.name = name
         self.reductions: tuple[int, ...]
@@ -61,11 +64,11 @@ class TimmEncoder(nn.Module):
             self.resample = True
             self.reductions = STRIDES
         else:
-            self.kept = [i for i, stride in enumerate(reductions) if stride >= FINEST]
+            self.kept = [i for i, stride in enumerate(reductions) if stride >= finest]
             self.resample = False
             self.reductions = tuple(reductions[i] for i in self.kept)
         if not self.kept:
-            raise InputError(f"network.backbone '{name}' gives maps at strides {reductions}: expected {FINEST} or more")
+            raise InputError(f"network.backbone '{name}' gives maps at strides {reductions}: expected {finest} or more")
         self.channels = tuple(channels[i] for i in self.kept)
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -7,11 +7,25 @@ in a package of your own and name it by its import path, `network.decoder: my_pa
 """
 
 from experiment.errors import unknown
-from multitask.decoders.base import Decoder
+from multitask.decoders.aspp import AsppDecoder
+from multitask.decoders.base import Decoded, Decoder, Early
 from multitask.decoders.concat import ConcatDecoder
+from multitask.decoders.deeplab import DeeplabBranched, DeeplabJoint
+from multitask.decoders.fpm import FpmDecoder
+from multitask.decoders.mtan import MtanDecoder
+from multitask.decoders.mti_net import MtiNetDecoder, MtiNetFaithful
 from multitask.plugins import import_class
 
-DECODERS: dict[str, type[Decoder]] = {"concat": ConcatDecoder}
+DECODERS: dict[str, type[Decoder]] = {
+    "concat": ConcatDecoder,
+    "fpm": FpmDecoder,
+    "aspp": AsppDecoder,
+    "deeplab_joint": DeeplabJoint,
+    "deeplab_branched": DeeplabBranched,
+    "mtan": MtanDecoder,
+    "mti_net": MtiNetDecoder,
+    "mti_net_faithful": MtiNetFaithful,
+}
 
 
 def decoder_class(name: str) -> type[Decoder]:
@@ -21,3 +35,6 @@ def decoder_class(name: str) -> type[Decoder]:
     if name not in DECODERS:
         raise unknown("network.decoder", name, DECODERS)
     return DECODERS[name]
+
+
+__all__ = ["DECODERS", "Decoded", "Decoder", "Early", "decoder_class"]

@@ -237,13 +237,16 @@ class Trainer:
             raise Diverged(f"step {self.step}: {tensor} is not finite after the update of the weights")
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The weighted loss of each task, its auxiliary prediction's included."""
+        """The weighted loss of each task, those of its auxiliary and early predictions included."""
         losses = {}
         for name, task in self.tasks.items():
             label, mask = batch.labels[name], batch.masks[name]
             loss = task.loss(outputs.predictions[name], label, mask)
             if name in outputs.auxiliary:
                 loss = loss + self.settings.auxiliary_weight * task.region_loss(outputs.auxiliary[name], label, mask)
+            for early in outputs.early:
+                if name in early.predictions:
+                    loss = loss + early.weight * task.loss(early.predictions[name], label, mask)
             losses[name] = self.weights[name] * loss
             if self.uncertainty is not None:
                 losses[name] = self.uncertainty(name, losses[name])

@@ -7,11 +7,13 @@ is trained; `retrain.testing.check_baseline` checks what every baseline must hol
 from experiment.errors import unknown
 from retrain.baselines.architectures import Own, Random, Uniform
 from retrain.baselines.base import Baseline
+from retrain.baselines.published import PUBLISHED
 from retrain.baselines.without_exchange import MultiTask, SingleTask
 from retrain.model import Model
 from search_spaces import SearchSpace
 
-BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in (SingleTask, MultiTask, Uniform, Own, Random)}
+KINDS: list[type[Baseline]] = [SingleTask, MultiTask, Uniform, Own, Random, *PUBLISHED]
+BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
 
 def baseline(name: str, space: SearchSpace, seed: int) -> Model:

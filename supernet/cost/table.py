@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from multitask.cost import parameter_count
+from multitask.cost import operations, parameter_count
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, regions_needed
@@ -52,7 +51,7 @@ def cost_table(
         """Of all but the aggregator."""
         parameters = parameter_count(module.blocks) + parameter_count(module.norms)
         module = module.to("meta")
-        return Cost(_multiply_adds(module.messages, *inputs(module, "meta")), parameters)
+        return Cost(operations(module.messages, *inputs(module, "meta")), parameters)
 
     kinds = {kind(pair, name): (pair, name) for pair in space.pairs for name in space.legal(pair) if name != "none"}
     base, per_target_overhead, message = _aggregator(space, channels, size)
@@ -87,12 +86,6 @@ def block_costs(space: SearchSpace, channels: int, size: tuple[int, int]) -> dic
     return found
 
 
-def _multiply_adds(call: Callable[..., object], *arguments: object) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call(*arguments)
-    return counter.get_total_flops() // 2
-
-
 def _aggregator(space: SearchSpace, channels: int, size: tuple[int, int]) -> tuple[Cost, Cost, Cost]:
     """The cost without messages; the overhead of each target with incoming messages; the cost of each message."""
     kind = AGGREGATORS[space.aggregator]
@@ -101,7 +94,7 @@ def _aggregator(space: SearchSpace, channels: int, size: tuple[int, int]) -> tup
     for number in range(3):
         module = kind({"target": tuple(map(str, range(number)))}, channels).eval().to("meta")
         features = {"target": torch.zeros(1, channels, *size, device="meta")}
-        multiply_adds = _multiply_adds(module, features, {"target": [message] * number})
+        multiply_adds = operations(module, features, {"target": [message] * number})
         counts.append((multiply_adds, parameter_count(module)))
     (m0, p0), (m1, p1), (m2, p2) = counts
     tasks = len(space.tasks)

@@ -5,9 +5,10 @@ import sys
 import pytest
 import torch
 
-from experiment.config import DataSettings
+from experiment.config import DataSettings, NetworkSettings
 from experiment.errors import InputError
-from multitask.decoders import DECODERS, decoder_class
+from multitask.cost import parameter_count
+from multitask.decoders import DECODERS, Decoded, decoder_class
 from multitask.network import MultiTaskNetwork
 from multitask.tasks import build_tasks
 from multitask.testing import check_decoder
@@ -81,3 +82,92 @@ def test_the_check_finds_a_fault(mine):
 def test_bad_decoders_are_refused(mine, name, message):
     with pytest.raises(InputError, match=message):
         decoder_class(name)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_order_of_tasks(name):
+    """A task's features do not depend on it; MTI-Net's published gate lets them."""
+    widths, strides = (2, 3, 4, 6), (2, 4, 8, 16)
+    given = slice(0 if DECODERS[name].finest == 2 else 1, None)
+    tasks = {"semseg": 3, "depth": 1, "edge": 2}
+    first, second = (
+        DECODERS[name](widths[given], strides[given], 4, dict(order)).eval()
+        for order in (tasks.items(), reversed(tasks.items()))
+    )
+    if not DECODERS[name].joint:
+        second.load_state_dict(first.state_dict())
+    else:
+        second.load_state_dict(permuted(first.state_dict(), second.state_dict(), tuple(tasks)))
+    maps = [torch.randn(2, width, 48 // s, 64 // s) for width, s in zip(widths[given], strides[given])]
+    one, other = (Decoded(*decoder(maps)).features for decoder in (first, second))
+    assert list(other) == list(tasks)[::-1]
+    same = all(torch.allclose(one[task], other[task], rtol=1e-4, atol=1e-5) for task in tasks)
+    assert same == (name != "mti_net_faithful")
+
+
+def permuted(state, like, tasks):
+    """The weights of a decoder of these tasks for the tasks in reverse order: what joins all tasks' features has a
+    block of input channels for each, and the gate one of output channels.
+    """
+    moved = {}
+    for key, value in state.items():
+        groups = len(tasks)
+        joins = key.startswith("propagation.") and "excite" not in key
+        reads = joins and key.endswith(("gate.0.first.0.weight", "gate.0.shortcut.0.weight"))
+        reads = reads or (joins and key.endswith(("reduce.first.0.weight", "reduce.shortcut.0.weight")))
+        if reads:
+            value = torch.cat(value.chunk(groups, 1)[::-1], 1)
+        elif joins and ".gate.2." in key:
+            value = torch.cat(value.chunk(groups, 0)[::-1], 0)
+        moved[key] = value
+    assert moved.keys() == like.keys()
+    return moved
+
+
+def parameters(tasks, **settings) -> int:
+    with torch.device("meta"):
+        return parameter_count(MultiTaskNetwork(NetworkSettings(**settings), tasks))
+
+
+NYUD = build_tasks(["semseg", "depth", "normals", "edge"], DataSettings(), 40)
+NYUD_CHANNELS = {name: task.channels for name, task in NYUD.items()}
+
+
+def test_published_sizes_of_the_necks():
+    """MTI-Net's initial predictions and propagation add 7.845 M to HRNet18 and 55.66 M to HRNet48."""
+    for width, millions in ((18, 7.845), (48, 55.66)):
+        widths = [width * 2**i for i in range(4)]
+        with torch.device("meta"):
+            sizes = {
+                name: parameter_count(DECODERS[name](widths, (4, 8, 16, 32), sum(widths) // 4, NYUD_CHANNELS))
+                for name in ("concat", "fpm")
+            }
+            mti_net = DECODERS["mti_net"](widths, (4, 8, 16, 32), sum(widths), NYUD_CHANNELS)
+            sizes["mti_net"] = parameter_count(mti_net) + sum(parameter_count(mti_net.head(task)) for task in NYUD)
+        assert (sizes["fpm"] - sizes["concat"]) / 1e6 == pytest.approx(millions, abs=0.002)
+        if width == 18:  # 3,860,720 are the encoder's
+            assert round((sizes["mti_net"] + 3_860_720) / 1e6, 2) == 17.96
+
+
+def test_published_sizes_of_deeplab():
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 19)
+    dilated = {"backbone": "resnet34", "backbone_options": {"output_stride": 16}}
+    assert parameters(tasks, **dilated, decoder="deeplab_joint") == 26_756_996
+    assert parameters(tasks, **dilated, decoder="deeplab_branched") == 32_183_220
+
+
+def test_early_predictions_are_trained_and_not_evaluated():
+    network = MultiTaskNetwork(small_network(decoder="fpm"), NYUD)
+    early = network.train()(torch.randn(2, 3, 33, 64)).early
+    assert len(early) == 4 and early[0].predictions["normals"].shape == (2, 3, 33, 64)
+    sum(maps.square().mean() for one in early for maps in one.predictions.values()).backward()
+    assert all(p.grad is None for p in network.decoder.parts["depth"]["join"].parameters())
+    assert all(p.grad is not None for p in network.decoder.parts["depth"]["scales"].parameters())
+    assert not network.eval()(torch.randn(2, 3, 33, 64)).early
+
+
+def test_one_image_trains_through_the_pooled_branch():
+    """Its mean over all pixels has no variance over a batch of one."""
+    for name in ("aspp", "deeplab_joint"):
+        network = MultiTaskNetwork(small_network(decoder=name), NYUD).train()
+        assert network(torch.randn(1, 3, 64, 64)).predictions["depth"].isfinite().all()

@@ -81,16 +81,16 @@ def architectures(tasks: tuple[str, ...]) -> dict[str, Architecture]:
 def atrc_rows() -> Iterator[Row]:
     """HRNet18 and NYUD-v2's four tasks; each module is counted beside the one host."""
     tasks = build_tasks(NYUD, DataSettings(), 40)
-    settings = NetworkSettings(backbone="hrnet_w18_small_v2")
     image = torch.empty(1, 3, HEIGHT, WIDTH, device="meta")
     with torch.device("meta"), torch.no_grad():
-        separate = MultiTaskNetwork(NetworkSettings(backbone=settings.backbone, encoders="per_task"), tasks).eval()
-        host = MultiTaskNetwork(settings, tasks).eval()
-        heads = MultiTaskNetwork(settings, tasks, None, NYUD).eval()
-        features, regions = heads.features(image)
-    auxiliary = _cost(heads, image)[0] - _cost(host, image)[0], _cost(heads, image)[1] - _cost(host, image)[1]
-    base = _cost(host, image)
-    found = {"single task": _cost(separate, image), "multi-task": base}
+        network = MultiTaskNetwork(NetworkSettings(backbone="hrnet_w18_small_v2"), tasks, None, NYUD).eval()
+        features, regions = network.features(image)
+    whole, encoder = _cost(network, image), _cost(network.encoder, image)
+    network.auxiliary_heads = nn.ModuleDict()
+    base = _cost(network, image)
+    auxiliary = whole[0] - base[0], whole[1] - base[1]
+    # tasks share the encoder alone
+    found = {"single task": (base[0] + 3 * encoder[0], base[1] + 3 * encoder[1]), "multi-task": base}
     channels = next(iter(features.values())).shape[1]
     for name, kind in MODULES.items():
         with torch.device("meta"):

@@ -39,6 +39,7 @@ lint: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.data --output $(RUNS)/benchmarks
+	$(BIN)/python -m benchmarks.reading --output $(RUNS)/benchmarks
 	$(BIN)/python -m benchmarks.supernet_step --output $(RUNS)/benchmarks
 	$(BIN)/python -m benchmarks.local_attention --output $(RUNS)/benchmarks
 	$(BIN)/python -m benchmarks.search_cost $(DEMO) --output $(RUNS)/benchmarks

@@ -31,6 +31,7 @@ IGNORED = (
     "data.root",
     "data.tasks",
     "data.workers",
+    "data.cache",
     "training.log_every",
     "training.checkpoint_every",
     "loss_weights.file",

@@ -8,6 +8,7 @@ from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
 
 EMPTY_CLASSES = ("zero", "skip")
+RENDERED = ("scenes", "sensors")
 # {dataset: (weight of edge pixels in the loss, tolerance of odsF)}, as ATRC has them
 EDGES = {"pascal_context": (0.95, 0.0075)}
 OTHER_EDGES = (0.8, 0.011)  # NYUD-v2
@@ -35,6 +36,8 @@ class DataSettings:
         validation_fraction: share of the training images of the papers' sets that is held out as validation split, in
             whole groups of neighbouring frames; 0 validates on the test split, as the papers do.
         workers: processes that load data beside the training; 0 loads in the training process.
+        cache: folder, outside data.root, in which decoded, resized and derived samples are kept, so that each is made
+            once; by default none is kept.
         scale_range: smallest and largest random magnification in training.
         photometric: whether training images vary in brightness, contrast, saturation and hue.
         empty_classes: a class that occurs neither in labels nor in predictions counts 0 (zero) or is left out of
@@ -59,6 +62,7 @@ class DataSettings:
     test_images: int = 100
     validation_fraction: float = 0.0
     workers: int = 1
+    cache: str | None = None
     scale_range: tuple[float, float] = (0.5, 2.0)
     photometric: bool = True
     empty_classes: str = "zero"
@@ -84,6 +88,9 @@ class DataSettings:
             within(f"data.{key}", getattr(self, key), 1, MOST_IMAGES)
         if not 0 <= self.validation_fraction < 1:
             raise InputError(f"data.validation_fraction is {self.validation_fraction}: expected at least 0 and below 1")
+        if self.cache is not None and (not self.cache or self.name in RENDERED):
+            found = "is empty" if not self.cache else f"is given, but {self.name} reads no files"
+            raise InputError(f"data.cache {found}: expected a folder, or null")
         within("data.workers", self.workers, 0, MOST_WORKERS)
         low, high = self.scale_range
         if not 0 < low <= high < math.inf:

@@ -44,7 +44,7 @@ def normals_from_depth(depth: np.ndarray, valid: np.ndarray, camera: Camera) -> 
     around = [points[1:-1, 2:], points[:-2, 1:-1], points[1:-1, :-2], points[2:, 1:-1]]  # right, above, left, below
     total = np.zeros_like(here)
     for one, other in zip(around, [*around[1:], around[0]], strict=True):
-        normal = np.cross(one - here, other - here)
+        normal = _cross(one - here, other - here)
         total += normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     length = np.linalg.norm(total, axis=-1)
     total *= np.where((total * here).sum(-1, keepdims=True) > 0, -1, 1)  # towards the camera, which is the origin
@@ -60,6 +60,12 @@ def normals_from_depth(depth: np.ndarray, valid: np.ndarray, camera: Camera) -> 
     normals = np.zeros((height, width, 3), np.float32)
     normals[1:-1, 1:-1] = total / np.maximum(length, 1e-12)[..., None]
     return np.where(known[..., None], normals, 0), known
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of vectors in the last axis; several times as fast as np.cross."""
+    x, y, z = (a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1)))
+    return np.stack([x, y, z], -1)
 
 
 def edges_from_classes(classes: np.ndarray, valid: np.ndarray) -> Label:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
+from multitask.data.cache import SampleCache
 from multitask.data.census import Examined
 from multitask.data.derived import Camera, Label, edges_from_classes, normals_from_depth
 from multitask.data.image_files import read_photo
@@ -52,6 +54,7 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
         self.tasks = dict(tasks)
         self.image_folder = dict.fromkeys(tasks, "")  # {task: whose image it sees}; "" stands for that of all
         self.ids, self.groups = self._images(split)
+        self.cache = None if data.cache is None else SampleCache(data.cache, self.root)
 
     @classmethod
     def layout(cls) -> str:
@@ -124,6 +127,11 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         name = self.ids[index]
+        if self.cache is None:
+            return self._decode(name)
+        return self.cache.sample(self._origin(name), lambda: self._decode(name))
+
+    def _decode(self, name: str) -> Sample:
         folders = dict.fromkeys(self.image_folder.values())
         photos = {folder: self.read_image(name, folder) for folder in folders}
         labels, masks = {}, {}
@@ -136,6 +144,18 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
         image = {task: images[folder] for task, folder in self.image_folder.items()} if any(images) else images[""]
         return {"image": image, "labels": labels, "masks": masks}
 
+    def _origin(self, name: str) -> list:
+        """What a sample follows from."""
+        states = [(str(path.resolve()), path.stat()) for path in self._files(name)]
+        files = [[path, state.st_size, state.st_mtime_ns] for path, state in states]
+        return [self._reader, self.name, *self._choices(), *self.size, self.image_folder, name, files]
+
+    @cached_property
+    def _reader(self) -> list[str]:
+        """The sources of the class and of those between it and this one, so that an edited one reads anew."""
+        kinds = [kind for kind in type(self).__mro__ if issubclass(kind, FileDataset) and kind is not FileDataset]
+        return [inspect.getsource(inspect.getmodule(kind) or kind) for kind in kinds]
+
     def identity(self) -> list:
         """Each id with the sizes of its files in bytes, images first. Raises InputError for a missing file."""
         return [self.name, *self._choices(), *([name, *self._sizes(name)] for name in self.ids)]
@@ -145,9 +165,12 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
         return [self.data.classes]
 
     def _sizes(self, name: str) -> list[int]:
+        return [path.stat().st_size for path in self._files(name)]
+
+    def _files(self, name: str) -> list[Path]:
         photos = [self.photo_path(name, folder) for folder in sorted(set(self.image_folder.values()))]
         labels = [path for task in sorted(self.tasks) for path in self.label_paths(task, name)]
-        return [self._existing(path).stat().st_size for path in (*photos, *labels)]
+        return [self._existing(path) for path in (*photos, *labels)]
 
     def examine(self, index: int) -> Examined:
         """The image's labels as its files have them, and every file that is missing or malformed."""

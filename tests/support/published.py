@@ -16,6 +16,13 @@ H, W = 40, 56
 SIZES = {"cityscapes": (64, 128)}  # (height, width) of labels where they are not H and W
 
 
+def enlarge(height, width):
+    """Makes the writers write this size, for benchmarks."""
+    global H, W
+    H, W = height, width
+    SIZES["cityscapes"] = (height, width)
+
+
 def size_of(name):
     return SIZES.get(name, (H, W))
 
@@ -41,7 +48,8 @@ def save(path, array):
         Image.fromarray(array).save(path)
 
 
-def photo(path, draw, size=(H, W)):
+def photo(path, draw, size=None):
+    size = size or (H, W)
     save(path, draw.integers(0, 256, (*size, 3), dtype=np.uint8))
 
 
@@ -53,14 +61,14 @@ def where(label, valid):
     return np.where(valid, label, 0)[..., None], valid
 
 
-def directions(draw, height=H, width=W):
-    normals = draw.normal(size=(height, width, 3))
+def directions(draw):
+    normals = draw.normal(size=(H, W, 3))
     return (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def metres(draw, height=H, width=W):
+def metres(draw, height=None, width=None):
     """A slanted wall, (H, W), whose neighbours differ by less than 2 %."""
-    rows, columns = np.mgrid[:height, :width]
+    rows, columns = np.mgrid[: height or H, : width or W]
     return draw.uniform(2, 4) + 0.01 * rows + 0.02 * columns
 
 
@@ -71,8 +79,9 @@ def lines(draw):
     return edge
 
 
-def blocks(draw, values, height=H, width=W, side=8):
+def blocks(draw, values, height=None, width=None, side=8):
     """Squares of some values each of which occurs."""
+    height, width = height or H, width or W
     count = -(-height // side) * -(-width // side)
     picked = np.concatenate([values, draw.choice(values, max(0, count - len(values)))])[:count]
     grid = draw.permutation(picked).reshape(-(-height // side), -1)

@@ -5,12 +5,26 @@ as much memory. There the maps are multiplied by two small matrices instead, one
 backward pass is a product too. On a CPU `F.interpolate` is deterministic and faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_counted_for: ContextVar[str | None] = ContextVar("counted_for", default=None)
+
+
+@contextmanager
+def counting_for(kind: str) -> Iterator[None]:
+    """While open, maps are resized as on another type of device, for what is counted without one."""
+    token = _counted_for.set(kind)
+    try:
+        yield
+    finally:
+        _counted_for.reset(token)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -18,7 +32,7 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     if tuple(maps.shape[2:]) == (height, width):
         return maps
-    if maps.device.type == "cuda":
+    if (_counted_for.get() or maps.device.type) == "cuda":
         return by_products(maps, (height, width))
     return F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)
 

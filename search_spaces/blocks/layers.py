@@ -5,6 +5,7 @@ Shapes: B images, k active pairs out of P, C channels in, D out, L pixels or reg
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,24 @@ def row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
 def send(values: Tensor, device: torch.device) -> Tensor:
     """A CPU tensor on a device. From pinned memory a copy to a GPU does not wait for the work that is queued there."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+_counted_for: ContextVar[str | None] = ContextVar("counted_for", default=None)
+
+
+def kind_of(device: torch.device) -> str:
+    """The type of a device, by which a block chooses its faster form; inside `counting_for`, that of the other."""
+    return _counted_for.get() or device.type
+
+
+@contextmanager
+def counting_for(kind: str) -> Iterator[None]:
+    """While open, blocks take the forms that they take on another type of device, for what is counted without one."""
+    token = _counted_for.set(kind)
+    try:
+        yield
+    finally:
+        _counted_for.reset(token)
 
 
 def convolve(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

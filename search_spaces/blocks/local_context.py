@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
+from search_spaces.blocks.attention import fused_attention
 from search_spaces.blocks.base import ExchangeInputs
 from search_spaces.blocks.context import ContextBlock
+from search_spaces.blocks.layers import kind_of
 
 WINDOW = 9
 TILE = 8
@@ -41,16 +43,21 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     The queries of a square tile attend to the keys of the tile and a halo around it, and those outside each query's
     window are masked. That is more logits than the windows hold, but it is matrix products, without a shifted copy of
     keys and values for each position in the window.
+
+    On every device, logits and their softmax are fp32 or more, and the result has the precision of the maps.
     """
     if query.device.type == "meta" and not torch.is_grad_enabled():
         return counted_attention(query, key, value, window)
-    if query.device.type == "cuda":
-        return tiled_attention(query, key, value, window)
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    q, k, v = (maps.float() if half else maps for maps in (query, key, value))  # logits in full precision
-    if query.shape[2] * query.shape[3] <= SMALL:
-        return whole_attention(q, k, v, window).to(query.dtype)
-    return _ChunkedTiles.apply(q, k, v, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
+    kind = kind_of(query.device)
+    # autocast would round the logits of a CPU to half precision; the kernels of a GPU keep theirs in fp32 themselves
+    with torch.autocast("cpu" if query.is_meta else query.device.type, enabled=False):
+        if kind == "cuda":
+            return tiled_attention(query, key, value, window)
+        half = query.dtype in (torch.float16, torch.bfloat16)
+        q, k, v = (maps.float() if half else maps for maps in (query, key, value))
+        if query.shape[2] * query.shape[3] <= SMALL:
+            return whole_attention(q, k, v, window).to(query.dtype)
+        return _ChunkedTiles.apply(q, k, v, window).to(query.dtype)  # type: ignore[no-untyped-call, no-any-return]
 
 
 @torch.library.custom_op("crosstalk::local_attention", mutates_args=())
@@ -73,11 +80,12 @@ def _flops(query: torch.Size, key: torch.Size, value: torch.Size, window: int, *
 
 
 def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
-    """All tiles at once through scaled_dot_product_attention, which a GPU fuses."""
+    """All tiles at once in the form that a GPU fuses; maps are the batch, their tiles the heads."""
     tiles = _Tiles(query.shape, window)
-    q, k, v = (x.transpose(1, 2)[:, None] for x in (tiles.cores(query), tiles.halos(key), tiles.halos(value)))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=_in_window(window, query.device))
-    return tiles.join(out[:, 0].transpose(1, 2))
+    cut = (tiles.cores(query), tiles.halos(key), tiles.halos(value))
+    q, k, v = (each.transpose(1, 2).unflatten(0, (len(query), -1)) for each in cut)
+    out = fused_attention(q, k, v, _outside(window, query.dtype, query.device))
+    return tiles.join(out.flatten(0, 1).transpose(1, 2))
 
 
 def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from search_spaces.blocks.attention import fused_attention
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
 from search_spaces.blocks.layers import PairConv, PairConvNorm, convolve_pairs, pick
 
@@ -56,7 +57,7 @@ class CrossTaskAttention(ExchangeBlock):
         query = self.query.from_tasks(reduced, targets, active)
         key, value = self.key(pooled, active), self.value(pooled, active)
         q, k, v = (x.flatten(3).transpose(2, 3) for x in (query, key, value))  # (B, k, L', C)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).unflatten(3, small)
+        attended = fused_attention(q, k, v).transpose(2, 3).unflatten(3, small)
         attended = F.interpolate(attended.flatten(0, 1), size=size, mode="nearest").unflatten(0, embedded.shape[:2])
 
         alpha = pick(self.alpha, active).view(len(active), -1, 1, 1)

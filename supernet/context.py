@@ -110,7 +110,7 @@ class SearchContext:
         recipe = Recipe.from_config(self.config, trained_on(self.dataset, images), self.fabric, self.weights)
         training = replace(
             recipe.training,
-            iterations=self.config.search.score.iterations or recipe.training.iterations // 2 or 1,
+            iterations=self.config.search.score.iterations or recipe.training.iterations // 3 or 1,
             prior_start=False,
             clip_norm=None,  # probes share nothing, and no norm either
         )

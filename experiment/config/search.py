@@ -28,7 +28,7 @@ class ScoreSettings:
     Args:
         held_out_fraction: share of the training images that the network without exchange does not learn from; the
             probes are trained and tested on them.
-        iterations: training steps of the probes of each fold; by default half of training.iterations.
+        iterations: training steps of the probes of each fold; by default a third of training.iterations.
     """
 
     held_out_fraction: float = 0.5

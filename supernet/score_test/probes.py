@@ -84,6 +84,11 @@ class ProbeBank(nn.Module):
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)  # type: ignore[arg-type]
 
+    @property
+    def targets(self) -> list[str]:
+        """Those that have probes."""
+        return list(dict.fromkeys(probe.target for probe in self.probes))
+
     def rows_of(self, target: str) -> list[int]:
         """The target's probes."""
         return [i for i, probe in enumerate(self.probes) if probe.target == target]
@@ -146,14 +151,15 @@ class ProbedNetwork(nn.Module):
 
     def forward(self, image: Image, valid: Tensor) -> Outputs:
         """Predictions of every probe of a target, the network's own first, at the features' size:
-        {target: (1 + probes, B, channels, h, w)}; auxiliary predictions, at the image's size, where their heads are
-        trained.
+        {target: (1 + probes, B, channels, h, w)}, of targets with probes; auxiliary predictions, at the image's size,
+        where their heads are trained.
         """
         regions, refined, messages = self._exchange(image, valid)
         auxiliary = {} if self.auxiliary is None else enlarge(regions, valid.shape[2:])
         added = self.bank.read(messages).transpose(0, 1)
         predictions = {}
-        for target, maps in refined.items():
+        for target in self.bank.targets:
+            maps = refined[target]
             stacked = torch.cat([maps[None], maps + pick(added, self.bank.rows_of(target))])
             predictions[target] = self._predict(target, stacked)
         return Outputs(predictions, auxiliary)
@@ -192,7 +198,7 @@ class ProbeTrainer(Trainer):
         network.train()
         batches = max(2, min(WARM, len(images)) // self.settings.batch_size)
         fitted = max(1, 3 * batches // 4)
-        rows = {target: network.bank.rows_of(target) for target in self.tasks}
+        rows = {target: network.bank.rows_of(target) for target in network.bank.targets}
         with frozen_statistics(network):
             start_readouts(network.bank.readout, rows, self._looks(0, fitted), self._looks(fitted, batches))
 
@@ -211,22 +217,23 @@ class ProbeTrainer(Trainer):
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         losses = {}
         where = torch.rand(2, generator=self.generator).tolist()
-        for name, task in self.tasks.items():
-            probes = outputs.predictions[name][1:]
-            losses[name] = len(probes) * task.loss(*_stacked(probes, batch, name, where))
-            if name in outputs.auxiliary:
-                losses[name] = losses[name] + task.region_loss(
-                    outputs.auxiliary[name], batch.labels[name], batch.masks[name]
-                )
+        for name, predictions in outputs.predictions.items():
+            probes = predictions[1:]
+            losses[name] = len(probes) * self.tasks[name].loss(*_stacked(probes, batch, name, where))
+        for name, logits in outputs.auxiliary.items():
+            loss = self.tasks[name].region_loss(logits, batch.labels[name], batch.masks[name])
+            losses[name] = losses[name] + loss if name in losses else loss
         return losses
 
 
 def probe_losses(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """The loss of every probe on every image, the network's own first: {target: (1 + probes, B)}."""
+    """The loss of every probe on every image, the network's own first: {target: (1 + probes, B)}, of the targets of
+    `predictions`.
+    """
     losses = {}
-    for name, task in tasks.items():
-        each = task.image_losses(*_stacked(predictions[name], batch, name, MIDDLE))
-        losses[name] = each.unflatten(0, predictions[name].shape[:2])
+    for name, stacked in predictions.items():
+        each = tasks[name].image_losses(*_stacked(stacked, batch, name, MIDDLE))
+        losses[name] = each.unflatten(0, stacked.shape[:2])
     return losses
 
 

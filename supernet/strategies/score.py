@@ -1,8 +1,9 @@
 """score: what is each message worth to a trained network without any exchange?
 
 1. Train the multi-task network without exchange, or take a trained one (`search.from`).
-2. Freeze it. On images that it has not seen, train a probe for every pair and block (score_test/probes.py), in two
-   folds, each tested on the other's images.
+2. Freeze it. On images that it has not seen, train a probe for every pair and block (score_test/probes.py) and test it
+   on others. Swap the two halves, and do it again for those candidates that may still be chosen
+   (score_test/screening.py).
 3. The effect of a block is the loss that its probe saves beyond what the same probe saves with the target's own
    features (score_test/effects.py). Its posterior is estimated from all effects together (score_test/shrinkage.py).
 4. A pair gets a block where the probability of an effect above `search.worth` is at least `search.confidence`: the
@@ -30,7 +31,8 @@ from supernet.cost.table import block_costs
 from supernet.records.choices import Choice
 from supernet.records.effects import EFFECTS, write_effects
 from supernet.score_test.effects import FoldLosses, effects
-from supernet.score_test.probes import ProbeBank, ProbedNetwork, ProbeTrainer, probe_losses, probes_of
+from supernet.score_test.probes import Probe, ProbeBank, ProbedNetwork, ProbeTrainer, probe_losses, probes_of
+from supernet.score_test.screening import contenders, remaining_probes
 from supernet.score_test.worth import Posterior, choose
 from supernet.search_split import Images, group_numbers, halves, split_training, whole
 from supernet.strategies.base import Strategy
@@ -74,12 +76,15 @@ def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images, 
         print(f"the network of {config.search.from_}; its probes see the {len(held_out)} validation images")
     network.requires_grad_(False).eval()
     first, second = halves(held_out)
-    folds = [
-        _fold(context, network, first, second, "probes_1", auxiliary),
-        _fold(context, network, second, first, "probes_2", auxiliary),
-    ]
+    probes, worth = probes_of(context.space), config.search.worth
+    folds = [_fold(context, network, probes, first, second, "probes_1", auxiliary)]
     with context.choosing():
-        posterior = Posterior(effects(context.space, folds), config.search.worth)
+        posterior = Posterior(effects(context.space, folds), worth)
+    probes = remaining_probes(contenders(posterior), probes)
+    if probes:
+        folds.append(_fold(context, network, probes, second, first, "probes_2", auxiliary))
+        with context.choosing():
+            posterior = Posterior(effects(context.space, folds), worth)
     network.requires_grad_(True)
     write_effects(context.run.path(EFFECTS), posterior.effects)
     return posterior, kept, held_out
@@ -113,13 +118,13 @@ def costs_of(context: SearchContext) -> dict[str, float]:
 def _fold(
     context: SearchContext,
     network: MultiTaskNetwork,
+    probes: tuple[Probe, ...],
     trained_on: Images,
     tested_on: Images,
     name: str,
     auxiliary: nn.ModuleDict | None,
 ) -> dict[str, FoldLosses]:
-    """The losses of probes that are trained on some images, on others: {target: losses}."""
-    probes = probes_of(context.space)
+    """The losses of probes that are trained on some images, on others: {target: losses}, of targets with probes."""
     channels = feature_channels(context.config.network)
     bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
     model = ProbedNetwork(network, bank, context.config.search.noise_null, copy.deepcopy(auxiliary))
@@ -129,10 +134,7 @@ def _fold(
     with context.choosing():
         losses = _losses(trainer, model, tested_on)
     groups = group_numbers(tested_on)
-    return {
-        task: FoldLosses(tuple(p for p in probes if p.target == task), losses[task], groups)
-        for task in context.space.tasks
-    }
+    return {task: FoldLosses(tuple(p for p in probes if p.target == task), losses[task], groups) for task in losses}
 
 
 def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ from multitask.data.samples import Image, first_image
 from multitask.decoders import Decoded, Decoder, Early, decoder_class
 from multitask.decoders.base import prediction
 from multitask.initialization import seeded
-from multitask.per_task import TaskDecoders, TaskEncoders
+from multitask.per_task import TaskDecoders, TaskEncoders, build_decoder
 from multitask.resizing import resize
+from multitask.restoring import restore_matching
 from multitask.tasks import Task
 
 
@@ -96,8 +97,7 @@ class MultiTaskNetwork(nn.Module):
                 self.encoder = build_encoder(settings)
             encoder = cast(Encoder, self.encoder)
             channels = feature_channels(settings, encoder.channels)
-            build = decoder_class(settings.decoder)
-            self.decoder = build(encoder.channels, encoder.reductions, channels, widths, seed=seed)
+            self.decoder = build_decoder(settings, encoder, channels, widths, seed)
         self.exchange = exchange
         self.heads = nn.ModuleDict()
         for name in tasks:
@@ -107,6 +107,9 @@ class MultiTaskNetwork(nn.Module):
         for name in auxiliary:
             with seeded(seed, "auxiliary_head", name):
                 self.auxiliary_heads[name] = _auxiliary_head(self.decoder.shared_channels, tasks[name].region_count)
+        self.restored = ""  # what `network.init_from` gave
+        if settings.init_from is not None and not next(self.parameters()).is_meta:
+            self.restored = restore_matching(self, settings.init_from)
         if self.encoder_frozen:
             self.encoder.requires_grad_(False)
 
@@ -167,7 +170,8 @@ class MultiTaskNetwork(nn.Module):
         """The exchange, {task: (B, C, h, w)} -> the same; valid at the image's size."""
         if self.exchange is None:
             return features
-        return self.exchange(features, regions, shrink(valid, features))
+        refined = self.exchange(features, regions, shrink(valid, features))
+        return refined | {name: features[name] for name in self.settings.source_only if name in features}
 
     def predict(self, refined: Mapping[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:
         """{task: (B, C, h, w)}, of some or all tasks -> raw predictions {task: (B, channels, H, W)}; size: (H, W)."""
@@ -181,7 +185,7 @@ def check_network(settings: NetworkSettings, tasks: Mapping[str, Task], height: 
     """
     try:
         with torch.device("meta"), torch.no_grad():
-            network = MultiTaskNetwork(replace(settings, pretrained=False), tasks).eval()
+            network = MultiTaskNetwork(replace(settings, pretrained=False, init_from=None), tasks).eval()
             network(torch.empty(1, 3, height, width))
     except InputError:
         raise

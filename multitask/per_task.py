@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from experiment.config import NetworkSettings
+from experiment.errors import InputError
 from multitask.backbones import Encoder, build_encoder
 from multitask.data.samples import Image
 from multitask.decoders import Decoded, Decoder, Early, decoder_class
@@ -31,6 +32,24 @@ class TaskEncoders(nn.ModuleDict):
         return {task: encoder(image if isinstance(image, Tensor) else image[task]) for task, encoder in self.items()}
 
 
+def build_decoder(
+    settings: NetworkSettings, encoder: Encoder, channels: int, tasks: Mapping[str, int], seed: int
+) -> Decoder:
+    """The decoder of these tasks, {task: channels of its prediction}; C channels of features.
+
+    Raises InputError for `network.source_only` where the decoder has no such tasks.
+    """
+    build, names = decoder_class(settings.decoder), settings.source_only
+    if not names:  # which a user's decoder need not know
+        return build(encoder.channels, encoder.reductions, channels, tasks, seed=seed)
+    if not build.has_source_only:
+        raise InputError(
+            f"network.source_only is {names}, but network.decoder is {settings.decoder}: expected distillation"
+        )
+    source_only = [name for name in names if name in tasks]
+    return build(encoder.channels, encoder.reductions, channels, tasks, source_only=source_only, seed=seed)
+
+
 class TaskDecoders(nn.ModuleDict):
     """{task: its decoder}, each a decoder of one task."""
 
@@ -38,9 +57,8 @@ class TaskDecoders(nn.ModuleDict):
         self, settings: NetworkSettings, encoders: TaskEncoders, channels: int, tasks: Mapping[str, int], seed: int
     ):
         super().__init__()
-        build = decoder_class(settings.decoder)
         for task, width in tasks.items():
-            self[task] = build(encoders.channels, encoders.reductions, channels, {task: width}, seed=seed)
+            self[task] = build_decoder(settings, cast(Encoder, encoders), channels, {task: width}, seed)
         self.shared_channels = cast(Decoder, self[next(iter(encoders))]).shared_channels
 
     def head(self, task: str) -> nn.Module:

@@ -65,6 +65,7 @@ def check_decoder(decoder: type[Decoder]) -> None:
         maps = [_random(width_of, (-(-height // s), -(-width // s))) for width_of, s in zip(widths, reductions)]
         features, shared, early = Decoded(*built.train()(maps))
         assert list(features) == list(TASKS), f"features of {list(features)}: expected those of {TASKS} in this order"
+        raws = []
         for task, feature in features.items():
             read = shared if isinstance(shared, Tensor) else shared[task]
             assert read.ndim == 4 and read.shape[1] == built.shared_channels, (
@@ -82,7 +83,8 @@ def check_decoder(decoder: type[Decoder]) -> None:
             assert raw.shape[:2] == (2, tasks[task]), (
                 f"{task}: the head gives {tuple(raw.shape)}: expected {tasks[task]} channels"
             )
-        everything = [*features.values(), *(maps for one in early for maps in one.predictions.values())]
+            raws.append(raw)
+        everything = [*features.values(), *raws, *(maps for one in early for maps in one.predictions.values())]
         torch.stack([maps.square().mean() for maps in everything]).sum().backward()
         for name, parameter in built.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), f"{name} has no finite gradient"

@@ -54,7 +54,7 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     data = config.data if data_root is None else replace(config.data, root=data_root)
     dataset = open_dataset(data)
     identity, steps = read_identity(folder), _best_steps(folder)
-    network = replace(config.network, pretrained=False)  # the checkpoint has the weights
+    network = replace(config.network, pretrained=False, init_from=None)  # the checkpoint has the weights
     model = _read_model(folder, tuple(dataset.tasks))
     if (folder / "checkpoints").is_dir():
         whole: nn.Module = model.build(network, dataset.tasks)

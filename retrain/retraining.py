@@ -149,6 +149,8 @@ def _train(
     reset_peak_memory(device)
     tasks = {name: recipe.dataset.tasks[name] for name in names}
     network = model.build(config.network, tasks, seed)
+    if network.restored:
+        print(network.restored, flush=True)
     trainer = Trainer(network, recipe, run, seed, tasks=tasks, label=label)
     trainer.fit(lambda values: score(values, tasks))
     last = trainer.validate("test")

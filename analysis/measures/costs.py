@@ -61,7 +61,7 @@ def resources(architecture: Architecture, config: Config) -> Resources:
         )
     try:
         SearchSpace.from_settings(config.space, tuple(tasks))  # refuses a misspelt space
-        sizes = replace(config.network, pretrained=False)  # weights cost nothing
+        sizes = replace(config.network, pretrained=False, init_from=None)  # weights cost nothing
         network = Model("", architecture).build(sizes, tasks).to("meta").eval()
     except SpaceError as error:
         raise InputError(str(error)) from error

@@ -27,10 +27,14 @@ class NetworkSettings:
         backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.
         encoders: shared, one encoder and decoder for all tasks; or per_task, an encoder and decoder for each, which
             read the task's own image where the data has one for each task, and else the same.
-        decoder: concat, fpm, aspp, deeplab_joint, deeplab_branched, mtan, mti_net, mti_net_faithful, or a class of your
-            own, package.module:Class.
+        decoder: concat, fpm, aspp, deeplab_joint, deeplab_branched, distillation, densemtl, fission_early,
+            fission_early_mid, fission_mid, fission_late, mtan, mti_net, mti_net_faithful, or a class of your own,
+            package.module:Class.
         channels: channels C of each task's features; by default the decoder's, mostly a quarter of the encoder's
             channels, all maps together.
+        source_only: tasks that others read and that are not refined themselves (decoder distillation).
+        init_from: a checkpoint (.pt), or the folder of a retrained seed, whose weights of the same name and shape a new
+            network starts with.
     """
 
     backbone: str = "resnet18"
@@ -40,6 +44,8 @@ class NetworkSettings:
     encoders: str = "shared"
     decoder: str = "concat"
     channels: int | None = None
+    source_only: list[str] = field(default_factory=list)
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         plain_values("network", self)
@@ -50,6 +56,8 @@ class NetworkSettings:
         for name in self.backbone_options:
             if name in RESERVED:
                 raise InputError(f"network.backbone_options has {name}: expected options other than {list(RESERVED)}")
+        if self.init_from == "":
+            raise InputError("network.init_from is empty: expected a checkpoint or the folder of a retrained seed")
         if self.pretrained == "":
             raise InputError("network.pretrained is empty: expected true, false or a file")
         if self.pretrained is True and ":" in self.backbone:

@@ -68,7 +68,7 @@ def encoder_reductions(settings: NetworkSettings) -> tuple[int, ...]:
 
 def _outline(settings: NetworkSettings) -> Encoder:
     with torch.device("meta"):
-        encoder = build_encoder(replace(settings, pretrained=False))
+        encoder = build_encoder(replace(settings, pretrained=False, init_from=None))
     return cast(Encoder, encoder)
 
 

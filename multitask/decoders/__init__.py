@@ -11,6 +11,9 @@ from multitask.decoders.aspp import AsppDecoder
 from multitask.decoders.base import Decoded, Decoder, Early
 from multitask.decoders.concat import ConcatDecoder
 from multitask.decoders.deeplab import DeeplabBranched, DeeplabJoint
+from multitask.decoders.densemtl import DenseMtlDecoder
+from multitask.decoders.distillation import DistillationDecoder
+from multitask.decoders.fission import FissionEarly, FissionEarlyMid, FissionLate, FissionMid
 from multitask.decoders.fpm import FpmDecoder
 from multitask.decoders.mtan import MtanDecoder
 from multitask.decoders.mti_net import MtiNetDecoder, MtiNetFaithful
@@ -22,6 +25,12 @@ DECODERS: dict[str, type[Decoder]] = {
     "aspp": AsppDecoder,
     "deeplab_joint": DeeplabJoint,
     "deeplab_branched": DeeplabBranched,
+    "distillation": DistillationDecoder,
+    "densemtl": DenseMtlDecoder,
+    "fission_early": FissionEarly,
+    "fission_early_mid": FissionEarlyMid,
+    "fission_mid": FissionMid,
+    "fission_late": FissionLate,
     "mtan": MtanDecoder,
     "mti_net": MtiNetDecoder,
     "mti_net_faithful": MtiNetFaithful,

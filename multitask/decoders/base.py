@@ -34,7 +34,7 @@ class Decoder(nn.Module, ABC):
 
     encoder_channels, encoder_reductions: channels and stride of each of the encoder's maps, finest first.
     channels: C of each task's features.
-    tasks: {task: channels of its prediction}.
+    tasks: {task: channels of its prediction}. source_only: those that others read and that are not refined themselves.
 
     Attributes:
         parts: {task: the module of that task}.
@@ -43,6 +43,7 @@ class Decoder(nn.Module, ABC):
 
     finest: ClassVar[int] = 4  # the smallest stride of the maps that it reads
     joint: ClassVar[bool] = False  # whether the sizes of what all tasks share follow from the tasks
+    has_source_only: ClassVar[bool] = False  # whether it knows tasks that are not refined
     shared_channels: int
 
     def __init__(
@@ -52,12 +53,14 @@ class Decoder(nn.Module, ABC):
         channels: int,
         tasks: Mapping[str, int],
         *,
+        source_only: Sequence[str] = (),
         seed: int = 0,
     ):
         super().__init__()
         self.encoder_channels, self.encoder_reductions = tuple(encoder_channels), tuple(encoder_reductions)
         self.channels = channels
         self.task_channels = dict(tasks)
+        self.source_only = tuple(source_only)
         with seeded(seed, "decoder"):
             self.build()
         self.parts = nn.ModuleDict()

@@ -45,6 +45,12 @@ class Branched(Branching):
     name, decoder = "branched", "deeplab_branched"
 
 
+class Distillation(Branching):
+    """Branched decoders that predict twice, and gated features of the other tasks between; see network.source_only."""
+
+    name, decoder, refinement = "distillation", "distillation", "self_attention"
+
+
 class Mtan(Branching):
     """Attention of every task to the shared encoder's maps; see multitask/decoders/mtan.py."""
 
@@ -65,4 +71,4 @@ class MtiNet(Baseline):
         return Model(f"{self.name}:{argument}", decoder=decoder)
 
 
-PUBLISHED: list[type[Baseline]] = [*REFINED, Joint, Branched, Mtan, MtiNet]
+PUBLISHED: list[type[Baseline]] = [*REFINED, Joint, Branched, Distillation, Mtan, MtiNet]

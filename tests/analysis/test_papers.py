@@ -36,3 +36,13 @@ def test_atrc(output):
 def test_rows(output):
     keys = {"paper", "table", "row", "parameters", "multiply_adds", "published_parameters", "published_multiply_adds"}
     assert all(row.keys() == keys for row in output["rows"])
+
+
+def test_sizes_of_decoders(output):
+    """To the parameter where a count is exact; the necks are printed in millions."""
+    rows = [row for row in output["rows"] if "ATRC" not in row["paper"]]
+    assert len(rows) == 13
+    for row in rows:
+        rounding = 2_000 if "FPM" in row["row"] else 0
+        assert abs(row["parameters"] - row["published_parameters"]) <= rounding, row["row"]
+        assert row["multiply_adds"] is None and row["published_multiply_adds"] is None

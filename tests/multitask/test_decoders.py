@@ -5,11 +5,11 @@ import sys
 import pytest
 import torch
 
-from experiment.config import DataSettings, NetworkSettings
+from experiment.config import DataSettings
 from experiment.errors import InputError
 from multitask.cost import parameter_count
 from multitask.decoders import DECODERS, Decoded, decoder_class
-from multitask.network import MultiTaskNetwork
+from multitask.network import MultiTaskNetwork, feature_size
 from multitask.tasks import build_tasks
 from multitask.testing import check_decoder
 from tests.support.networks import small_network
@@ -124,36 +124,16 @@ def permuted(state, like, tasks):
     return moved
 
 
-def parameters(tasks, **settings) -> int:
-    with torch.device("meta"):
-        return parameter_count(MultiTaskNetwork(NetworkSettings(**settings), tasks))
-
-
 NYUD = build_tasks(["semseg", "depth", "normals", "edge"], DataSettings(), 40)
 NYUD_CHANNELS = {name: task.channels for name, task in NYUD.items()}
 
 
-def test_published_sizes_of_the_necks():
-    """MTI-Net's initial predictions and propagation add 7.845 M to HRNet18 and 55.66 M to HRNet48."""
-    for width, millions in ((18, 7.845), (48, 55.66)):
-        widths = [width * 2**i for i in range(4)]
-        with torch.device("meta"):
-            sizes = {
-                name: parameter_count(DECODERS[name](widths, (4, 8, 16, 32), sum(widths) // 4, NYUD_CHANNELS))
-                for name in ("concat", "fpm")
-            }
-            mti_net = DECODERS["mti_net"](widths, (4, 8, 16, 32), sum(widths), NYUD_CHANNELS)
-            sizes["mti_net"] = parameter_count(mti_net) + sum(parameter_count(mti_net.head(task)) for task in NYUD)
-        assert (sizes["fpm"] - sizes["concat"]) / 1e6 == pytest.approx(millions, abs=0.002)
-        if width == 18:  # 3,860,720 are the encoder's
-            assert round((sizes["mti_net"] + 3_860_720) / 1e6, 2) == 17.96
-
-
-def test_published_sizes_of_deeplab():
-    tasks = build_tasks(["semseg", "depth"], DataSettings(), 19)
-    dilated = {"backbone": "resnet34", "backbone_options": {"output_stride": 16}}
-    assert parameters(tasks, **dilated, decoder="deeplab_joint") == 26_756_996
-    assert parameters(tasks, **dilated, decoder="deeplab_branched") == 32_183_220
+def test_published_size_of_mti_net():
+    """17.96 M on HRNet18, whose encoder has 3,860,720."""
+    with torch.device("meta"):
+        decoder = DECODERS["mti_net"]((18, 36, 72, 144), (4, 8, 16, 32), 270, NYUD_CHANNELS)
+        heads = sum(parameter_count(decoder.head(task)) for task in NYUD)
+    assert round((parameter_count(decoder) + heads + 3_860_720) / 1e6, 2) == 17.96
 
 
 def test_early_predictions_are_trained_and_not_evaluated():
@@ -171,3 +151,39 @@ def test_one_image_trains_through_the_pooled_branch():
     for name in ("aspp", "deeplab_joint"):
         network = MultiTaskNetwork(small_network(decoder=name), NYUD).train()
         assert network(torch.randn(1, 3, 64, 64)).predictions["depth"].isfinite().all()
+
+
+def test_a_source_only_task_is_not_refined():
+    class Twice(torch.nn.Module):
+        def forward(self, features, regions, valid):
+            return {task: 2 * maps for task, maps in features.items()}
+
+    settings = small_network(decoder="distillation", source_only=["normals"])
+    network = MultiTaskNetwork(settings, NYUD, Twice()).train()
+    features, _ = network.features(torch.randn(2, 3, 64, 64))
+    refined = network.refine(features, {})
+    assert torch.equal(refined["normals"], features["normals"])
+    assert torch.equal(refined["depth"], 2 * features["depth"])
+    early = network(torch.randn(2, 3, 64, 64)).early
+    assert [set(one.predictions) for one in early] == [{"semseg", "depth", "edge"}]
+    with pytest.raises(InputError, match=r"source_only is .*decoder is concat: expected distillation"):
+        MultiTaskNetwork(small_network(source_only=["normals"]), NYUD)
+
+
+def test_a_late_split_shares_its_head():
+    network = MultiTaskNetwork(small_network(decoder="fission_late"), NYUD).eval()
+    network.initialize_heads({"normals": torch.tensor([1.0, 2.0, 3.0])})
+    with torch.no_grad():
+        features, _ = network.features(torch.randn(1, 3, 64, 64))
+        whole = network.decoder.common_head(features["depth"])
+        parts = [head(features[task]) for task, head in network.heads.items()]
+    assert torch.equal(torch.cat(parts, 1), whole)
+    assert network.decoder.common_head.norm.bias[41:44].tolist() == [1, 2, 3]
+
+
+def test_densemtl_exchanges_at_stride_two():
+    network = MultiTaskNetwork(small_network(decoder="densemtl"), NYUD).eval()
+    features, _ = network.features(torch.randn(1, 3, 45, 64))
+    assert features["depth"].shape == (1, 8, 23, 32)
+    assert feature_size(network.settings, 45, 64) == (23, 32)
+    assert network(torch.randn(1, 3, 45, 64)).predictions["semseg"].shape == (1, 40, 45, 64)

@@ -1,47 +1,25 @@
-"""What the networks of published tables cost, beside the published figures.
-
-Counted on the meta device at the papers' sizes: nothing is trained and no data is read.
-"""
+"""The modules of Table 1 of Bruggemann et al., ATRC, ICCV 2021, on one host: HRNet18, NYUD-v2's four tasks."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from analysis.measures.papers.row import Row
 from experiment.config import DataSettings, NetworkSettings
 from multitask.cost import operations, parameter_count
 from multitask.network import MultiTaskNetwork
-from multitask.tasks import Task, build_tasks
+from multitask.tasks import build_tasks
 from retrain.refinements import REFINEMENTS
 from search_spaces import Architecture, Exchange
 from search_spaces.blocks import Pair
+from supernet.records.costs import Cost
 
 ATRC = "Bruggemann et al., ATRC, ICCV 2021"
 HEIGHT, WIDTH = 425, 560  # of NYUD-v2's images
 NYUD = ("semseg", "depth", "normals", "edge")
 
-
-@dataclass(frozen=True)
-class Row:
-    """Parameters and multiply-adds of one image; None where the paper prints nothing. note: why the two differ."""
-
-    paper: str
-    table: str
-    row: str
-    parameters: int
-    multiply_adds: int | None
-    published_parameters: float | None
-    published_multiply_adds: float | None
-    note: str = ""
-
-
-def rows() -> list[Row]:
-    """All rows, paper by paper."""
-    return [*atrc_rows()]
-
-
-# ---- ATRC, Table 1
 
 # name: M parameters, G multiply-adds, and why ours differ
 PUBLISHED: Mapping[str, tuple[float, float, str]] = {
@@ -81,29 +59,38 @@ def architectures(tasks: tuple[str, ...]) -> dict[str, Architecture]:
 def atrc_rows() -> Iterator[Row]:
     """HRNet18 and NYUD-v2's four tasks; each module is counted beside the one host."""
     tasks = build_tasks(NYUD, DataSettings(), 40)
-    image = torch.empty(1, 3, HEIGHT, WIDTH, device="meta")
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         network = MultiTaskNetwork(NetworkSettings(backbone="hrnet_w18_small_v2"), tasks, None, NYUD).eval()
-        features, regions = network.features(image)
-    whole, encoder = _cost(network, image), _cost(network.encoder, image)
-    network.auxiliary_heads = nn.ModuleDict()
-    base = _cost(network, image)
-    auxiliary = whole[0] - base[0], whole[1] - base[1]
-    # tasks share the encoder alone
-    found = {"single task": (base[0] + 3 * encoder[0], base[1] + 3 * encoder[1]), "multi-task": base}
+    encoder, maps = _cost(network.encoder, torch.empty(1, 3, HEIGHT, WIDTH, device="meta"))
+    decoder, (features, shared) = _cost(network.decoder, maps)
+    heads = [_cost(network.heads[task], features[task])[0] for task in NYUD]
+    read = [_cost(network.auxiliary_heads[task], shared) for task in NYUD]
+    auxiliary, regions = sum((cost for cost, _ in read), Cost()), {task: maps for task, (_, maps) in zip(NYUD, read)}
+    base = sum(heads, encoder + decoder)
+    found = {"single task": sum([encoder] * 3, base), "multi-task": base}  # tasks share the encoder alone
     channels = next(iter(features.values())).shape[1]
     for name, kind in MODULES.items():
         with torch.device("meta"):
             module = REFINEMENTS[kind](NYUD, channels).eval()
-        found[name] = _add(base, _cost(module, features))
+        found[name] = base + _cost(module, features)[0]
     for name, architecture in architectures(NYUD).items():
         with torch.device("meta"):
             exchange = Exchange(architecture, channels).eval()
         reads = bool(exchange.region_tasks())
-        cost = parameter_count(exchange), _cost(PairByPair(exchange), features, regions)[1]
-        found[name] = _add(_add(base, cost), auxiliary if reads else (0, 0))
+        cost, _ = _cost(PairByPair(exchange), features, regions)
+        found[name] = base + cost + (auxiliary if reads else Cost())
     for name, (parameters, multiply_adds, note) in PUBLISHED.items():
-        yield Row(ATRC, "1", name, *found[name], round(parameters * 1e6), round(multiply_adds * 1e9), note)
+        cost = found[name]
+        yield Row(
+            ATRC,
+            "1",
+            name,
+            cost.parameters,
+            int(cost.multiply_adds),
+            round(parameters * 1e6),
+            round(multiply_adds * 1e9),
+            note,
+        )
 
 
 class PairByPair(nn.Module):
@@ -121,18 +108,8 @@ class PairByPair(nn.Module):
         return exchange.aggregate(features, received)
 
 
-Cost = tuple[int, int]  # parameters, multiply-adds
-
-
-def _cost(module: nn.Module, *inputs: object) -> Cost:
-    return parameter_count(module), operations(module, *inputs, elementwise=True)
-
-
-def _add(first: Cost, second: Cost) -> Cost:
-    return first[0] + second[0], first[1] + second[1]
-
-
-def parameters_of(tasks: Mapping[str, Task], settings: NetworkSettings) -> int:
-    """Of a network, without allocating its weights."""
-    with torch.device("meta"):
-        return parameter_count(MultiTaskNetwork(settings, tasks))
+def _cost(module: nn.Module, *inputs: Any) -> tuple[Cost, Any]:
+    """What a module costs, and its output."""
+    outputs: list[Any] = []
+    count = operations(lambda: outputs.append(module(*inputs)), elementwise=True)
+    return Cost(count, parameter_count(module)), outputs[0]

@@ -3,26 +3,42 @@
 Delta_m is the mean over tasks of the improvement of the primary metric over the baseline's, in percent; positive is
 better. It is computed from the means over seeds. Its standard deviation (over the model's seeds, against the baseline's
 mean) and a 95 % bootstrap interval (over the seeds of both) stand beside it.
+
+--published TABLE sets runs beside the scores that a paper printed, in its units.
 """
 
 import argparse
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from analysis.arguments import add_output_options
 from analysis.measures.comparison import Comparison, ModelResult, TaskResult, compare, remarks
-from analysis.report.numbers import interval, scaled, spread
+from analysis.measures.published import OwnRow, PublishedRow, load_table, own_row, table_names
+from analysis.measures.published import remarks as remarks_of
+from analysis.measures.runs import read_model
+from analysis.report.numbers import decimal, interval, scaled, spread
 from analysis.report.result import Result, Table
+from experiment.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--baseline", metavar="DIR", required=True, help="run folder of the baseline (single_task)")
-    parser.add_argument("models", metavar="MODEL_DIR", nargs="+", help="run folders written by retrain.py")
+    parser.add_argument("--baseline", metavar="DIR", help="run folder of the baseline (single_task)")
+    parser.add_argument("models", metavar="MODEL_DIR", nargs="*", help="run folders written by retrain.py")
+    parser.add_argument(
+        "--published", metavar="TABLE", help=f"published scores beside them: {', '.join(table_names())}"
+    )
     add_output_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> Result:
+    if arguments.published is not None:
+        return beside_published(arguments.published, arguments.baseline, arguments.models)
+    given = {"--baseline": arguments.baseline, "MODEL_DIR": arguments.models}
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise InputError(f"the following arguments are required: {', '.join(missing)}; see --help")
     comparison = compare(arguments.baseline, arguments.models)
     reference, seed = comparison.reference, comparison.baseline.seeds[0]
     where = ", ".join(f"{kind} {name}" for kind, name in (("dataset", seed.dataset), ("split", seed.split)) if name)
@@ -39,6 +55,32 @@ def run(arguments: argparse.Namespace) -> Result:
     notes = [f"note: '{folder}' has no metrics.json: left out as unfinished" for folder in unfinished]
     return Result(
         title, tables(comparison), [record(row) for row in comparison.shown], data, [*notes, *remarks(comparison)]
+    )
+
+
+def beside_published(name: str, baseline: str | None, models: Sequence[str]) -> Result:
+    """The rows of a published table, then the runs in its units; comparable runs are compared as ever before that."""
+    table = load_table(name)
+    if baseline is not None:
+        compare(baseline, models)
+    runs = {str(folder): read_model(folder) for folder in ([] if baseline is None else [baseline]) + list(models)}
+    reference = None if baseline is None else runs[str(baseline)]
+    own = [own_row(run, table, reference) for run in runs.values()]
+    marks = [*("published" for _ in table.rows), *("ours" for _ in own)]
+    shown: list[PublishedRow | OwnRow] = [*table.rows, *own]
+    columns = {"model": [row.model for row in shown], "scores": marks}
+    for key, higher in table.higher.items():
+        digits = 4 if key == "Depth" else 2
+        columns[f"{key} {'↑' if higher else '↓'}"] = [decimal(row.values.get(key), digits) for row in shown]
+    columns["Delta_m % ↑"] = [decimal(row.delta_m, 2, "+") for row in shown]
+    records: list[dict[str, object]] = [
+        {"model": row.model, "scores": mark, **row.values, "delta_m": row.delta_m}
+        for row, mark in zip(shown, marks, strict=True)
+    ]
+    data = {"published": dataclasses.asdict(table), "models": [dataclasses.asdict(row) for row in own]}
+    title = f"{name}; units are the papers'; positive Delta_m is better"
+    return Result(
+        title, [Table.of_columns(columns, words=2)], records, data, remarks_of(table, runs, baseline is not None)
     )
 
 

@@ -18,9 +18,9 @@ class Table:
     words: int = 1
 
     @classmethod
-    def of_columns(cls, columns: Mapping[str, Sequence[str]], title: str = "") -> "Table":
-        """columns: {header: cells}, the first of words."""
-        return cls(list(columns), list(zip(*columns.values(), strict=True)), title)
+    def of_columns(cls, columns: Mapping[str, Sequence[str]], title: str = "", words: int = 1) -> "Table":
+        """columns: {header: cells}."""
+        return cls(list(columns), list(zip(*columns.values(), strict=True)), title, words)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ def write(
     folder: Path | None, name: str, options: argparse.Namespace, results: Mapping[str, Mapping[str, Cost]]
 ) -> None:
     """folder/name.json: the options, the machine, and every figure."""
+    parts = {part: {side: asdict(cost) for side, cost in costs.items()} for part, costs in results.items()}
+    write_results(folder, name, options, parts)
+
+
+def write_results(folder: Path | None, name: str, options: argparse.Namespace, results: object) -> None:
+    """As `write`, of figures of any kind that JSON holds."""
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +38,6 @@ def write(
         "options": {key: value for key, value in vars(options).items() if key != "output"},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "results": {part: {side: asdict(cost) for side, cost in costs.items()} for part, costs in results.items()},
+        "results": results,
     }
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 def by_products(maps: Tensor, size: Sequence[int]) -> Tensor:
     """`resize` by matrix products, in the maps' own precision; the smaller intermediate comes first."""
     (h, w), (height, width) = maps.shape[2:], size
-    with torch.autocast(maps.device.type, enabled=False):
+    with torch.autocast("cpu" if maps.is_meta else maps.device.type, enabled=False):
         rows = interpolation(h, height, maps.dtype, maps.device)
         columns = interpolation(w, width, maps.dtype, maps.device)
         if height * w <= h * width:

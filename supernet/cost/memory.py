@@ -11,7 +11,7 @@ from search_spaces import Exchange
 from supernet.supernet import Supernet
 
 
-class _Fixed(nn.Module):
+class Fixed(nn.Module):
     """The supernet's exchange with a given set of blocks to compute, without any draw."""
 
     def __init__(self, exchange: Exchange, active: Mapping[str, Sequence[int]]):
@@ -35,7 +35,7 @@ def search_memory(network: MultiTaskNetwork, batch_size: int, height: int, width
     try:
         needs = []
         for active in paths:
-            network.exchange = _Fixed(supernet.exchange, active)
+            network.exchange = Fixed(supernet.exchange, active)
             needs.append(step_memory(network, batch_size, height, width))
     finally:
         network.exchange = supernet

@@ -10,10 +10,11 @@ python retrain.py --config configs/demo.yaml --race runs/demo --output runs/demo
 import sys
 from collections.abc import Sequence
 
-from experiment.command import exit_code, refuse_several_processes
+from experiment.command import exit_code
 from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
+from experiment.processes import check_processes
 
 USAGE = (
     "retrain.py --config FILE (--architecture FILE | --baseline NAME | --race SEARCH_RUN) --output DIR"
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     search_run, others = _take("--race", arguments)
     config, options = parse_config(parser, Config, others)
-    refuse_several_processes()
+    check_processes()
     if [options.architecture, options.baseline, search_run].count(None) != 2:
         raise InputError("expected either --architecture FILE or --baseline NAME, or --race SEARCH_RUN")
     if options.output is None:

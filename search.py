@@ -6,10 +6,11 @@ python search.py --config configs/demo.yaml --output runs/demo
 import sys
 from collections.abc import Sequence
 
-from experiment.command import exit_code, refuse_several_processes
+from experiment.command import exit_code
 from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
+from experiment.processes import check_processes
 
 USAGE = "search.py --config FILE --output DIR [--resume] [--any.key VALUE ...]"
 
@@ -20,7 +21,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the run that --output holds")
     parser.add_argument("--check-data", action="store_true", help="sum up the data, list its problems, and stop")
     config, options = parse_config(parser, Config, arguments)
-    refuse_several_processes()
+    check_processes()
     if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
     # from here on torch is needed, which takes seconds to load

@@ -21,6 +21,7 @@ from analysis.commands import (
 )
 from analysis.report.render import write
 from experiment.command import exit_code
+from experiment.processes import refuse_several_processes
 
 # a subcommand is a module with add_arguments(parser) and run(arguments), and a line here; `run` returns a Result, or
 # None where it has written its own output
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = module.__doc__ or ""
         module.add_arguments(commands.add_parser(name, description=text, help=text.splitlines()[0]))
     arguments = parser.parse_args(argv)
+    refuse_several_processes("python -m analysis")
     result = COMMANDS[arguments.command].run(arguments)
     if result is not None:
         write(result, arguments.command, arguments.format, arguments.output)

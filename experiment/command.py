@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -14,14 +15,17 @@ from types import FrameType
 
 from experiment.errors import InputError
 from experiment.interruption import Interrupted
+from experiment.processes import rank, silent_unless_first
 
 LONGEST = 300  # characters of an error's line
+PAUSE = 3.0  # seconds in which the first of several processes can report an error that all have
 OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")  # of torch's RuntimeErrors
 
 
 def exit_code(command: Callable[[], None]) -> int:
     """Runs a command: 0 done; 2 bad input, or a machine that refuses a file or memory, in one line on stderr; 130
-    interrupted by Ctrl-C or SIGTERM. No process that the command started outlives it.
+    interrupted by Ctrl-C or SIGTERM. No process that the command started outlives it. Of several processes that
+    torchrun started, the first prints, and any one an error that it alone has.
     """
     # libraries' remarks about each other are nothing that a user can act on
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(lightning|torch)")
@@ -31,15 +35,14 @@ def exit_code(command: Callable[[], None]) -> int:
     former = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
     hook, threading.excepthook = threading.excepthook, _hand_over
     try:
-        command()
+        with silent_unless_first():
+            command()
         sys.stdout.flush()
         return 0
     except Interrupted as stop:
-        print(f"interrupted: {stop}", file=sys.stderr)
-        return 130
+        return _stopped(f"interrupted: {stop}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _stopped("interrupted")
     except BrokenPipeError:  # the reader of our output has left, and the work may not be done
         _drop_output()
         return 1
@@ -60,17 +63,21 @@ def exit_code(command: Callable[[], None]) -> int:
             signal.signal(signal.SIGTERM, former)
 
 
-def refuse_several_processes() -> None:
-    """Raises InputError where a launcher such as torchrun has started this command more than once."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise InputError(f"WORLD_SIZE is {count}: expected a single process, started without torchrun")
+def _stopped(line: str) -> int:
+    if rank() == 0:
+        print(line, file=sys.stderr)
+    return 130
 
 
 def _refuse(text: str, command: str = "") -> int:
     line = "error: " + " ".join(text.split())
     if len(line) > LONGEST:  # its beginning names the value, its end the file
         line = f"{line[: LONGEST * 2 // 3]} ... {line[-(LONGEST // 3 - 5) :]}"
+    if rank() > 0:
+        # an error of all is the first's to report; once that one ends, torchrun ends this one
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(PAUSE)
+        line = f"process {rank()}: {line}"
     print(*filter(None, (line, command)), file=sys.stderr)
     return 2
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiment.processes import leads
+
 TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # .NAME.PROCESS.tmp
 
 
@@ -43,7 +45,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: str | Path, text: str) -> None:
-    """Writes the text whole or not at all."""
+    """Writes the text whole or not at all. Of several processes, the one that leads writes."""
+    if not leads():
+        return
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

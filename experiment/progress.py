@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from experiment.processes import rank
+
 
 class Progress:
     """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar.
@@ -18,7 +20,7 @@ class Progress:
         self.total, self.start, self.label, self.quiet = total, start, label, quiet
         self.began = time.monotonic()
         self.bar: tqdm | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and rank() == 0:
             columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not report its size
             self.bar = tqdm(
                 total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows, leave=not quiet

@@ -15,6 +15,7 @@ from experiment.documents import parse_json, parse_yaml
 from experiment.errors import InputError
 from experiment.files import is_temporary, remove_leftovers, write_atomic
 from experiment.lock import LOCK, FolderLock, check_unlocked
+from experiment.processes import leads
 
 CONFIG, RECORD = "config.yaml", "run.json"
 VERSION = 1  # of run.json
@@ -36,6 +37,9 @@ class Identity:
 
 class Run:
     """Opens a run's folder, for this process alone until `close`. Every file is written whole or not at all.
+
+    Of several processes of one command, the one that leads opens and writes it; in the others nothing is read, checked
+    or written.
 
     kind: of command. model: what beside the configuration determines the run, as plain values.
 
@@ -61,6 +65,8 @@ class Run:
             self.identity = Identity(kind, _digest([kind, content, model]))
         else:
             self.identity = replace(within.identity, part=str(self.folder.relative_to(within.folder)))
+        if not leads():
+            return
         self._check(content, resume, within is None)
         made = not self.folder.exists()
         try:

@@ -1,5 +1,7 @@
 """Losses over the valid pixels of a batch. Every mask is (B, 1, H, W) bool; without valid pixels the loss is 0.
 
+Of several processes, the means of a batch are over the images of all (multitask/processes.py).
+
 per_image: whether the mean is taken over each image's pixels, (B,), instead of over those of the whole batch, ().
 """
 
@@ -7,11 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from multitask.processes import summed
+
 
 def masked_mean(values: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     """Mean of (B, 1, H, W) values over the mask; ignored values, NaN too, have no influence."""
     dims = (1, 2, 3) if per_image else (0, 1, 2, 3)
-    return torch.where(mask, values, 0).sum(dims) / mask.sum(dims).clamp_min(1)
+    total, pixels = torch.where(mask, values, 0).sum(dims), mask.sum(dims)
+    if not per_image:
+        total, pixels = summed(total, pixels)
+    return total / pixels.clamp_min(1)
 
 
 def cross_entropy(

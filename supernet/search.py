@@ -11,7 +11,9 @@ from lightning_fabric import Fabric
 
 from experiment.config import Config
 from experiment.errors import InputError
+from experiment.processes import leads
 from experiment.run import Run
+from multitask import processes
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
@@ -47,16 +49,18 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
+    processes.share(config.training.batch_size)  # too few images are noticed before anything is written
     weight_search = _weight_search(config, dataset, fabric, output)
     _check_network(config, dataset, space)
     if config.search.from_ is not None and not resume:  # a run keeps the network that it began with
         state = read_network(config.search.from_, config.seed)
         load_network(network_without_exchange(config, dataset, space), state, config.search.from_)
-    costs = _costs(config, dataset, space, fabric.device, Path(output) / COSTS if resume else None)
+    former = Path(output) / COSTS if resume else None
+    costs = processes.from_first(lambda: _costs(config, dataset, space, fabric.device, former))
     budget = _budget(config, space, costs)
     with Run(output, config.to_dict(), resume) as run:
-        if run.finished:
-            architecture = Architecture.load(run.path("architecture.yaml"))
+        if processes.from_first(lambda: run.finished):
+            architecture = processes.from_first(lambda: Architecture.load(run.path("architecture.yaml")))
             print(f"{output} holds a finished search\n\n{architecture.table()}")
             return architecture
         context = SearchContext(config, dataset, space, weights, fabric, run, budget)
@@ -84,7 +88,8 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
     metrics = _evaluate(context, unit, architecture)
     # only now, so that what a failed evaluation leaves is no finished search
     write_choices(run.path(CHOICES), choices)
-    architecture.save(run.path("architecture.yaml"))
+    if leads():
+        architecture.save(run.path("architecture.yaml"))
     run.write_json("metrics.json", metrics)
     print_cost(config, unit.total(architecture.exchanges))
     print_choice(config, architecture, choices, str(run.folder), weight_search is not None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from multitask.processes import average
 from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
 from search_spaces.blocks.layers import send
@@ -73,6 +74,7 @@ class Selection(nn.Module):
 
     def _noise(self, gradient: Tensor) -> Tensor:
         """White noise of the gradient's size and support, in its place: the null of a search."""
+        gradient = average(gradient)  # of this process's images, until then
         white = send(torch.randn(gradient.shape, generator=self.noise), gradient.device)
         white = white * (gradient != 0)
         return white * (gradient.norm() / white.norm().clamp_min(1e-30))

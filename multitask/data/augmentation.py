@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multitask.data.samples import Batch, Sample, each_image, first_image, images_on, normalise
+from multitask.processes import Share
 from multitask.sending import send
 from multitask.tasks import Task
 
@@ -19,7 +20,8 @@ class Augmentation:
 
     The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. An image
     made smaller lies in the middle of its padding. All draws come from `generator`, on the CPU, so that they do not
-    depend on the device. Where tasks have images of their own, all are changed alike, as far as their kinds allow; see
+    depend on the device. share: the images that come are this part of a batch; the draws are those of the whole batch.
+    Where tasks have images of their own, all are changed alike, as far as their kinds allow; see
     `DatasetSplits.images`.
     """
 
@@ -30,21 +32,23 @@ class Augmentation:
         scale_range: tuple[float, float] = (0.5, 2.0),
         photometric: bool = True,
         images: Mapping[str, str] | None = None,
+        share: Share | None = None,
     ):
         self.tasks = tasks
         self.generator = generator
         self.scale_range = scale_range
         self.photometric = photometric
         self.images = images or {}
+        self.share = share
 
     def __call__(self, sample: Sample, device: torch.device) -> Batch:
         """A collated sample, image (B, 3, H, W) uint8 or {task: (B, 3, H, W)}, to a batch on the device."""
         images = images_on(sample, device)
         count, _, height, width = first_image(images).shape
         low, high = self.scale_range
-        scale = send(low + (high - low) * self._draw(count), device).view(-1, 1)
-        flipped = send(self._draw(count) < 0.5, device).view(-1, 1)
-        offsets = send(self._draw(2, CROP_TRIES, count), device)
+        scale = send(low + (high - low) * self._draw(count=count), device).view(-1, 1)
+        flipped = send(self._draw(count=count) < 0.5, device).view(-1, 1)
+        offsets = send(self._draw(2, CROP_TRIES, count=count), device)
         labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
         masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
         # where the crop starts in the magnified image, (tries, B, 1); negative where that is smaller, which pads
@@ -62,7 +66,9 @@ class Augmentation:
             ],
             -1,
         )
-        colour = send(self._draw(9, count, 1, 1, 1), device) if self.photometric else None
+        colour = None
+        if self.photometric:
+            colour = send(self._draw(9, count=count).view(9, count, 1, 1, 1), device)
 
         def change(image: Tensor, task: str) -> Tensor:
             kind = self.images.get(task, "photo")
@@ -85,8 +91,11 @@ class Augmentation:
         images = each_image(lambda image, _: normalise(image) * inside, images)
         return Batch(images, inside, labels, masks)
 
-    def _draw(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self.generator)
+    def _draw(self, *shape: int, count: int) -> Tensor:
+        """(*shape, count), uniform in 0..1."""
+        if self.share is None:
+            return torch.rand(*shape, count, generator=self.generator)
+        return self.share.of(torch.rand(*shape, self.share.total, generator=self.generator))
 
     def _choose_crop(
         self, tops: Tensor, lefts: Tensor, scale: Tensor, labels: Mapping[str, Tensor], masks: Mapping[str, Tensor]

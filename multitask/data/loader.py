@@ -11,16 +11,18 @@ from torch.utils.data import DataLoader, Sampler
 
 from experiment.errors import InputError
 from multitask.data.samples import Dataset, Sample
+from multitask.processes import Share, in_turn
 
 
 class StepOrder(Sampler[list[int]]):
     """The images of steps `start` to `stop`: one permutation after another, each seeded by its epoch.
 
-    Nothing needs to be saved to resume: a step's images follow from the seed.
+    Nothing needs to be saved to resume: a step's images follow from the seed. share: see `training_loader`.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, start: int, stop: int):
+    def __init__(self, count: int, batch_size: int, seed: int, start: int, stop: int, share: Share | None = None):
         self.count, self.batch_size, self.seed, self.start, self.stop = count, batch_size, seed, start, stop
+        self.part = slice(None) if share is None else slice(share.first, share.last)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -35,7 +37,7 @@ class StepOrder(Sampler[list[int]]):
                     generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
                     order = torch.randperm(self.count, generator=generator).tolist()
                 images.append(order[position % self.count])
-            yield images
+            yield images[self.part]
 
 
 class Loader(DataLoader[Sample]):
@@ -94,14 +96,28 @@ def _quiet_worker(_: int) -> None:
 
 
 def training_loader(
-    dataset: Dataset, batch_size: int, seed: int, start: int, stop: int, workers: int, pin: bool
+    dataset: Dataset,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
+    pin: bool,
+    share: Share | None = None,
 ) -> DataLoader[Sample]:
-    order = StepOrder(len(dataset), batch_size, seed, start, stop)
+    """share: the part of every batch that is wanted, by default all."""
+    order = StepOrder(len(dataset), batch_size, seed, start, stop, share)
     return _loader(dataset, workers, pin, batch_sampler=order)
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, pin: bool) -> DataLoader[Sample]:
-    return _loader(dataset, workers, pin, batch_size=batch_size)
+    """Of several processes, each gets whole batches in turn."""
+    return _loader(dataset, workers, pin, batch_sampler=in_turn(batches(len(dataset), batch_size)))
+
+
+def batches(count: int, size: int) -> list[range]:
+    """The images of each batch."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _loader(dataset: Dataset, workers: int, pin: bool, **order: object) -> DataLoader[Sample]:

@@ -10,6 +10,8 @@ from multitask.metrics.counting import masked_sums
 class DepthErrors(Metric):
     """RMSE, mean |p - y| / y, share of max(p/y, y/p) < 1.25^k, and 100 sqrt(Var(ln p - ln y)) (SI-logRMSE)."""
 
+    full_state_update = False
+
     sums: Tensor
 
     def __init__(self) -> None:

@@ -15,6 +15,8 @@ class NormalErrors(Metric):
     The median of an even number of pixels is the mean of the two middle angles, to 0.005 degrees.
     """
 
+    full_state_update = False
+
     sums: Tensor
     histogram: Tensor
 

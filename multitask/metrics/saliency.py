@@ -11,6 +11,8 @@ class MaxF(Metric):
     A probability at the threshold is above it.
     """
 
+    full_state_update = False
+
     hits: Tensor
     predicted: Tensor
     actual: Tensor

@@ -14,6 +14,8 @@ class MeanIoU(Metric):
     with `skip_empty` (DenseMTL, BMTAS).
     """
 
+    full_state_update = False
+
     confusion: Tensor
 
     def __init__(self, classes: int, skip_empty: bool = False):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from multitask import losses
+from multitask.processes import not_sharing
 
 
 class Task(ABC):
@@ -35,13 +36,14 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-        """Of (B, channels, H, W) raw outputs against (B, label_channels, H, W); a scalar."""
+        """Of (B, channels, H, W) raw outputs against (B, label_channels, H, W); a scalar, by the means of losses.py."""
 
     def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         """The loss of each image on its own, (B,)."""
-        return torch.stack(
-            [self.loss(*image) for image in zip(prediction.split(1), label.split(1), mask.split(1), strict=True)]
-        )
+        with not_sharing():
+            return torch.stack(
+                [self.loss(*image) for image in zip(prediction.split(1), label.split(1), mask.split(1), strict=True)]
+            )
 
     @abstractmethod
     def region_label(self, label: Tensor) -> Tensor:

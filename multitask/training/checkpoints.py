@@ -17,7 +17,9 @@ import torch
 
 from experiment.errors import InputError
 from experiment.files import replacing
+from experiment.processes import leads
 from experiment.run import Identity, Run
+from multitask.processes import from_first
 
 FORMAT = "crosstalk checkpoint 1"
 LONGEST = 4096  # bytes of a seal
@@ -29,7 +31,12 @@ class DamagedCheckpoint(InputError):
 
 
 def save_checkpoint(run: Run, state: Mapping[str, Any], name: str = "last") -> None:
-    """Replaces the checkpoint once the new one is whole on the disk; the former becomes NAME.previous.pt."""
+    """Replaces the checkpoint once the new one is whole on the disk; the former becomes NAME.previous.pt.
+
+    Of several processes, the one that leads saves.
+    """
+    if not leads():
+        return
     path = checkpoint_path(run.folder, name)
     with replacing(path, former=previous(path)) as temporary:
         write_sealed(temporary, state, run.identity, name)
@@ -37,13 +44,17 @@ def save_checkpoint(run: Run, state: Mapping[str, Any], name: str = "last") -> N
 
 
 def load_checkpoint(run: Run, name: str = "last", step: int | None = None) -> dict[str, Any] | None:
-    """The checkpoint's content on the CPU, or None if there is none.
+    """The checkpoint's content on the CPU, or None if there is none; of several processes, the first reads it for all.
 
     Names a damaged one and takes the one before. step: of the checkpoint that is wanted, if only one will do. Raises
     DamagedCheckpoint if none can be used.
     """
-    path = find_checkpoint(run, name, step)
-    return None if path is None else _load(path)
+
+    def load() -> dict[str, Any] | None:
+        path = find_checkpoint(run, name, step)
+        return None if path is None else _load(path)
+
+    return from_first(load)
 
 
 def find_checkpoint(run: Run, name: str, step: int | None = None) -> Path | None:

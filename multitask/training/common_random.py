@@ -4,15 +4,18 @@ Differences between networks of one seed then come from the networks alone. Ever
 and the name of what draws, never from what was drawn before, so nothing has to be saved to resume.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.seeds import derive_seed
+from multitask.processes import Share, count, shares_batches
+
+Forward = Callable[[Tensor], Tensor]
 
 DROPPING = ("DropPath", "StochasticDepth", "DropBlock2d")  # classes of timm and torchvision, beside nn.Dropout*
 
@@ -20,8 +23,8 @@ DROPPING = ("DropPath", "StochasticDepth", "DropBlock2d")  # classes of timm and
 class CommonRandomNumbers:
     """Seeds the generator of the augmentation, and torch's global one before each dropout-like module draws."""
 
-    def __init__(self, seed: int, augmentation: torch.Generator):
-        self.seed, self.augmentation = seed, augmentation
+    def __init__(self, seed: int, augmentation: torch.Generator, share: Share | None = None):
+        self.seed, self.augmentation, self.share = seed, augmentation, share
         self.augmentation.manual_seed(derive_seed(seed, "augmentation", 0))
         self.step = 0
         self._calls: dict[str, dict[int, int]] = {}  # of each module in this step: {seed before: number}
@@ -34,17 +37,21 @@ class CommonRandomNumbers:
 
     @contextmanager
     def dropout_of(self, network: nn.Module) -> Iterator[None]:
-        """While open, each dropout-like module of the network draws from a seed of its own at each of its calls."""
-        hooks = [
-            module.register_forward_pre_hook(partial(self._reseed, name))
-            for name, module in network.named_modules()
-            if drops(module)
-        ]
+        """While open, each dropout-like module of the network draws from a seed of its own at each of its calls; of
+        several processes, the masks of the whole batch.
+        """
+        dropping = {name: module for name, module in network.named_modules() if drops(module)}
+        hooks = [module.register_forward_pre_hook(partial(self._reseed, name)) for name, module in dropping.items()]
+        if self.share is not None and count() > 1:
+            for module in dropping.values():
+                module.forward = partial(self._of_whole_batch, module, self.share, module.forward)
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+            for module in dropping.values():
+                module.__dict__.pop("forward", None)
 
     def _reseed(self, name: str, module: nn.Module, inputs: Any) -> None:
         if not module.training:
@@ -54,6 +61,16 @@ class CommonRandomNumbers:
         calls = self._calls.setdefault(name, {})
         call = calls.setdefault(torch.initial_seed(), len(calls))
         torch.manual_seed(derive_seed(self.seed, "dropout", self.step, name, call))
+
+    def _of_whole_batch(self, module: nn.Module, share: Share, forward: Forward, maps: Tensor) -> Tensor:
+        """What a module that drops gives for this process's images, with the draws of the whole batch."""
+        per_image, rest = divmod(len(maps), share.last - share.first)
+        # the first dimension counts images, or windows of images; otherwise every process draws for itself
+        if rest or not module.training or not shares_batches():
+            return forward(maps)
+        before, after = share.first * per_image, (share.total - share.last) * per_image
+        whole = torch.cat([maps.new_zeros(before, *maps.shape[1:]), maps, maps.new_zeros(after, *maps.shape[1:])])
+        return forward(whole)[before : before + len(maps)]
 
 
 def drops(module: nn.Module) -> bool:

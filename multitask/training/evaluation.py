@@ -6,12 +6,13 @@ from functools import partial
 from itertools import islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.errors import InputError
+from multitask import processes
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import Dataset, Sample, plain_batch
-from multitask.metrics import Values, values_of
+from multitask.metrics import Values, merged, values_of
 from multitask.metrics.delta_m import log_score
 from multitask.tasks import Task
 from multitask.training.finite import Diverged, FirstFaults, trace
@@ -22,30 +23,54 @@ def evaluate(
 ) -> Values:
     """Every metric of every task in eval mode; leaves the network's mode as it was.
 
+    Several processes take batches in turn; what they count is added up in the order of the batches.
+
     Raises Diverged for predictions that are not finite, which some metrics would hide.
     """
     metrics = {name: task.metric().to(device) for name, task in tasks.items()}
-    faults = FirstFaults()
+    several = processes.count() > 1
+    states: list[dict[str, dict[str, Tensor]]] = []  # of each batch, {task: its metric's}
+    faults, problem = FirstFaults(), None
     was_training = network.training
     network.eval()
     batches = partial(evaluation_loader, dataset, batch_size, workers, device.type == "cuda")
-    with torch.no_grad():
-        for number, sample in enumerate(batches()):
-            batch = plain_batch(sample, device)
-            predictions = network(batch.image, batch.valid).predictions
-            faults.note(number, {name: predictions[name].abs().amax() for name in tasks})
-            if device.type == "cpu":
-                _check_finite(network, faults, batches, device)
-            for name, task in tasks.items():
-                metrics[name].update(task.decode(predictions[name]), batch.labels[name], batch.masks[name])
-        _check_finite(network, faults, batches, device)
+    try:
+        with torch.no_grad():
+            for number, sample in enumerate(batches()):
+                batch = plain_batch(sample, device)
+                predictions = network(batch.image, batch.valid).predictions
+                faults.note(number, {name: predictions[name].abs().amax() for name in tasks})
+                if device.type == "cpu":
+                    _check_finite(network, faults, batches, device)
+                for name, task in tasks.items():
+                    metrics[name].update(task.decode(predictions[name]), batch.labels[name], batch.masks[name])
+                if several:
+                    states.append({name: metric.metric_state for name, metric in metrics.items()})  # type: ignore[misc]
+                    for metric in metrics.values():
+                        metric.reset()
+            _check_finite(network, faults, batches, device)
+    except Diverged as error:
+        problem = error.problem
     network.train(was_training)
+    problem = next(filter(None, processes.gathered(problem)), None)
+    if problem is not None:
+        raise Diverged(problem)
+    if several:
+        states = processes.in_order([_on_host(of_batch) for of_batch in states])
+        metrics = {
+            name: merged(task.metric().to(device), [of_batch[name] for of_batch in states])
+            for name, task in tasks.items()
+        }
     values = values_of(metrics)
     for name, of_task in values.items():
-        for metric, value in of_task.items():
+        for quantity, value in of_task.items():
             if value is not None and math.isinf(value):
-                raise Diverged(f"the {metric} of {name} is infinite")
+                raise Diverged(f"the {quantity} of {name} is infinite")
     return values
+
+
+def _on_host(states: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    return {task: {name: tensor.cpu() for name, tensor in state.items()} for task, state in states.items()}
 
 
 def _check_finite(

@@ -11,8 +11,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
+from experiment.processes import leads
 from experiment.progress import Progress
 from experiment.run import Run, read_json
+from multitask import processes
 from multitask.cost import peak_memory
 from multitask.data import Batch, Dataset, Sample
 from multitask.data.augmentation import Augmentation
@@ -37,6 +39,8 @@ class Trainer:
     Batches, augmentation and dropout masks follow from `seed` and the step, so that all networks of one seed see the
     same ones; what a callback draws, its checkpoint restores. On a CPU, resuming therefore equals never having stopped;
     on a GPU it does so as far as its kernels are deterministic.
+
+    Several processes (multitask/processes.py) train one network: each computes its share of every batch.
 
     label: begins the log lines.
     quiet: no log lines, only a bar on a terminal.
@@ -67,11 +71,14 @@ class Trainer:
         self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
         self.device = recipe.fabric.device
         self.generator = torch.Generator()
-        self.random = CommonRandomNumbers(seed, self.generator)
+        self.share = processes.share(self.settings.batch_size)
+        self.random = CommonRandomNumbers(seed, self.generator, self.share)
         # with all of the dataset's tasks, so that a network of one task sees the same crops as one of all
         data = recipe.data
         dataset = recipe.dataset
-        self.augment = Augmentation(dataset.tasks, self.generator, data.scale_range, data.photometric, dataset.images)
+        self.augment = Augmentation(
+            dataset.tasks, self.generator, data.scale_range, data.photometric, dataset.images, self.share
+        )
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)
@@ -115,10 +122,11 @@ class Trainer:
         """
         self._resume()
         if self.step == 0:
-            self.start()
+            with processes.sharing():
+                self.start()
         s = self.settings
         self.callback.begin(self.run, self.step)
-        writer = SummaryWriter(str(self.run.folder), purge_step=self.step if self.step else None)
+        writer = self._writer()
         progress = Progress(s.iterations, self.step, self.label, self.quiet)
         loader = self.loader(self.recipe.dataset.splits["train"], self.step, s.iterations)
         began, since = time.monotonic(), (time.monotonic(), self.step)
@@ -129,18 +137,20 @@ class Trainer:
             with Interruption() as interruption, self.random.dropout_of(self.network):
                 for sample in loader:
                     self.random.begin_step(self.step)
-                    losses = self.train_step(self.augment(sample, self.device))
-                    sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
-                    self.step += 1
-                    self.seconds = former_seconds + time.monotonic() - began
-                    self.callback.after_step(self.step)
+                    with processes.sharing():
+                        losses = self.train_step(self.augment(sample, self.device))
+                        sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
+                        self.step += 1
+                        self.seconds = former_seconds + time.monotonic() - began
+                        self.callback.after_step(self.step)
                     progress.advance()
+                    stop = processes.any_of(interruption.requested)
                     last = self.step == s.iterations
                     log = last or self.step % s.log_every == 0
                     validate = score is not None and (
                         last or bool(s.validate_every and self.step % s.validate_every == 0)
                     )
-                    save = last or self.step % s.checkpoint_every == 0 or interruption.requested
+                    save = last or self.step % s.checkpoint_every == 0 or stop
                     if log or validate or save:
                         self._check_state()
                     if log:
@@ -155,22 +165,28 @@ class Trainer:
                         began += time.monotonic() - before  # not training
                     if save:
                         save_checkpoint(self.run, self.state_dict())
-                    if interruption.requested:
+                    if stop:
                         raise Interrupted(f"stopped at step {self.step}; the same command with --resume goes on")
         finally:
             self.callback.end()
             progress.close()
-            writer.close()
+            if writer is not None:
+                writer.close()
 
-    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter, progress: Progress) -> bool:
+    def _writer(self) -> SummaryWriter | None:
+        """Of TensorBoard events; None in a process that does not lead."""
+        return SummaryWriter(str(self.run.folder), purge_step=self.step or None) if leads() else None
+
+    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter | None, progress: Progress) -> bool:
         """Validates; whether this step is the best so far, and checkpoints/best.pt its weights."""
         values = self.validate("val")
         found, constant = (primary_values(given, self.tasks) for given in (values, self.prior("val")))
         figures = []
         for name, task in self.tasks.items():
             metric = task.primary
-            writer.add_scalar(f"validation/{name}_{metric}", found[name], self.step)
-            writer.add_scalar(f"validation_prior/{name}_{metric}", constant[name], self.step)
+            if writer is not None:
+                writer.add_scalar(f"validation/{name}_{metric}", found[name], self.step)
+                writer.add_scalar(f"validation_prior/{name}_{metric}", constant[name], self.step)
             figures.append(f"{name} {metric} {found[name]:.4g} (constant {constant[name]:.4g})")
         progress.note(f"validation, step {self.step}: {', '.join(figures)}")
         value = score(values)
@@ -181,9 +197,11 @@ class Trainer:
         return True
 
     def loader(self, dataset: Dataset, start: int, stop: int) -> DataLoader[Sample]:
-        """The samples of the steps from `start` to before `stop`, in an order that follows from seed and step."""
+        """The samples of the steps from `start` to before `stop`, in an order that follows from seed and step; of
+        several processes, this one's share.
+        """
         s, pin = self.settings, self.device.type == "cuda"
-        return training_loader(dataset, s.batch_size, self.seed, start, stop, self.recipe.data.workers, pin)
+        return training_loader(dataset, s.batch_size, self.seed, start, stop, self.recipe.data.workers, pin, self.share)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Updates the weights once; returns the loss and each task's part of it."""
@@ -197,12 +215,19 @@ class Trainer:
         named = {f"loss of {name}": loss for name, loss in losses.items()}
         self.watch(self.step + 1, {**named, "total loss": total}, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        self.recipe.fabric.backward(total)
-        norm = self.clip([*self.parameters, *self.callback.parameters()])
+        parameters = [*self.parameters, *self.callback.parameters()]
+        self.backward(total, parameters)
+        norm = self.clip(parameters)
         if norm is not None:
             self.watch(self.step + 1, {"norm of the gradients": norm}, batch)
         self._fabric_optimizer.step()
         return {"loss": total, **losses}
+
+    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+        """The gradients of the whole batch's loss."""
+        self.recipe.fabric.backward(loss)
+        learned = [] if self.uncertainty is None else list(self.uncertainty.parameters())
+        processes.average_gradients([*parameters, *learned])
 
     def clip(self, parameters: Sequence[nn.Parameter]) -> Tensor | None:
         """Clips the joint norm of the parameters' gradients to `training.clip_norm`; the norm before."""
@@ -252,7 +277,9 @@ class Trainer:
                 losses[name] = self.uncertainty(name, losses[name])
         return losses
 
-    def _log(self, writer: SummaryWriter, progress: Progress, losses: Mapping[str, Tensor], pace: float) -> None:
+    def _log(
+        self, writer: SummaryWriter | None, progress: Progress, losses: Mapping[str, Tensor], pace: float
+    ) -> None:
         figures: dict[str, Tensor | float] = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             factors = self.uncertainty.factors()
@@ -260,29 +287,39 @@ class Trainer:
         resources = {"images/s": pace, "GB": peak_memory(self.device) / 1e9}
         values = read({**losses, **figures, **resources})
         for name, value in values.items():
+            if writer is None:
+                break
             writer.add_scalar(f"loss/{name}" if name in losses else f"training/{name}", value, self.step)
         progress.log(self.step, {name: values[name] for name in {**figures, **resources}})
 
     def prior(self, split: str) -> Values:
         """Metrics of the constant prediction from the training images, kept in the run's prior.json."""
-        kept = self._kept_prior()
-        if split not in kept["metrics"]:
-            values = self.recipe.dataset.prior.metrics(split)
-            kept["metrics"][split] = {name: values[name] for name in self.tasks}
-            self.run.write_json(PRIOR, kept)
-        return kept["metrics"][split]
+
+        def metrics() -> Values:
+            kept = self._kept_prior()
+            if split not in kept["metrics"]:
+                values = self.recipe.dataset.prior.metrics(split)
+                kept["metrics"][split] = {name: values[name] for name in self.tasks}
+                self.run.write_json(PRIOR, kept)
+            return kept["metrics"][split]
+
+        return processes.from_first(metrics)
 
     def start(self) -> None:
         """What precedes the first step: with `training.prior_start`, the output heads' biases become the prior."""
         if not self.settings.prior_start:
             return
-        kept = self._kept_prior()
-        if not kept["head_biases"]:
-            biases = self.recipe.dataset.prior.head_biases()
-            kept["head_biases"] = {name: biases[name].tolist() for name in self.tasks}
-            self.run.write_json(PRIOR, kept)
+
+        def biases() -> dict[str, list[float]]:
+            kept = self._kept_prior()
+            if not kept["head_biases"]:
+                found = self.recipe.dataset.prior.head_biases()
+                kept["head_biases"] = {name: found[name].tolist() for name in self.tasks}
+                self.run.write_json(PRIOR, kept)
+            return kept["head_biases"]
+
         network: Any = self.network
-        network.initialize_heads({name: torch.tensor(bias) for name, bias in kept["head_biases"].items()})
+        network.initialize_heads({name: torch.tensor(b) for name, b in processes.from_first(biases).items()})
 
     def _kept_prior(self) -> dict[str, Any]:
         """What prior.json holds, so that resuming estimates nothing again."""
@@ -318,7 +355,8 @@ class Trainer:
                 for norm in norms:
                     norm.momentum = 1 / (i + 1)  # the running mean becomes the plain mean
                 batch = self.augment(sample, self.device)
-                self.model(batch.image, batch.valid)
+                with processes.sharing():
+                    self.model(batch.image, batch.valid)
         for norm, momentum in zip(norms, former, strict=True):
             norm.momentum = momentum
 
@@ -346,7 +384,7 @@ class Trainer:
             change = f"the loss weights were {state['weights']} and are now {self.weights}"
             raise InputError(f"--resume in '{self.run.folder}': {change}; expected those it began with")
         best = state["best"]
-        if best is not None:
+        if best is not None and leads():
             find_checkpoint(self.run, "best", best[1])  # a lost one is noticed now, not at the end
         try:
             self._load(state)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
 from experiment.files import naming
+from experiment.processes import leads
 from supernet.records.pairs import Pair, pair_name
 from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
@@ -27,18 +28,20 @@ COLUMNS = ("step", "target", "source", "block", "probability")
 class SelectionRecord:
     """Appends the probabilities of all legal candidates; on resuming, first drops rows written after `step`.
 
+    Of several processes, the one that leads reads and writes.
+
     digest: what the record's was at that step. Raises InputError if the file is damaged or has another digest.
     """
 
     def __init__(self, path: Path, space: "SearchSpace", step: int, digest: str | None = None):
         self.path, self.space = path, space
         kept: list[tuple[str, ...]] = []
-        if step and path.is_file():
+        if step and path.is_file() and leads():
             rows = read_rows(path, COLUMNS, _checked, growing=True)
             kept = [row for row in rows if int(row[0]) <= step]
         self.last = int(kept[-1][0]) if kept else -1
         self._sha256 = hashlib.sha256(_text(kept).encode())
-        if digest is not None and digest != self.digest:
+        if digest is not None and digest != self.digest and leads():
             state = "is damaged" if path.is_file() else "is missing"
             raise InputError(f"'{path}' {state}: expected the rows that were written up to step {step}")
         write_rows(path, COLUMNS, kept)
@@ -71,6 +74,8 @@ class SelectionRecord:
         ]
         text = _text(rows)
         self._sha256.update(text.encode())
+        if not leads():
+            return
         with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             file.write(text)
             file.flush()

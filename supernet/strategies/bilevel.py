@@ -111,7 +111,7 @@ class BilevelCallback(RelaxedCallback):
             trainer.watch(done, {f"held-out loss of {name}": loss for name, loss in losses.items()}, batch)
             total = torch.stack(list(losses.values())).sum() + self.regularization()
             if total.requires_grad:  # not so where `none` was drawn for every pair
-                trainer.recipe.fabric.backward(total)
+                trainer.backward(total, self.parameters())
         trainer.clip(self.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

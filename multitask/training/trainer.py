@@ -277,9 +277,7 @@ class Trainer:
                 losses[name] = self.uncertainty(name, losses[name])
         return losses
 
-    def _log(
-        self, writer: SummaryWriter | None, progress: Progress, losses: Mapping[str, Tensor], pace: float
-    ) -> None:
+    def _log(self, writer: SummaryWriter | None, progress: Progress, losses: Mapping[str, Tensor], pace: float) -> None:
         figures: dict[str, Tensor | float] = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             factors = self.uncertainty.factors()

@@ -1,6 +1,7 @@
 """Trains a model from scratch over several seeds and evaluates it on the test split, once."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 
 from experiment.config import Config
 from experiment.errors import InputError
+from experiment.processes import leads, working_alone
 from experiment.run import RETRAINING, Run, read_json
+from multitask import processes
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import check_splits, fingerprint, open_dataset
 from multitask.network import check_encoders, check_network
@@ -26,6 +29,8 @@ def retrain(
     config: Config, architecture: str | None, name: str | None, output: str, seeds: Sequence[int], resume: bool
 ) -> None:
     """Trains an architecture's file, or else the named baseline, for each seed into output/seed_K.
+
+    Several processes train a single seed together; of several seeds, each process trains its own.
 
     With `resume`, finished seeds are skipped. Raises InputError or SpaceError, before anything is written, if a seed's
     folder is in use and `resume` is false, if the output holds another model or another kind of run, or if the
@@ -55,8 +60,14 @@ def retrain(
     model = model_of(seeds[0])
     check_network(model.settings(config.network), dataset.tasks, config.data.height, config.data.width)
     model.build(config.network, dataset.tasks)
-    for seed, folder in folders.items():
-        retrain_seed(model_of(seed), config, recipe, seed, folder, resume)
+    spread = len(seeds) > 1
+    if not spread:
+        processes.share(config.training.batch_size)  # too few images are noticed before anything is written
+    own = processes.in_turn(list(folders)) if spread else list(folders)
+    processes.wait_for_all()  # each has looked for folders that are in use
+    with working_alone() if spread else nullcontext():
+        for seed in own:
+            retrain_seed(model_of(seed), config, recipe, seed, folders[seed], resume)
 
 
 def check_weights(config: Config) -> None:
@@ -89,7 +100,7 @@ def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder
     """Trains and evaluates one seed into its folder; a finished one is left as it is."""
     content = {**config.to_dict(), "seed": seed}
     with Run(folder, content, resume, RETRAINING, model.identity()) as run:
-        if run.finished:
+        if processes.from_first(lambda: run.finished):
             print(f"{folder} is finished")
         else:
             _train_seed(model, config, content, recipe, seed, run)
@@ -97,7 +108,8 @@ def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder
 
 def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: Recipe, seed: int, run: Run) -> None:
     run.write_json("model.json", model.identity())
-    if model.architecture is not None and not model.own_features:  # the file would stand for uniform:BLOCK
+    # of a block's own features, the file would stand for uniform:BLOCK
+    if model.architecture is not None and not model.own_features and leads():
         model.architecture.save(run.path("architecture.yaml"))
     dataset = recipe.dataset
     groups = [[name] for name in dataset.tasks] if model.separate else [list(dataset.tasks)]

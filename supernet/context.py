@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from experiment.config import Config
 from experiment.run import Run
 from experiment.seeds import derive_seed
+from multitask import processes
 from multitask.data import DatasetSplits
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.callback import Callback
@@ -74,7 +75,8 @@ class SearchContext:
         network = MultiTaskNetwork(config.network, self.dataset.tasks, supernet, regions, seed=self.seed)
         if not self.trainers:
             data = config.data
-            need = search_memory(network, config.training.batch_size, data.height, data.width)
+            images = -(-config.training.batch_size // processes.count())  # of the largest share
+            need = search_memory(network, images, data.height, data.width)
             print(describe(need, self.fabric.device, sampler.single_path))
         return network
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
 from multitask.training.evaluation import describe, score, table
+from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
 from search_spaces import Architecture, Exchange, SearchSpace
@@ -153,12 +155,15 @@ def _explore(context: SearchContext, costs: Costs, chosen: Architecture) -> None
     def evaluate(architecture: Architecture) -> float:
         return score(evaluate_shared(trainer, architecture, search.recalibration_batches), trainer.tasks)
 
+    def drive(evaluate: Callable[[Architecture], float]) -> None:
+        folder = context.run.path(PARETO)
+        exploration = Exploration(
+            context.space, costs, search.cost, evaluate, search.pareto, context.seed, folder, chosen.provenance
+        )
+        exploration.run(chosen, search.budget)
+
     print(f"exploring {search.pareto} architectures with the shared weights")
-    folder = context.run.path(PARETO)
-    exploration = Exploration(
-        context.space, costs, search.cost, evaluate, search.pareto, context.seed, folder, chosen.provenance
-    )
-    exploration.run(chosen, search.budget)
+    processes.led_by_first(drive, evaluate, Diverged)
 
 
 def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) -> dict[str, Any]:

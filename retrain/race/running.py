@@ -17,7 +17,9 @@ from experiment.documents import read_json, read_yaml
 from experiment.errors import InputError
 from experiment.files import write_atomic
 from experiment.lock import InUse, check_unlocked
+from experiment.processes import leads, working_alone
 from experiment.run import check_name, first_difference
+from multitask import processes
 from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import check_encoders, feature_channels
 from multitask.training.finite import Diverged
@@ -182,7 +184,8 @@ def _warnings(results: Sequence[Result]) -> list[str]:
 def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, resume: bool) -> RaceRecord:
     """Races the architecture of a search's folder against others in `output`, and prints what came of it.
 
-    With `resume` finished trainings are kept, and other processes may work on the same folder. Raises InputError or
+    With `resume` finished trainings are kept, and other processes may work on the same folder. Of several processes
+    that torchrun starts, each trains seeds of arms of its own, and the first reports. Raises InputError or
     SpaceError, before anything is written, for a folder that holds no finished search or one of other data, network or
     space, and for an output that is in use, holds another race, or is no folder.
     """
@@ -209,15 +212,18 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
         "fresh_seeds": running.fresh,
         "arms": identities(list(arms.by_name.values())),
     }
-    _check_output(folder, config, plan, resume)
+    processes.from_first(lambda: _check_output(folder, config, plan, resume))
     with torch.random.fork_rng(devices=[]):  # what cannot be built ends before anything is written
         arms.by_name[running.found].model.build(config.network, dataset.tasks)
         Exchange(space, feature_channels(config.network))
-    _write_plan(folder, config, plan)
+    processes.from_first(lambda: _write_plan(folder, config, plan))
     names = [" = ".join([arm.name, *arm.aliases]) for arm in arms.by_name.values()]
     print(f"race of {len(names)} arms: {', '.join(names)}; at most {len(running.seeds)} seeds each", flush=True)
-    standing = running.run()
+    with working_alone():
+        standing = running.run()
     record = running.record(standing, search)
+    if not leads():
+        return record
     winner = arms.by_name[record.winner].model
     if winner.architecture is not None and not winner.own_features:
         winner.architecture.save(folder / "architecture.yaml")

@@ -31,10 +31,12 @@ from tqdm import tqdm
 from experiment.config import Config
 from experiment.errors import InputError
 from experiment.interruption import Interrupted
+from experiment.processes import working_alone
 from experiment.run import Run
 from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
 from multitask.network import MultiTaskNetwork
+from multitask.processes import from_first
 from multitask.training.evaluation import Values, primary_values
 from multitask.training.finite import Diverged
 from multitask.training.loss_weighting import dump_weights, loss_weights, read_weights
@@ -66,18 +68,22 @@ class WeightSearch:
             self._studies(self.storage)
 
     def run(self, run: Run) -> dict[str, float]:
-        """Trains references and trials until the study has them all; the best weights, also as loss_weights.yaml."""
+        """Trains references and trials until the study has them all; the best weights, also as loss_weights.yaml.
+
+        Each of several processes trains trials of its own.
+        """
         path = run.path(WEIGHTS)
-        if path.is_file():
-            return read_weights(path, self.tasks)
+        if from_first(path.is_file):
+            return from_first(lambda: read_weights(path, self.tasks))
         storage = self.storage or open_database(run.path(DATABASE))
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         try:
             with torch.random.fork_rng(devices):  # what follows draws as if no weights had been sought
-                references, study = self._studies(storage)
-                baseline = self._references(references, run)
-                self._trials(study, baseline, run)
-                return self._report(study, baseline, run)
+                with working_alone():
+                    references, study = self._studies(storage)
+                    baseline = self._references(references, run)
+                    self._trials(study, baseline, run)
+                return from_first(lambda: self._report(study, baseline, run))
         except (StorageInternalError, SQLAlchemyError) as error:
             raise InputError(f"loss_weights.storage cannot be read or written any more ({reason(error)})") from error
         except (Interrupted, KeyboardInterrupt):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from multitask import processes
 from multitask.training.finite import Diverged, first_not_finite
 from search_spaces import Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
@@ -37,13 +38,15 @@ RIDGE = 0.05  # of each message channel's mean square, added to it when the map 
 @dataclass(frozen=True)
 class HeldOut:
     """A batch of the exchange's inputs: features {task: (B, C, H, W)}, region logits {task: (B, R, H, W)}, validity
-    (B, 1, H, W), and the function that turns refined features into each task's loss per image.
+    (B, 1, H, W), and the function that turns refined features into each task's loss per image. first: the number of
+    its first image; None goes on from the batch before.
     """
 
     features: Mapping[str, Tensor]
     regions: Mapping[str, Tensor]
     losses: Losses
     valid: Tensor | None = None
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def collect(
     """The evidence on every pair that has open candidates. Leaves the exchange in eval mode.
 
     open: (pairs, blocks) bool, the candidates of the mixture, none aside; probes: over the same space, beside the
-    trained exchange.
+    trained exchange. Several processes each collect from batches of their own; the moments are those of all.
     """
     exchange.eval()
     weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
@@ -151,7 +154,8 @@ def collect(
     for batch in batches:
         size = len(batch.features[exchange.tasks[0]])
         device = batch.features[exchange.tasks[0]].device
-        group = (seen + torch.arange(size, device=device)) % GROUPS
+        first = seen if batch.first is None else batch.first
+        group = (first + torch.arange(size, device=device)) % GROUPS
         seen += size
         with torch.no_grad():
             trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
@@ -169,6 +173,9 @@ def collect(
                 covariates = torch.cat([covariates, torch.ones_like(covariates[:, :1])], 1)
                 maps = torch.stack([messages[name][1][:, messages[name][0].index(i)] for name in names[i]], 1).float()
                 sums.setdefault(i, _Sums()).add(group, negative_gradient[i], maps, covariates)
+    seen = sum(processes.gathered(seen))
+    if processes.count() > 1:
+        names, sums = _added(processes.gathered((names, {i: one.on_host() for i, one in sums.items()})))
     found = {}
     for i in sorted(names):
         pair = exchange.pairs[i]
@@ -177,6 +184,18 @@ def collect(
         _check_finite(moments, pair)
         found[pair] = Evidence(names[i], (moments,))
     return found
+
+
+def _added(
+    parts: Sequence[tuple[dict[int, tuple[str, ...]], dict[int, "_Sums"]]],
+) -> tuple[dict[int, tuple[str, ...]], dict[int, "_Sums"]]:
+    """Of several processes, each with the names of a pair's candidates and its sums."""
+    names, sums = parts[0]
+    for more_names, more in parts[1:]:
+        names |= more_names
+        for i, one in more.items():
+            sums.setdefault(i, _Sums()).join(one)
+    return names, sums
 
 
 def _check_finite(sums: object, pair: Pair) -> None:
@@ -205,6 +224,16 @@ class _Sums:
         products = {"square": flat @ flat.transpose(1, 2), "both": flat @ rows.T, "covariates": rows @ rows.T}
         for name, each in products.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(each)) + each
+
+    def on_host(self) -> "_Sums":
+        copy = _Sums()
+        copy.parts = {name: each.cpu() for name, each in self.parts.items()}
+        return copy
+
+    def join(self, other: "_Sums") -> None:
+        """Adds sums over other images."""
+        for name, each in other.parts.items():
+            self.parts[name] = self.parts[name] + each if name in self.parts else each
 
     def residualize(self, images: int) -> Moments:
         """The moments of the messages less their linear regression on the covariates.

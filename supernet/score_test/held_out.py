@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from experiment.progress import Progress
+from multitask import processes
 from multitask.data import Batch
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
@@ -23,17 +24,20 @@ LOG_EVERY = 10  # batches
 
 
 def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | None = None) -> Iterator[HeldOut]:
-    """Batches of held-out images; with `signs`, every image's losses get a random sign drawn from it.
+    """Batches of held-out images; with `signs`, every image's losses get a random sign drawn from it. Several processes
+    take batches in turn.
 
     Raises Diverged for features that are not finite.
     """
     network = trainer.network
     assert isinstance(network, MultiTaskNetwork)
     batch_size = max(BATCH, trainer.settings.batch_size)
-    progress = Progress(-(-len(images) // batch_size), 0, "held-out images")
     pin = trainer.device.type == "cuda"
     loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin)  # type: ignore[arg-type]
-    for step, sample in enumerate(loader, 1):
+    progress = Progress(len(loader), 0, "held-out images")
+    drawn = None if signs is None else 2.0 * torch.randint(2, (len(images),), generator=signs) - 1
+    firsts = processes.in_turn(range(0, len(images), batch_size))
+    for step, (first, sample) in enumerate(zip(firsts, loader, strict=True), 1):
         batch = plain_batch(sample, trainer.device)
         with torch.no_grad():
             features, regions = network.features(batch.image)
@@ -42,10 +46,10 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
             tensor = trace(network, partial(network.features, batch.image))
             raise Diverged(f"step {trainer.step}, held-out images: {name} not finite, first tensor: {tensor}")
         sign = None
-        if signs is not None:
-            sign = send(2.0 * torch.randint(2, (len(batch),), generator=signs) - 1, trainer.device)
+        if drawn is not None:
+            sign = send(drawn[first : first + len(batch)], trainer.device)
         losses = partial(image_losses, network, trainer.tasks, batch, sign)
-        yield HeldOut(features, regions, losses, shrink(batch.valid, features))
+        yield HeldOut(features, regions, losses, shrink(batch.valid, features), first)
         progress.advance()
         if step % LOG_EVERY == 0:
             progress.log(step, {})

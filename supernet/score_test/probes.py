@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from multitask.data import Batch
 from multitask.data.samples import Image, plain_batch
 from multitask.network import MultiTaskNetwork, Outputs, enlarge, shrink
+from multitask.processes import rolled
 from multitask.tasks import Task
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
@@ -266,7 +267,7 @@ def _inputs(features: Mapping[str, Tensor], regions: Mapping[str, Tensor], null:
     def named(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for task, own in maps.items():
-            found |= {task: own, _control(task): own, _source(task): own.roll(1, 0) if null else own}
+            found |= {task: own, _control(task): own, _source(task): rolled(own) if null else own}
         return found
 
     return ExchangeInputs(named(features), named(regions))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multitask.processes import summed
 from search_spaces.blocks.layers import PairConv, pick, row_index, send
 
 RIDGE = 0.01  # of a message's variance
@@ -61,7 +62,8 @@ def start_readouts(
     scales = send(torch.tensor(SCALES, dtype=weights.dtype), weights.device)
     best = torch.ones_like(weights[:, :1, :1])
     for target, probes in rows.items():
-        found = scales[sums[target].argmin(0)][:, None, None]
+        (losses,) = summed(sums[target])
+        found = scales[losses.argmin(0)][:, None, None]
         best.index_copy_(0, row_index(tuple(probes), best.device), found)
     weights, biases = weights * best, biases * best[..., 0]
     with torch.no_grad():
@@ -70,7 +72,7 @@ def start_readouts(
 
 
 class _Moments:
-    """Sums over pixels, of messages with a constant 1 at their end."""
+    """Sums over pixels, in the end of all processes' images, of messages with a constant 1 at their end."""
 
     def __init__(self) -> None:
         self.messages: Tensor | float = 0.0  # (n, d + 1, d + 1)
@@ -94,12 +96,17 @@ class _Moments:
         """Weights by which a probe adds maps as large as the refined features, (n, C, d + 1)."""
         assert isinstance(self.messages, Tensor) and isinstance(self.crossed, Tensor)
         assert isinstance(self.gradients, Tensor)
-        a, s = self.messages / self.pixels, self.gradients / self.pixels
+        assert isinstance(self.refined, Tensor)
+        pixels = torch.full_like(self.refined, self.pixels)
+        messages, crossed, gradients, refined, pixels = summed(
+            self.messages, self.crossed, self.gradients, self.refined, pixels
+        )
+        a, s = messages / pixels, gradients / pixels
         s = s + (DAMPING * s.diagonal().mean() + 1e-30) * torch.eye(len(s), dtype=s.dtype, device=s.device)
         ridged = a + torch.diag_embed(RIDGE * a.diagonal(dim1=-2, dim2=-1) + 1e-12)
-        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, self.crossed.mT / self.pixels).mT)
+        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, crossed.mT / pixels).mT)
         added = torch.einsum("ncd,nde,nce->n", weights, a, weights)  # the mean square over pixels
-        return weights * (self.refined / self.pixels / added.clamp_min(1e-30)).sqrt()[:, None, None]
+        return weights * (refined / pixels / added.clamp_min(1e-30)).sqrt()[:, None, None]
 
 
 def _negative_gradient(look: Look, target: str) -> Tensor:

@@ -6,7 +6,7 @@ with `none` on every pair, so the score ranks architectures; it is not the Delta
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiment.config import Config
@@ -15,6 +15,8 @@ from experiment.interruption import Interrupted, Interruption
 from experiment.progress import Progress
 from multitask.data import DatasetSplits
 from multitask.metrics.delta_m import delta_m
+from multitask.processes import led_by_first
+from multitask.tasks import Task
 from multitask.training.evaluation import primary_values
 from multitask.training.finite import Diverged
 from multitask.training.trainer import Trainer
@@ -52,8 +54,15 @@ class SampledSearch(Strategy):
         trainer = context.trainer(network)
         trainer.fit()
         with context.choosing():
-            samples = Samples(context.run.path(SAMPLES), context.space, trainer)
-            scores = self._explore(context, trainer, samples)
+            batches = context.config.search.recalibration_batches
+
+            def drive(measure: Callable[[Blocks], dict[str, float]]) -> dict[Blocks, float]:
+                samples = Samples(context.run.path(SAMPLES), context.space, trainer.tasks)
+                return self._explore(context, samples, measure)
+
+            scores = led_by_first(
+                drive, lambda blocks: primary_metrics(trainer, context.space, blocks, batches), Diverged
+            )
         ranked = sorted(scores, key=lambda blocks: -scores[blocks])  # stable: the first of equals
         context.figures = {"samples": len(scores), "best_score": max(scores.values())}
         record.add(context.config.training.iterations, shares(ranked, context.space))
@@ -61,11 +70,16 @@ class SampledSearch(Strategy):
             print("no sample scored as well as no exchange at all, with the supernet's weights")
         return {pair: Choice(block) for pair, block in zip(context.space.pairs, ranked[0], strict=True)}
 
-    def _explore(self, context: SearchContext, trainer: Trainer, samples: "Samples") -> dict[Blocks, float]:
-        """The score of every sample. samples.csv keeps all, and none is evaluated twice."""
+    def _explore(
+        self, context: SearchContext, samples: "Samples", measure: Callable[[Blocks], dict[str, float]]
+    ) -> dict[Blocks, float]:
+        """The score of every sample. samples.csv keeps all, and none is evaluated twice.
+
+        measure: gives each task's primary metric, and raises Diverged.
+        """
         from supernet.strategies.nni_samplers import explore
 
-        space, batches = context.space, context.config.search.recalibration_batches
+        space = context.space
         count: int = getattr(context.config.search, self.name).samples
         scores: dict[Blocks, float] = {}
         progress = Progress(count, label=self.name)
@@ -74,7 +88,7 @@ class SampledSearch(Strategy):
             def score(choices: dict[str, str]) -> float:
                 blocks = tuple(choices[pair_name(pair)] for pair in space.pairs)
                 if blocks not in samples.values:
-                    samples.add(blocks, _metrics_or_nan(trainer, space, blocks, batches))
+                    samples.add(blocks, _metrics_or_nan(measure, blocks, samples.tasks))
                 if interruption.requested:
                     raise Interrupted(f"stopped after {len(samples)} samples; the same command with --resume goes on")
                 scores[blocks] = samples.score(blocks)
@@ -85,7 +99,7 @@ class SampledSearch(Strategy):
             try:
                 none = ("none",) * len(space.pairs)
                 if none not in samples.values:
-                    samples.add(none, primary_metrics(trainer, space, none, batches))
+                    samples.add(none, measure(none))
                 candidates = {pair_name(pair): space.legal(pair) for pair in space.pairs}
                 explore(self.name, candidates, score, count, context.seed)
             finally:
@@ -120,12 +134,14 @@ def primary_metrics(trainer: Trainer, space: SearchSpace, blocks: Blocks, batche
     return primary_values(evaluate_shared(trainer, architecture, batches), trainer.tasks)
 
 
-def _metrics_or_nan(trainer: Trainer, space: SearchSpace, blocks: Blocks, batches: int) -> dict[str, float]:
+def _metrics_or_nan(
+    measure: Callable[[Blocks], dict[str, float]], blocks: Blocks, tasks: Iterable[str]
+) -> dict[str, float]:
     """NaN for an architecture whose predictions are not finite, which the others need not share."""
     try:
-        return primary_metrics(trainer, space, blocks, batches)
+        return measure(blocks)
     except Diverged:
-        return dict.fromkeys(trainer.tasks, math.nan)
+        return dict.fromkeys(tasks, math.nan)
 
 
 class Samples:
@@ -134,8 +150,8 @@ class Samples:
     The first is the reference, none everywhere. All are kept in the run's samples.csv, from which they are read back.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, trainer: Trainer):
-        self.path, self.space, self.tasks = path, space, trainer.tasks
+    def __init__(self, path: Path, space: SearchSpace, tasks: Mapping[str, Task]):
+        self.path, self.space, self.tasks = path, space, tasks
         self.values: dict[Blocks, dict[str, float]] = {}
         for sample in read_samples(path, list(self.tasks), space.pairs) if path.is_file() else ():
             self.values[tuple(sample.exchanges.values())] = dict(sample.values)

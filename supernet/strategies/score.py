@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from experiment.config import Config
 from experiment.progress import Progress
 from experiment.seeds import derive_seed
+from multitask import processes
 from multitask.data import DatasetSplits
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import plain_batch
@@ -138,17 +139,18 @@ def _fold(
 
 
 def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict[str, Tensor]:
-    """{target: (1 + probes, images)}"""
+    """{target: (1 + probes, images)}. Several processes take batches in turn."""
     model.eval()
     batch_size = max(BATCH, trainer.settings.batch_size)
-    progress = Progress(-(-len(images) // batch_size), 0, f"{trainer.label}, test")
-    parts: dict[str, list[Tensor]] = {}
-    pin = trainer.device.type == "cuda"
+    loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, trainer.device.type == "cuda")  # type: ignore[arg-type]
+    progress = Progress(len(loader), 0, f"{trainer.label}, test")
+    parts: list[dict[str, Tensor]] = []  # of each batch
     with torch.no_grad():
-        for sample in evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin):  # type: ignore[arg-type]
+        for sample in loader:
             batch = plain_batch(sample, trainer.device)
-            for task, losses in probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch).items():
-                parts.setdefault(task, []).append(losses)
+            parts.append(probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch))
             progress.advance()
     progress.close()
-    return {task: torch.cat(losses, 1).cpu() for task, losses in parts.items()}
+    if processes.count() > 1:
+        parts = processes.in_order([{task: losses.cpu() for task, losses in part.items()} for part in parts])
+    return {task: torch.cat([part[task] for part in parts], 1).cpu() for task in trainer.tasks}

@@ -1,43 +1,73 @@
-"""A command in several processes, as torchrun would start them, forked from this one; they can be killed."""
+"""Several processes, as torchrun would start them, forked from this one: of a command, or of a function."""
 
 import os
 import socket
 import time
+from contextlib import contextmanager
 
-from tests.support.forked import Command
+import torch
 
+from multitask.training.hardware import Hardware
+from tests.support.forked import FORK, Command
 
-class Together:
-    """count: processes; their output goes to LOG.0, LOG.1, ..."""
-
-    def __init__(self, script, arguments, log, count, **options):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.commands = []
-        former = dict(os.environ)
-        try:
-            for rank in range(count):
-                os.environ.update(
-                    WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count), RANK=str(rank), LOCAL_RANK=str(rank),
-                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-                )  # fmt: skip
-                self.commands.append(Command(script, arguments, log.with_suffix(f".{rank}"), **options))
-        finally:
-            os.environ.clear()
-            os.environ.update(former)
-
-    def wait(self, timeout):
-        """Until all have ended; they are killed once so many seconds have passed."""
-        end = time.monotonic() + timeout
-        for command in self.commands:
-            command.wait(max(0.0, end - time.monotonic()))
-        for command in self.commands:
-            if command.process.is_alive():
-                command.process.kill()
-        return [command.done() for command in self.commands]
+TIMEOUT = 120  # seconds
 
 
-def run(script, arguments, log, count, timeout=120):
-    """Of each process, how it ended."""
-    return Together(script, arguments, log, count).wait(timeout)
+@contextmanager
+def _as_rank(rank, count, port):
+    former = dict(os.environ)
+    numbers = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port}
+    os.environ.update({name: str(number) for name, number in numbers.items()}, MASTER_ADDR="127.0.0.1")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(former)
+
+
+def _port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _end(processes):
+    """Waits for all; those that still run after TIMEOUT are killed."""
+    end = time.monotonic() + TIMEOUT
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def run(script, arguments, log, count, kill_after=None):
+    """How each process of a command ended; their output goes to LOG.0, LOG.1, ...
+
+    kill_after: {rank: number of checkpoints after which SIGKILL ends it}.
+    """
+    commands, port = [], _port()
+    for rank in range(count):
+        with _as_rank(rank, count, port):
+            path = log.with_suffix(f".{rank}")
+            commands.append(Command(script, arguments, path, (kill_after or {}).get(rank)))
+    _end([command.process for command in commands])
+    killed = kill_after or {}
+    return [command.process.exitcode if rank in killed else command.done() for rank, command in enumerate(commands)]
+
+
+def each(function, count, folder):
+    """What function() returns in each of several processes that have met."""
+    processes, port = [], _port()
+    for rank in range(count):
+        with _as_rank(rank, count, port):
+            processes.append(FORK.Process(target=_call, args=(function, folder / f"result_{rank}.pt")))
+            processes[-1].start()
+    _end(processes)
+    return [torch.load(folder / f"result_{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+def _call(function, path):
+    Hardware("cpu").fabric()
+    torch.save(function(), path)
+    os._exit(0)  # the test's own end is not this process's

@@ -1,8 +1,9 @@
 """data: the dataset and its preprocessing."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from experiment.config.augmentation import AUGMENTATIONS, Augmentation
 from experiment.config.checks import at_least, one_of, plain_values, within
 from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
@@ -38,8 +39,10 @@ class DataSettings:
         workers: processes that load data beside the training; 0 loads in the training process.
         cache: folder, outside data.root, in which decoded, resized and derived samples are kept, so that each is made
             once; by default none is kept.
-        scale_range: smallest and largest random magnification in training.
-        photometric: whether training images vary in brightness, contrast, saturation and hue.
+        augmentation: how training images vary - atrc, vandenhende_nyud, vandenhende_pascal, libmtl or densemtl.
+        scale_range: smallest and largest random magnification in training, in place of the augmentation's.
+        photometric: whether training images vary in brightness, contrast, saturation and hue, in place of the
+            augmentation's.
         empty_classes: a class that occurs neither in labels nor in predictions counts 0 (zero) or is left out of
             mean IoU (skip).
         normal_centroids: .npy file of (R, 3) directions, the label regions of the normals; by default those of the
@@ -63,8 +66,9 @@ class DataSettings:
     validation_fraction: float = 0.0
     workers: int = 1
     cache: str | None = None
-    scale_range: tuple[float, float] = (0.5, 2.0)
-    photometric: bool = True
+    augmentation: str = "atrc"
+    scale_range: tuple[float, float] | None = None
+    photometric: bool | None = None
     empty_classes: str = "zero"
     normal_centroids: str | None = None
     edge_positive_weight: float | None = None
@@ -74,6 +78,9 @@ class DataSettings:
     def __post_init__(self) -> None:
         for key, value in zip(("edge_positive_weight", "edge_tolerance"), self.edges):
             object.__setattr__(self, key, value)  # so that config.yaml says what is used
+        one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
+        for key in ("scale_range", "photometric"):
+            object.__setattr__(self, key, getattr(self.recipe, key))
         plain_values("data", self)
         if min(self.height, self.width) < SMALLEST:
             found = f"data.height x data.width is {self.height}x{self.width}"
@@ -92,12 +99,22 @@ class DataSettings:
             found = "is empty" if not self.cache else f"is given, but {self.name} reads no files"
             raise InputError(f"data.cache {found}: expected a folder, or null")
         within("data.workers", self.workers, 0, MOST_WORKERS)
-        low, high = self.scale_range
+        low, high = self.recipe.scale_range
         if not 0 < low <= high < math.inf:
             raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")
         one_of("data.empty_classes", self.empty_classes, EMPTY_CLASSES)
         within("data.edge_positive_weight", self.edge_positive_weight, 0, 1)
         at_least("data.edge_tolerance", self.edge_tolerance, 0)
+
+    @property
+    def recipe(self) -> Augmentation:
+        """The augmentation with the values that are given in place of its own."""
+        recipe = AUGMENTATIONS[self.augmentation]
+        if self.scale_range is not None:
+            low, high = self.scale_range
+            if (low, high) != recipe.scale_range:
+                recipe = replace(recipe, scale_range=(low, high), factors=())
+        return recipe if self.photometric is None else replace(recipe, photometric=self.photometric)
 
     @property
     def edges(self) -> tuple[float, float]:

@@ -1,11 +1,15 @@
 """Random scale, crop, flip and colour of whole batches, on the device that trains."""
 
+import math
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experiment.config.augmentation import AUGMENTATIONS
+from experiment.config.augmentation import Augmentation as Recipe
+from multitask.data.rotation import Rotation
 from multitask.data.samples import Batch, Sample, each_image, first_image, images_on, normalise
 from multitask.processes import Share
 from multitask.sending import send
@@ -16,28 +20,26 @@ LARGEST_SHARE = 0.75  # of one class in a crop
 
 
 class Augmentation:
-    """ATRC's recipe: scale U(0.5, 2) (depth divided by it), crop to the image's size, flip, colour, normalise, pad.
+    """The augmentation of a paper, such as ATRC's: scale U(0.5, 2), by which depth is divided, crop, flip, colour.
 
-    The crop is drawn again, at most 10 times, until no class fills three quarters of its labelled pixels. An image
-    made smaller lies in the middle of its padding. All draws come from `generator`, on the CPU, so that they do not
-    depend on the device. share: the images that come are this part of a batch; the draws are those of the whole batch.
-    Where tasks have images of their own, all are changed alike, as far as their kinds allow; see
-    `DatasetSplits.images`.
+    Images keep their size; an image made smaller lies in the middle of its padding. A random crop is drawn again, at
+    most 10 times, until no class fills three quarters of its labelled pixels. A rotation comes first, about the middle.
+    All draws come from `generator`, on the CPU, so that they do not depend on the device. share: the images that come
+    are this part of a batch; the draws are those of the whole batch. Where tasks have images of their own, all are
+    changed alike, as far as their kinds allow; see `DatasetSplits.images`.
     """
 
     def __init__(
         self,
         tasks: Mapping[str, Task],
         generator: torch.Generator,
-        scale_range: tuple[float, float] = (0.5, 2.0),
-        photometric: bool = True,
+        recipe: Recipe = AUGMENTATIONS["atrc"],
         images: Mapping[str, str] | None = None,
         share: Share | None = None,
     ):
         self.tasks = tasks
         self.generator = generator
-        self.scale_range = scale_range
-        self.photometric = photometric
+        self.recipe = recipe
         self.images = images or {}
         self.share = share
 
@@ -45,14 +47,24 @@ class Augmentation:
         """A collated sample, image (B, 3, H, W) uint8 or {task: (B, 3, H, W)}, to a batch on the device."""
         images = images_on(sample, device)
         count, _, height, width = first_image(images).shape
-        low, high = self.scale_range
-        scale = send(low + (high - low) * self._draw(count=count), device).view(-1, 1)
+        scale = send(self._draw_scale(count), device).view(-1, 1)
         flipped = send(self._draw(count=count) < 0.5, device).view(-1, 1)
         offsets = send(self._draw(2, CROP_TRIES, count=count), device)
         labels = {t: v.to(device, non_blocking=True) for t, v in sample["labels"].items()}
         masks = {t: v.to(device, non_blocking=True) for t, v in sample["masks"].items()}
+        seen = None  # (B, 1, H, W), where a rotation leaves the image
+        if self.recipe.rotation:
+            angles = send(math.radians(self.recipe.rotation) * (2 * self._draw(count=count) - 1), device)
+            turn = Rotation(angles, height, width)
+            seen = turn.inside()
+            images = each_image(
+                lambda one, name: turn.nearest(one) if self.images.get(name) == "range" else turn.smooth(one), images
+            )
+            labels = {t: self.tasks[t].rotate(turn.nearest(v), angles.view(-1, 1, 1, 1)) for t, v in labels.items()}
+            masks = {t: turn.nearest(v) & seen for t, v in masks.items()}
         # where the crop starts in the magnified image, (tries, B, 1); negative where that is smaller, which pads
-        offsets = torch.where(scale < 1, 0.5, offsets.unsqueeze(-1))
+        middle = (scale < 1) | (not self.recipe.random_crop)
+        offsets = torch.where(middle, 0.5, offsets.unsqueeze(-1))
         tops, lefts = ((at * (scale * size - size)).round() for at, size in zip(offsets, (height, width), strict=True))
         top, left = self._choose_crop(tops, lefts, scale, labels, masks)
 
@@ -67,7 +79,7 @@ class Augmentation:
             -1,
         )
         colour = None
-        if self.photometric:
+        if self.recipe.photometric:
             colour = send(self._draw(9, count=count).view(9, count, 1, 1, 1), device)
 
         def change(image: Tensor, task: str) -> Tensor:
@@ -79,6 +91,7 @@ class Augmentation:
 
         images = each_image(change, images)
         inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+        inside = inside if seen is None else _nearest(seen, rows, columns) & inside
 
         for name, task in self.tasks.items():
             label = _nearest(labels[name], rows, columns)
@@ -90,6 +103,14 @@ class Augmentation:
             masks[name] = _nearest(masks[name], rows, columns) & inside
         images = each_image(lambda image, _: normalise(image) * inside, images)
         return Batch(images, inside, labels, masks)
+
+    def _draw_scale(self, count: int) -> Tensor:
+        """(count,)."""
+        drawn, factors = self._draw(count=count), self.recipe.factors
+        if factors:
+            return torch.tensor(factors)[(drawn * len(factors)).long().clamp(max=len(factors) - 1)]
+        low, high = self.recipe.scale_range
+        return low + (high - low) * drawn
 
     def _draw(self, *shape: int, count: int) -> Tensor:
         """(*shape, count), uniform in 0..1."""

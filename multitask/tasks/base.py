@@ -98,6 +98,10 @@ class Task(ABC):
         """The label after the image was magnified by `factor` (B, 1, 1, 1)."""
         return label
 
+    def rotate(self, label: Tensor, angle: Tensor) -> Tensor:
+        """The label's values after a counter-clockwise rotation of the image by `angle` (B, 1, 1, 1), in radians."""
+        return label
+
     def flip(self, label: Tensor) -> Tensor:
         """The label's values after a horizontal flip (its pixels are moved already)."""
         return label

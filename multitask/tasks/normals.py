@@ -71,6 +71,11 @@ class Normals(Task):
     def head_bias(self, statistics: Tensor) -> Tensor:
         return self.prior(overall(statistics)).flatten()
 
+    def rotate(self, label: Tensor, angle: Tensor) -> Tensor:
+        """Turned about the optical axis."""
+        x, y, z = label.split(1, 1)
+        return torch.cat([x * angle.cos() - y * angle.sin(), x * angle.sin() + y * angle.cos(), z], 1)
+
     def flip(self, label: Tensor) -> Tensor:
         return torch.cat([-label[:, :1], label[:, 1:]], 1)
 

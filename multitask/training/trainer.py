@@ -76,9 +76,7 @@ class Trainer:
         # with all of the dataset's tasks, so that a network of one task sees the same crops as one of all
         data = recipe.data
         dataset = recipe.dataset
-        self.augment = Augmentation(
-            dataset.tasks, self.generator, data.scale_range, data.photometric, dataset.images, self.share
-        )
+        self.augment = Augmentation(dataset.tasks, self.generator, data.recipe, dataset.images, self.share)
         self.step = 0
         self.seconds = 0.0
         self.best: tuple[float, int] | None = None  # (score, step)

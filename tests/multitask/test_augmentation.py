@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from experiment.config import DataSettings
+from experiment.config.augmentation import AUGMENTATIONS
+from experiment.config.augmentation import Augmentation as Recipe
 from multitask.data.augmentation import Augmentation, shift_colour
+from multitask.data.rotation import Rotation
 from multitask.data.samples import MEAN, STD
 from multitask.tasks import build_tasks
 
@@ -34,7 +37,7 @@ def sample(names, seed=0):
 
 
 def augmentation(names, scale=(0.5, 2.0), photometric=False, seed=0):
-    return Augmentation(tasks(*names), torch.Generator().manual_seed(seed), scale, photometric)
+    return Augmentation(tasks(*names), torch.Generator().manual_seed(seed), Recipe(scale, photometric=photometric))
 
 
 def test_without_zoom_only_a_flip_is_left():
@@ -237,3 +240,76 @@ def test_readings_of_a_range_sensor_stay_true_to_the_label():
     mask = batch.masks["depth"]
     assert (shown - 0.5 / batch.labels["depth"])[mask.expand_as(shown)].abs().max() < 0.8 / 255
     assert shown[(batch.valid & ~mask).expand_as(shown)].abs().max() < 1e-6
+
+
+def of_paper(name, names, given, seed=0):
+    return Augmentation(tasks(*names), torch.Generator().manual_seed(seed), AUGMENTATIONS[name])(given, CPU)
+
+
+def test_factors_are_drawn_from_a_list():
+    """Depth is divided by 1, 1.2 or 1.5, and by each of them."""
+    given = sample(("depth",))
+    given["labels"]["depth"].fill_(3)
+    found = {
+        round(float(3 / d.max()), 4)
+        for s in range(4)
+        for d in of_paper("vandenhende_nyud", ("depth",), given, s).labels["depth"]
+    }
+    assert found == {1.0, 1.2, 1.5}
+
+
+def test_a_crop_in_the_middle_keeps_the_middle():
+    """Depth is least in the middle column; a crop begins at a whole pixel."""
+    given = sample(("depth",))
+    given["labels"]["depth"] = 1 + (torch.arange(W) - (W - 1) / 2).abs().expand(B, 1, H, W)
+    far = {}
+    for name in ("vandenhende_nyud", "libmtl"):
+        depth = torch.cat([of_paper(name, ("depth",), given, s).labels["depth"] for s in range(4)])[:, 0, 0]
+        far[name] = float((depth.argmin(1) - (W - 1) / 2).abs().max())
+    assert far["vandenhende_nyud"] <= 2 and far["libmtl"] > 3
+
+
+def test_densemtl_flips_alone():
+    given = sample(("semseg", "normals"))
+    batch = of_paper("densemtl", ("semseg", "normals"), given)
+    for found, label in zip(batch.labels["semseg"], given["labels"]["semseg"]):
+        assert torch.equal(found, label) or torch.equal(found, label.flip(2))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_quarter_turn_of_a_square_is_exact(quarters):
+    """Counter-clockwise, as numpy.rot90 turns; normals turn with the image."""
+    image, n = torch.rand(2, 3, 16, 16), F.normalize(torch.randn(2, 3, 16, 16), dim=1)
+    angle = torch.full((2,), quarters * np.pi / 2)
+    turn = Rotation(angle, 16, 16)
+    assert torch.allclose(turn.smooth(image), torch.rot90(image, quarters, (2, 3)), atol=1e-4)
+    near = Rotation(angle + 1e-4, 16, 16)  # off the borders between pixels
+    assert torch.equal(near.nearest(image), torch.rot90(image, quarters, (2, 3)))
+    turned = tasks("normals")["normals"].rotate(n, angle.view(-1, 1, 1, 1))
+    x, y = {1: (-n[:, 1], n[:, 0]), 2: (-n[:, 0], -n[:, 1]), 3: (n[:, 1], -n[:, 0])}[quarters]
+    assert torch.allclose(turned, torch.stack([x, y, n[:, 2]], 1), atol=1e-5)
+
+
+def test_what_a_rotation_brings_into_view_is_unknown():
+    """With an image that shows its own depth, what is valid still does, and corners are not."""
+    given = sample(("depth", "normals"))
+    ramp = (torch.linspace(0.1, 0.6, W).expand(H, W) + torch.linspace(0, 0.3, H)[:, None]).expand(B, 1, H, W)
+    given["labels"]["depth"], given["image"] = ramp, (255 * ramp).expand(-1, 3, -1, -1).to(torch.uint8)
+    recipe = Recipe((1.0, 1.0), rotation=20.0)
+    batch = Augmentation(tasks("depth", "normals"), torch.Generator().manual_seed(0), recipe)(given, CPU)
+    shown = (batch.image * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1))[:, :1]
+    valid = batch.masks["depth"]
+    assert torch.equal(valid, batch.valid) and 0.6 < valid.float().mean() < 1
+    assert (shown - batch.labels["depth"])[valid].abs().max() < 0.05
+    assert not batch.image[~valid.expand_as(batch.image)].any()
+    assert torch.allclose(batch.labels["normals"].norm(dim=1), torch.ones(B, H, W), atol=1e-4)
+
+
+def test_given_values_take_the_place_of_a_papers():
+    data = DataSettings(augmentation="vandenhende_nyud")
+    assert data.scale_range == (1.0, 1.5) and data.recipe == AUGMENTATIONS["vandenhende_nyud"] and not data.photometric
+    again = DataSettings(augmentation="vandenhende_nyud", scale_range=data.scale_range, photometric=data.photometric)
+    assert again == data and again.recipe == data.recipe
+    other = DataSettings(augmentation="vandenhende_nyud", scale_range=(0.9, 1.1), photometric=True).recipe
+    assert other == Recipe((0.9, 1.1), random_crop=False, photometric=True)
+    assert DataSettings().recipe == Recipe((0.5, 2.0), photometric=True)

@@ -1,5 +1,6 @@
 """Device and precision of a run."""
 
+import logging
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +57,7 @@ class Hardware:
             num_nodes=processes.count() // here,
             precision=precision,
         )
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no lines about how they meet
         fabric.launch()
         return fabric
 

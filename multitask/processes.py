@@ -124,6 +124,15 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
             gradient.copy_(piece.view(gradient.shape))
 
 
+def check_alike(parameters: Sequence[nn.Parameter], when: str) -> None:
+    """Raises InputError where the processes' weights are not the same, bit by bit. Waits for a GPU."""
+    if count() == 1:
+        return
+    sums = gathered(torch.stack([parameter.detach().double().sum() for parameter in parameters]).tolist())
+    if any(others != sums[0] for others in sums):
+        raise InputError(f"{when}: the weights of the processes differ; expected the same devices and library versions")
+
+
 def average(tensor: Tensor) -> Tensor:
     """The mean of a tensor over the processes, without gradient."""
     return tensor if count() == 1 else _sum(tensor.clone()) / count()

@@ -258,6 +258,7 @@ class Trainer:
         tensor = first_not_finite(state)
         if tensor is not None:
             raise Diverged(f"step {self.step}: {tensor} is not finite after the update of the weights")
+        processes.check_alike([*self.parameters, *self.callback.parameters()], f"step {self.step}")
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The weighted loss of each task, those of its auxiliary and early predictions included."""

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from experiment.errors import InputError
 from multitask import batch_norm, losses, processes
 from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
@@ -68,6 +69,18 @@ def test_losses_with_ignored_pixels_equal_those_of_the_whole_batch(tmp_path, nam
     two = each(loss, 2, tmp_path)
     assert [float(part[0]) for part in two] == pytest.approx([float(value)] * 2, rel=1e-6)
     torch.testing.assert_close(torch.cat([part[1] for part in two]), gradient)
+
+
+def test_weights_that_differ_between_processes_end_the_run(tmp_path):
+    def checked():
+        alike, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.full((3,), 1 + 1e-6 * processes.rank()))
+        processes.check_alike([alike], "step 1")
+        try:
+            processes.check_alike([alike, other], "step 2")
+        except InputError as error:
+            return str(error)
+
+    assert all(text.startswith("step 2: the weights of the processes differ") for text in each(checked, 2, tmp_path))
 
 
 def test_dropout_masks_are_those_of_the_whole_batch(tmp_path):

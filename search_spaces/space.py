@@ -13,7 +13,10 @@ SPACES: dict[str, tuple[str, ...]] = {
     "atrc": NATIVE,
     "densemtl": ("none", "xtam"),
     "padnet": ("none", "padnet_linear", "padnet_conv", "padnet_gate"),
-    "extended": tuple(BLOCKS),
+    "extended": (*NATIVE, "xtam", "padnet_gate", "padnet_conv", "padnet_linear"),
+    "modern": ("none", "global", "query", "deform", "target_gate", "low_rank"),
+    "mtl_nas": ("none", "padnet_linear"),  # the linear edges of MTL-NAS (Gao et al., CVPR 2020)
+    "all": tuple(BLOCKS),
 }
 
 

@@ -11,7 +11,8 @@ class SpaceSettings:
     """Search space.
 
     Args:
-        name: named set of candidate blocks (full, atrc, densemtl, padnet, extended).
+        name: named set of candidate blocks (full, atrc, densemtl, padnet, extended, modern, mtl_nas,
+            all).
         blocks: block names or import paths (package.module:Class) that replace the named set; none is always legal.
         aggregator: how a target combines its messages (atrc, mteb or pad).
         normalize: end every message in BatchNorm (not affine in a search) and ReLU; by default only where blocks other

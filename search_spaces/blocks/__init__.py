@@ -21,12 +21,16 @@ import torch
 from torch import nn
 
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair, PairByPair
+from search_spaces.blocks.deform import DeformableSampling
 from search_spaces.blocks.global_context import GlobalContext
 from search_spaces.blocks.label_context import SourceLabelContext, TargetLabelContext
 from search_spaces.blocks.local_context import LocalContext
+from search_spaces.blocks.low_rank import LowRank
 from search_spaces.blocks.none import NoExchange
 from search_spaces.blocks.padnet import PadnetConv, PadnetGate, PadnetLinear
-from search_spaces.blocks.xtam import CrossTaskAttention
+from search_spaces.blocks.query import QueryContext
+from search_spaces.blocks.target_gate import TargetGate
+from search_spaces.blocks.xtam import ChannelAttention, CrossTaskAttention, DoubleAttention
 from search_spaces.errors import SpaceError, unknown_name
 
 BLOCKS: dict[str, type[ExchangeBlock]] = {
@@ -39,6 +43,12 @@ BLOCKS: dict[str, type[ExchangeBlock]] = {
     "padnet_gate": PadnetGate,
     "padnet_conv": PadnetConv,
     "padnet_linear": PadnetLinear,
+    "xtam_channel": ChannelAttention,
+    "xtam_both": DoubleAttention,
+    "query": QueryContext,
+    "deform": DeformableSampling,
+    "target_gate": TargetGate,
+    "low_rank": LowRank,
 }
 
 # ATRC's blocks: their messages share one scale (averages of normalised, rectified values)

@@ -117,6 +117,23 @@ class PairConv(nn.Module):
         return convolve_pairs(maps, weight, None if self.bias is None else pick(self.bias, active))
 
 
+class PairDepthwise(nn.Module):
+    """A depth-wise convolution per pair, (P, C, kernel, kernel), 'same' padding."""
+
+    def __init__(self, pairs: int, channels: int, kernel: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(pairs, channels, kernel, kernel))
+        nn.init.uniform_(self.weight, -1 / kernel, 1 / kernel)
+
+    def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
+        """features: {task: (B, C, H, W)}; tasks: the task that each active pair reads -> (B, k, C, H, W)."""
+        weight = pick(self.weight, active)
+        wide = torch.cat([features[task] for task in tasks], 1)
+        padding = weight.shape[-1] // 2
+        output = F.conv2d(wide, weight.flatten(0, 1)[:, None], padding=padding, groups=wide.shape[1])
+        return output.unflatten(1, weight.shape[:2])
+
+
 def convolve_pairs(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(B, k, C, H, W) by (k, D, C, kernel, kernel) -> (B, k, D, H, W).
 

@@ -1,10 +1,14 @@
-"""xtam: cross-task attention of DenseMTL, spatial attention plus a gated self-attention of the source.
+"""xtam: cross-task attention of DenseMTL, spatial attention plus a gated self-attention of the source; xtam_channel
+attends over channels in the place of pixels, xtam_both over both.
 
 Source: Lopes et al., Cross-task Attention Mechanism for Dense Multi-task Learning, WACV 2023, section 3.1.
-Cost: (19.5 C^2 H W + 3 C^2 L' + 2 C L'^2) multiply-adds with L' = H W / scale^2.
+The paper names channel attention; the public code does not define it, and its form here is our own.
+Cost: (19.5 C^2 H W + 3 C^2 L' + 2 C L'^2) multiply-adds with L' = H W / scale^2; of channel attention 2 C^2 L' in the
+place of 2 C L'^2; of both C^2 H W + 2 C^2 L' more.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +30,8 @@ class CrossTaskAttention(ExchangeBlock):
     """
 
     legal_on_self = False
+    over_pixels: ClassVar[bool] = True
+    over_channels: ClassVar[bool] = False
 
     def __init__(
         self, pairs: Sequence[Pair], channels: int, message_channels: int, affine: bool = True, scale: int = 2
@@ -39,8 +45,9 @@ class CrossTaskAttention(ExchangeBlock):
         self.value = PairConvNorm(count, channels, channels)
         self.gated = PairConv(count, channels, channels // 2, kernel=3)
         self.gate = PairConv(count, channels, channels // 2, kernel=3)
-        self.alpha = nn.Parameter(torch.zeros(count, channels))
-        self.project = PairConvNorm(count, channels + channels // 2, message_channels, affine=affine)
+        kinds = self.over_pixels + self.over_channels
+        self.alpha = nn.Parameter(torch.zeros(count, kinds * channels))
+        self.project = PairConvNorm(count, kinds * channels + channels // 2, message_channels, affine=affine)
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
         features = inputs.features
@@ -57,7 +64,12 @@ class CrossTaskAttention(ExchangeBlock):
         query = self.query.from_tasks(reduced, targets, active)
         key, value = self.key(pooled, active), self.value(pooled, active)
         q, k, v = (x.flatten(3).transpose(2, 3) for x in (query, key, value))  # (B, k, L', C)
-        attended = fused_attention(q, k, v).transpose(2, 3).unflatten(3, small)
+        kinds = []
+        if self.over_pixels:
+            kinds.append(fused_attention(q, k, v).transpose(2, 3))
+        if self.over_channels:
+            kinds.append(fused_attention(*(x.transpose(2, 3) for x in (q, k, v))))
+        attended = torch.cat(kinds, 2).unflatten(3, small)
         attended = F.interpolate(attended.flatten(0, 1), size=size, mode="nearest").unflatten(0, embedded.shape[:2])
 
         alpha = pick(self.alpha, active).view(len(active), -1, 1, 1)
@@ -72,3 +84,15 @@ class CrossTaskAttention(ExchangeBlock):
         nn.init.ones_(self.alpha)
         self.value.relu = self.project.relu = False
         return True
+
+
+class ChannelAttention(CrossTaskAttention):
+    """X attends from each channel of the target to the source's channels, with logits q k^T / sqrt(L')."""
+
+    over_pixels, over_channels = False, True
+
+
+class DoubleAttention(CrossTaskAttention):
+    """Both X side by side, each with a scale of its own."""
+
+    over_channels = True

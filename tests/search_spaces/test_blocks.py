@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from search_spaces import BLOCKS, Architecture, Exchange, SearchSpace, SpaceError
 from search_spaces.blocks import ExchangeBlock, ExchangeInputs, build_block, check_call, legal_on, regions_needed
 from search_spaces.blocks import xtam as xtam_file
+from search_spaces.blocks.deform import sample, sample_by_gathering
 from search_spaces.blocks.global_context import linear_attention
 from search_spaces.blocks.layers import PairBatchNorm
 from search_spaces.blocks.local_context import WINDOW, _ChunkedTiles, local_attention
@@ -198,6 +199,42 @@ def test_xtam_bounds_its_attention(monkeypatch):
     target, source = torch.randn(1, 4, 9, 10), torch.randn(1, 4, 9, 10)
     actual, weights = one_pair(xtam_file.CrossTaskAttention([("a", "b")], 4, 4, scale=2), target, source)
     close(actual, naive.xtam(weights, target, source, False, 8))  # 5 x 5, then 3 x 3, then 2 x 2
+
+
+# ---- deform
+
+
+def test_deform_starts_as_a_mean():
+    """Over 3x3 pixels, zeros outside."""
+    torch.manual_seed(7)
+    block = build_block("deform", [("a", "b")], 4, 3).eval()
+    source = torch.randn(1, 4, 5, 6)
+    value = block.value.from_tasks({"b": source}, ["b"], [0])[:, 0]
+    actual = block(ExchangeInputs({"a": torch.randn(1, 4, 5, 6), "b": source}, {}), [0])[:, 0]
+    close(actual, nn.functional.avg_pool2d(value, 3, 1, 1))
+
+
+@pytest.mark.parametrize("move", [(1.0, -2.0), (0.0, 0.0), (-3.0, 1.0)])
+def test_one_tap_is_a_shift(move):
+    torch.manual_seed(8)
+    maps = torch.randn(2, 3, 6, 7)
+    offsets = torch.tensor(move).view(1, 1, 2, 1, 1).expand(2, 1, 2, 6, 7)
+    padded = nn.functional.pad(maps, (4, 4, 4, 4))
+    rows, columns = 4 + int(move[0]), 4 + int(move[1])
+    close(sample(maps, offsets)[:, :, 0], padded[:, :, rows : rows + 6, columns : columns + 7])
+
+
+def test_gathering_samples_alike():
+    """The form that is deterministic on CUDA, and its gradients."""
+    torch.manual_seed(9)
+    maps, offsets = torch.randn(2, 3, 4, 5, requires_grad=True), (2 * torch.randn(2, 9, 2, 4, 5)).requires_grad_()
+    rows = torch.arange(4.0).view(1, 1, -1, 1) + offsets[:, :, 0]
+    columns = torch.arange(5.0).view(1, 1, 1, -1) + offsets[:, :, 1]
+    one, other = sample(maps, offsets), sample_by_gathering(maps, rows, columns)
+    close(one, other)
+    upstream = torch.randn_like(one)
+    for ours, theirs in zip(*(torch.autograd.grad(found, (maps, offsets), upstream) for found in (one, other))):
+        close(ours, theirs)
 
 
 # ---- a user's own block

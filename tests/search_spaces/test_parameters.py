@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
-from search_spaces.blocks import NATIVE, build_block, legal_on
+from search_spaces.blocks import NATIVE, ExchangeInputs, build_block, legal_on
 from tests.support.exchanges import count
 
 PAIRS = [(target, source) for target in ("a", "b", "c") for source in ("a", "b", "c")]
@@ -39,11 +40,40 @@ def test_parameters_of_others():
     # narrower messages: one 1x1 convolution and norm more
     assert parameters("padnet_gate", (c, d)) == 18 * c**2 + c * d + 2 * d
     assert parameters("padnet_conv", (c, d)) == 9 * c**2 + 2 * c + c * d + 2 * d
+    # blocks of later papers, and the published xtam with channels in the place of pixels, or beside them
+    assert parameters("query", (c, d)) == 11_880
+    assert parameters("deform", (c, d)) == 4_113
+    assert parameters("target_gate", (c, d)) == 7_804
+    assert parameters("low_rank", (c, d)) == 10_242
+    assert parameters("xtam_channel", (64, 64)) == parameters("xtam", (64, 64))
+    assert parameters("xtam_both", (64, 64)) == parameters("xtam", (64, 64)) + 64 + 64**2
+    for name in ("query", "deform", "target_gate", "low_rank"):
+        assert parameters(name, (c, d), affine=False) == parameters(name, (c, d)) - 2 * d
     # in a search no last norm may rescale its message
     assert parameters("xtam", (64, 64), affine=False) == 22.5 * 64**2 + 8 * 64
     assert parameters("padnet_conv", (c, c), affine=False) == 9 * c**2
     assert parameters("padnet_conv", (c, d), affine=False) == 9 * c**2 + 2 * c + c * d
     assert parameters("padnet_gate", (c, d), affine=False) == 18 * c**2 + c * d
+
+
+MULTIPLY_ADDS = {  # of one pair, by the formulas in the blocks' files: for each pixel, and for the image
+    "query": (8_167, 16 * (2 * 67 * 33 + 33**2)),
+    "deform": (5_505, 0),
+    "target_gate": (7_705, 0),
+    "low_rank": (10_176, 0),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_multiply_adds(name):
+    height, width = 12, 16
+    with torch.device("meta"), torch.no_grad():
+        block = build_block(name, [("a", "b")], 67, 33).eval()
+        features = {task: torch.empty(1, 67, height, width) for task in "ab"}
+        with FlopCounterMode(display=False) as counter:
+            block(ExchangeInputs(features, {}), [0])
+    pixel, image = MULTIPLY_ADDS[name]
+    assert counter.get_total_flops() == 2 * (pixel * height * width + image)
 
 
 def built(plan: Architecture | SearchSpace, channels: int = 67) -> Exchange:

@@ -7,6 +7,7 @@ from search_spaces import BLOCKS, SPACES, Architecture, SearchSpace
 from tests.support.errors import fails
 
 TASKS = ("semseg", "depth", "normals")
+NINE = ("none", "global", "local", "t_label", "s_label", "xtam", "padnet_gate", "padnet_conv", "padnet_linear")
 
 
 def test_named_spaces():
@@ -15,10 +16,14 @@ def test_named_spaces():
         "atrc": {"none", "global", "local", "t_label", "s_label"},
         "densemtl": {"none", "xtam"},
         "padnet": {"none", "padnet_gate", "padnet_conv", "padnet_linear"},
-        "extended": set(BLOCKS),
+        "extended": {*NINE},
+        "modern": {"none", "global", "query", "deform", "target_gate", "low_rank"},
+        "mtl_nas": {"none", "padnet_linear"},
+        "all": set(BLOCKS),
     }
     assert set(BLOCKS) == {
-        *("none", "global", "local", "t_label", "s_label", "xtam", "padnet_gate", "padnet_conv", "padnet_linear")
+        *NINE,
+        *("xtam_channel", "xtam_both", "query", "deform", "target_gate", "low_rank"),
     }
     for name, blocks in SPACES.items():
         assert len(set(blocks)) == len(blocks)
@@ -28,9 +33,10 @@ def test_named_spaces():
 
 def test_legal_blocks():
     """On a task's own features s_label repeats t_label, and xtam and the PAD-Net pair modules are undefined."""
-    space = SearchSpace(TASKS, SPACES["extended"])
+    space = SearchSpace(TASKS, SPACES["all"])
     between = tuple(BLOCKS)
-    itself = tuple(n for n in BLOCKS if n not in ("s_label", "xtam", "padnet_gate", "padnet_conv"))
+    pairs_only = ("s_label", "xtam", "padnet_gate", "padnet_conv", "xtam_channel", "xtam_both")
+    itself = tuple(n for n in BLOCKS if n not in pairs_only)
     for pair in space.pairs:
         assert space.legal(pair) == (itself if pair[0] == pair[1] else between)
     assert len(space.pairs) == 9
@@ -58,7 +64,7 @@ def test_size():
 def test_normalize_messages():
     """Blocks of different scale compete as soon as one lies outside ATRC's, unless the settings fix it."""
     mixed = {name: SearchSpace(TASKS, blocks).normalize_messages for name, blocks in SPACES.items()}
-    assert mixed == {"full": True, "atrc": False, "densemtl": True, "padnet": True, "extended": True}
+    assert mixed == {name: name != "atrc" for name in SPACES}
     assert SearchSpace(TASKS, ("global",)).normalize_messages is False
     assert SearchSpace(TASKS, ("global",), normalize_messages=True).normalize_messages is True
     assert SearchSpace(TASKS, SPACES["full"], normalize_messages=False).normalize_messages is False

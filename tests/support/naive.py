@@ -178,7 +178,9 @@ def nearest(index: int, size: int, other: int) -> int:
     return index * other // size
 
 
-def xtam(w: Weights, target: Tensor, source: Tensor, train: bool, scale: int) -> Tensor:
+def xtam(
+    w: Weights, target: Tensor, source: Tensor, train: bool, scale: int, over: Sequence[str] = ("pixels",)
+) -> Tensor:
     height, width = source.shape[2:]
     h, b = reduced_size(height, scale), reduced_size(width, scale)
     e = relu(conv(source, w["embed.weight"], w["embed.bias"]))
@@ -191,15 +193,22 @@ def xtam(w: Weights, target: Tensor, source: Tensor, train: bool, scale: int) ->
     q = relu(conv_norm(sampled, w, "query", train)).flatten(2)
     k = relu(conv_norm(pooled, w, "key", train)).flatten(2)
     v = relu(conv_norm(pooled, w, "value", train)).flatten(2)
-    small = torch.zeros_like(q)
-    for n in range(len(q)):
-        for i in range(q.shape[2]):
-            small[n, :, i] = v[n] @ softmax(k[n].T @ q[n, :, i] / math.sqrt(q.shape[1]))
-    small = small.unflatten(2, (h, b))
-    attended = torch.zeros_like(e)
+    smalls = []
+    for axis in over:
+        small = torch.zeros_like(q)
+        for n in range(len(q)):
+            if axis == "pixels":
+                for i in range(q.shape[2]):
+                    small[n, :, i] = v[n] @ softmax(k[n].T @ q[n, :, i] / math.sqrt(q.shape[1]))
+            else:
+                for c in range(q.shape[1]):
+                    small[n, c] = softmax(k[n] @ q[n, c] / math.sqrt(q.shape[2])) @ v[n]
+        smalls.append(small.unflatten(2, (h, b)))
+    joined = torch.cat(smalls, 1)
+    attended = e.new_zeros(len(e), joined.shape[1], height, width)
     for y in range(height):
         for x in range(width):
-            attended[:, :, y, x] = w["alpha"] * small[:, :, nearest(y, height, h), nearest(x, width, b)]
+            attended[:, :, y, x] = w["alpha"] * joined[:, :, nearest(y, height, h), nearest(x, width, b)]
     itself = conv(e, w["gated.weight"]) * sigmoid(conv(e, w["gate.weight"]))
     return relu(conv_norm(torch.cat([itself, attended], 1), w, "project", train))
 
@@ -219,6 +228,70 @@ def padnet_conv(w: Weights, source: Tensor, train: bool) -> Tensor:
 def padnet_gate(w: Weights, source: Tensor, train: bool) -> Tensor:
     maps = conv(source, w["conv.weight"]) * sigmoid(conv(source, w["gate.weight"]))
     return conv_norm(maps, w, "project", train) if "project.conv.weight" in w else maps
+
+
+# ---- after 2021
+
+
+def tokens(values: Tensor, w: Weights, at: str) -> Tensor:
+    """(B, C, n): a matrix, layer normalisation of each token, ReLU."""
+    out = torch.einsum("dc,bcn->bdn", w[f"{at}.conv.weight"][:, :, 0, 0], values)
+    for b in range(len(out)):
+        for i in range(out.shape[2]):
+            token = out[b, :, i]
+            token = (token - token.mean()) / torch.sqrt(((token - token.mean()) ** 2).mean() + 1e-5)
+            if f"{at}.weight" in w:
+                token = token * w[f"{at}.weight"] + w[f"{at}.bias"]
+            out[b, :, i] = token
+    return relu(out)
+
+
+def query(w: Weights, target: Tensor, source: Tensor, train: bool) -> Tensor:
+    seen, pixels = conv(source, w["gather.weight"]).flatten(2), source.flatten(2)
+    width = seen.shape[1]
+    prototypes = source.new_zeros(len(source), source.shape[1], len(w["queries"]))
+    for b in range(len(source)):
+        for r, asked in enumerate(w["queries"]):
+            prototypes[b, :, r] = pixels[b] @ softmax(asked @ seen[b] / math.sqrt(width))
+    q = relu(two_steps(target, w, "query", train)).flatten(2)
+    k, v = tokens(tokens(prototypes, w, "key.0"), w, "key.1"), tokens(prototypes, w, "value")
+    out = torch.zeros_like(q)
+    for b in range(len(q)):
+        for i in range(q.shape[2]):
+            out[b, :, i] = v[b] @ softmax(k[b].T @ q[b, :, i] / math.sqrt(width))
+    return out.unflatten(2, target.shape[2:])
+
+
+def bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """(d, H, W) at a position between pixels, zero outside: (d,)."""
+    out = maps.new_zeros(len(maps))
+    for row in (math.floor(y), math.floor(y) + 1):
+        for column in (math.floor(x), math.floor(x) + 1):
+            if 0 <= row < maps.shape[1] and 0 <= column < maps.shape[2]:
+                out = out + maps[:, row, column] * (1 - abs(y - row)) * (1 - abs(x - column))
+    return out
+
+
+def deform(w: Weights, target: Tensor, source: Tensor, train: bool) -> Tensor:
+    place, value = conv(target, w["place.weight"], w["place.bias"]), relu(conv_norm(source, w, "value", train))
+    out = torch.zeros_like(value)
+    for b in range(len(value)):
+        for y in range(value.shape[2]):
+            for x in range(value.shape[3]):
+                offsets, weights = place[b, :18, y, x].view(9, 2), softmax(place[b, 18:, y, x])
+                for (dy, dx), share in zip(offsets, weights):
+                    out[b, :, y, x] += share * bilinear(value[b], y + dy, x + dx)
+    return out
+
+
+def target_gate(w: Weights, target: Tensor, source: Tensor, train: bool) -> Tensor:
+    channels = [conv(source[:, [c]], kernel[None, None]) for c, kernel in enumerate(w["spread.weight"])]
+    gate = sigmoid(conv(target, w["gate.weight"], w["gate.bias"]))
+    return gate * relu(conv_norm(torch.cat(channels, 1), w, "value", train))
+
+
+def low_rank(w: Weights, source: Tensor, train: bool) -> Tensor:
+    return relu(conv_norm(conv(source, w["reduce.weight"]), w, "expand", train))
 
 
 # ---- all blocks, aggregators
@@ -244,6 +317,12 @@ def message(
         "t_label": lambda: label_context(w, target, source, target_regions, train),
         "s_label": lambda: label_context(w, target, source, source_regions, train),
         "xtam": lambda: xtam(w, target, source, train, scale),
+        "xtam_channel": lambda: xtam(w, target, source, train, scale, ("channels",)),
+        "xtam_both": lambda: xtam(w, target, source, train, scale, ("pixels", "channels")),
+        "query": lambda: query(w, target, source, train),
+        "deform": lambda: deform(w, target, source, train),
+        "target_gate": lambda: target_gate(w, target, source, train),
+        "low_rank": lambda: low_rank(w, source, train),
         "padnet_gate": lambda: padnet_gate(w, source, train),
         "padnet_conv": lambda: padnet_conv(w, source, train),
         "padnet_linear": lambda: padnet_linear(w, source),

@@ -18,11 +18,18 @@ COLOURS = {
     "padnet_gate": "#CC79A7",
     "padnet_conv": "#F0E442",
     "padnet_linear": "#000000",
+    # Tol, Colour Schemes, 2021, muted: of later blocks
+    "xtam_channel": "#882255",
+    "xtam_both": "#AA4499",
+    "query": "#332288",
+    "deform": "#999933",
+    "target_gate": "#44AA99",
+    "low_rank": "#DDCC77",
 }
 # users' own blocks: grey, distinguished by their hatching
 OWN_COLOUR = "#999999"
 HATCHES = ("//", "\\\\", "..", "xx", "++", "oo", "--", "||")
-DARK = ("global", "t_label", "xtam", "padnet_linear")
+DARK = ("global", "t_label", "xtam", "padnet_linear", "xtam_channel", "xtam_both", "query")
 
 
 def colour(block: str) -> str:

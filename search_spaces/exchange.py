@@ -38,7 +38,8 @@ class Exchange(nn.Module):
         wherever they have the same block on the same pair. Without one, weights come from the global generator.
     affine: whether the blocks' last norms have a scale and an offset; by default only outside a search.
     dropout: Dropout2d rate after the `atrc` aggregator; by default 0.05 outside a search (ATRC), 0 in one.
-    recompute: blocks that compute their activations again in the backward pass, to save memory.
+    recompute: blocks that compute their activations again in the backward pass, to save memory; `auto` alone stands for
+        what whoever builds the exchange will set.
     own_features: every block reads the target's own features and regions in the source's place, with the weights that
         it would have otherwise. No pair then learns anything of another task: a control of capacity.
     Raises SpaceError for a block to recompute that the plan lacks.
@@ -64,7 +65,7 @@ class Exchange(nn.Module):
         else:
             candidates = {pair: (plan.exchanges[pair],) for pair in plan.pairs}
             self.block_names = tuple(dict.fromkeys(plan.exchanges[pair] for pair in plan.pairs))
-        for name in recompute:
+        for name in recompute if tuple(recompute) != ("auto",) else ():
             if name not in self.block_names:
                 raise unknown_name("block to recompute", name, self.block_names)
         self.recompute = tuple(recompute)

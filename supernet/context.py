@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from experiment.config import Config
 from experiment.run import Run
 from experiment.seeds import derive_seed
-from multitask import processes
 from multitask.data import DatasetSplits
 from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.callback import Callback
@@ -20,9 +19,10 @@ from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from search_spaces import SearchSpace
 from supernet.cost.budget import Budget
-from supernet.cost.memory import describe, search_memory
+from supernet.cost.memory import Conditions, settle
 from supernet.records.selection_history import SELECTION, SelectionRecord
 from supernet.samplers import Sampler
+from supernet.score_test.memory import describe_probes
 from supernet.score_test.probes import ProbedNetwork, ProbeTrainer
 from supernet.search_split import Images, trained_on
 from supernet.supernet import Supernet
@@ -35,6 +35,7 @@ class SearchContext:
     weights: {task: weight of its loss}. budget: None where `search.budget` is not set.
     trained: the trainer of the supernet whose weights evaluate architectures after the search; `trainer` sets it.
     figures: numbers that a strategy leaves for metrics.json.
+    recompute: the blocks to recompute, once the first supernet has settled them; probed: whether probes were trained.
     """
 
     config: Config
@@ -48,6 +49,8 @@ class SearchContext:
     trainers: list[Trainer] = field(default_factory=list)
     choice_seconds: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
+    recompute: tuple[str, ...] | None = None
+    probed: bool = False
 
     @property
     def seed(self) -> int:
@@ -73,11 +76,10 @@ class SearchContext:
         # every task has label regions in search, whichever block will be chosen
         regions = supernet.exchange.region_tasks()
         network = MultiTaskNetwork(config.network, self.dataset.tasks, supernet, regions, seed=self.seed)
-        if not self.trainers:
-            data = config.data
-            images = -(-config.training.batch_size // processes.count())  # of the largest share
-            need = search_memory(network, images, data.height, data.width)
-            print(describe(need, self.fabric.device, sampler.single_path))
+        if self.recompute is None:
+            print(settle(network, Conditions.of(config, self.fabric.device), self.fabric.device))
+            self.recompute = supernet.exchange.recompute
+        supernet.exchange.recompute = self.recompute
         return network
 
     def trainer(
@@ -110,6 +112,10 @@ class SearchContext:
     def probe_trainer(self, model: ProbedNetwork, images: Images, name: str) -> ProbeTrainer:
         """A trainer of probes, with a folder in the run and a seed of its own. Heads and loss weights stay."""
         recipe = Recipe.from_config(self.config, trained_on(self.dataset, images), self.fabric, self.weights)
+        conditions = Conditions.of(self.config, self.fabric.device)
+        if not self.probed:
+            print(describe_probes(model, conditions, self.fabric.device))
+            self.probed = True
         training = replace(
             recipe.training,
             iterations=self.config.search.score.iterations or recipe.training.iterations // 3 or 1,

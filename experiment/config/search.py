@@ -186,8 +186,8 @@ class SearchSettings:
             one (score, guided). Its probes see the validation images, since it may have seen all others.
         worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score, guided).
         confidence: posterior probability from which a pair counts as decided (score, guided, evidence).
-        recompute: blocks whose activations are recomputed in the backward pass instead of stored. This changes time and
-            memory only.
+        recompute: blocks whose activations are recomputed in the backward pass instead of stored, which changes time
+            and memory only. [auto] takes as few as fit into the free memory.
         record_every: steps between rows of selection.csv (gumbel, darts, gdas); 0 records a hundred times.
         cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
             (seconds of a forward pass).

@@ -152,16 +152,19 @@ def count_step(
     kind: str = "cpu",
     precision: str = "fp32",
     moments: int = 2,
+    beside: Sequence[nn.Module] = (),
     blame: bool = False,
 ) -> StepCost:
     """A step of a network, or of its copy, that lies on the meta device; `loss` makes a scalar of what it returns.
 
-    moments: tensors per weight that the optimizer keeps, 2 for Adam, 1 for SGD with momentum.
+    moments: tensors per weight that the optimizer keeps, 2 for Adam, 1 for SGD with momentum; beside: modules that the
+    network uses without owning them, on the meta device too.
     """
-    state = sum(tensor.nbytes for tensor in (*twin.parameters(), *twin.buffers()))
+    held = {id(t): t for module in (twin, *beside) for t in (*module.parameters(), *module.buffers())}
+    state = sum(tensor.nbytes for tensor in held.values())
     trained = sum(parameter.nbytes for parameter in twin.parameters() if parameter.requires_grad)
     given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    known = [*twin.parameters(), *twin.buffers(), *given]
+    known = [*held.values(), *given]
     with on_meta(kind, precision), Counted(known, blame) as counted:
         total = loss(twin(*inputs))
         kept, places = counted.live, counted.places() if blame else Counter[str]()
@@ -178,15 +181,16 @@ def meta_inputs(batch_size: int, height: int, width: int) -> tuple[Tensor, Tenso
 
 
 def task_losses(tasks: Mapping[str, Task], auxiliary_weight: float = 1.0) -> Callable[[Outputs], Tensor]:
-    """The sum of all tasks' losses of a network's outputs, with labels without data."""
+    """The sum of all tasks' losses of a network's outputs, with labels of zeros."""
     tasks = copy.deepcopy(dict(tasks))  # what a task keeps on the device stays where it is
 
     def loss(outputs: Outputs) -> Tensor:
         losses = []
         for name, task in tasks.items():
             count, _, height, width = outputs.predictions[name].shape
-            label = torch.zeros(count, task.label_channels, height, width, device="meta")
-            mask = torch.ones(count, 1, height, width, dtype=torch.bool, device="meta")
+            device = outputs.predictions[name].device
+            label = torch.zeros(count, task.label_channels, height, width, device=device)
+            mask = torch.ones(count, 1, height, width, dtype=torch.bool, device=device)
             losses.append(task.loss(outputs.predictions[name], label, mask))
             if name in outputs.auxiliary:
                 losses.append(auxiliary_weight * task.region_loss(outputs.auxiliary[name], label, mask))

@@ -1,14 +1,50 @@
-"""An estimate of the memory that a search step needs, printed before the search starts."""
+"""An estimate of the memory that a search needs, printed before each of its phases, and ways out where it is too much.
 
-from collections.abc import Mapping, Sequence
+A phase is counted call by call on the meta device (multitask/training/step_cost.py), with the forms of the device that
+will train. Against measured peaks it is off by up to `OFF`.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from experiment.config import Config
+from multitask import processes
 from multitask.cost import free_memory, step_memory
-from multitask.network import MultiTaskNetwork
+from multitask.network import MultiTaskNetwork, Outputs
+from multitask.training.step_cost import count_step, meta_inputs, task_losses
 from search_spaces import Exchange
+from search_spaces.blocks.layers import counting_for
 from supernet.supernet import Supernet
+
+OFF = 0.15
+AUTO = "auto"  # as search.recompute: as little as fits
+SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a step's memory depends on beside the network. kind: the type of the device; moments: see `count_step`."""
+
+    batch_size: int
+    height: int
+    width: int
+    kind: str = "cpu"
+    precision: str = "fp32"
+    moments: int = 2
+    auxiliary_weight: float = 1.0
+
+    @classmethod
+    def of(cls, config: Config, device: torch.device) -> "Conditions":
+        training, data = config.training, config.data
+        moments = 2 if training.optimizer == "adamw" else 1
+        images = -(-training.batch_size // processes.count())  # of the largest share
+        shape = (images, data.height, data.width)
+        return cls(*shape, device.type, config.precision, moments, training.auxiliary_weight)
 
 
 class Fixed(nn.Module):
@@ -25,28 +61,120 @@ class Fixed(nn.Module):
         return self.exchange(features, regions, valid, self.weights, self.active)
 
 
-def search_memory(network: MultiTaskNetwork, batch_size: int, height: int, width: int) -> int:
-    """Bytes of a step, about: of all candidates, or of the single path that takes most."""
+def rough_memory(network: MultiTaskNetwork, conditions: Conditions, single_path: bool | None = None) -> int:
+    """About the bytes of a step, from a forward pass alone; of single paths, of the one that takes most."""
+    return max(need for need, _ in _by_path(network, conditions, single_path))
+
+
+def search_memory(
+    network: MultiTaskNetwork,
+    conditions: Conditions,
+    recompute: Sequence[str] | None = None,
+    single_path: bool | None = None,
+) -> int:
+    """Bytes of a training step: of all candidates, or of the single path that takes most.
+
+    recompute, single_path: as if these were set; by default as the network has them.
+    """
+    supernet = network.exchange
+    assert isinstance(supernet, Supernet)
+    _, active = max(_by_path(network, conditions, single_path), key=lambda path: path[0])
+    with _fixed(network, active):
+        twin = copy.deepcopy(network).to("meta").train()
+    if recompute is not None:
+        assert isinstance(twin.exchange, Fixed)
+        twin.exchange.exchange.recompute = tuple(recompute)
+    return step_peak(twin, task_losses(network.tasks, conditions.auxiliary_weight), conditions)
+
+
+def step_peak(
+    twin: nn.Module, loss: Callable[[Outputs], Tensor], conditions: Conditions, beside: Sequence[nn.Module] = ()
+) -> int:
+    """Bytes that a step holds at most; twin, beside: see `count_step`."""
+    c = conditions
+    inputs = meta_inputs(c.batch_size, c.height, c.width)
+    with counting_for(c.kind):
+        return count_step(twin, loss, inputs, c.kind, c.precision, c.moments, beside).peak
+
+
+def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.device) -> str:
+    """Sets what `search.recompute` leaves to it, and says in one line what a step needs and whether that fits."""
+    supernet = network.exchange
+    assert isinstance(supernet, Supernet)
+    exchange, free = supernet.exchange, free_memory(device)
+    automatic = exchange.recompute == (AUTO,)
+    if automatic:
+        exchange.recompute = ()
+    most = 3 * rough_memory(network, conditions)
+    if most < SMALL * free:
+        return f"a step needs less than {max(most, 1e8) / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+    need = search_memory(network, conditions)
+    if automatic:
+        for blocks in _stages(exchange):
+            if need * (1 + OFF) <= free:
+                break
+            exchange.recompute, need = blocks, search_memory(network, conditions, blocks)
+    recomputed = f", recomputing {', '.join(exchange.recompute)}" if automatic and exchange.recompute else ""
+    remedies = remedies_of(network, conditions, need, free) if need > free else []
+    return describe(need, free, "a step", remedies) + recomputed
+
+
+def remedies_of(network: MultiTaskNetwork, conditions: Conditions, need: int, free: int) -> list[str]:
+    """The settings of which each alone would make a step fit, as options of the command."""
+    supernet = network.exchange
+    assert isinstance(supernet, Supernet)
+    found = []
+    half = search_memory(network, replace(conditions, batch_size=max(1, conditions.batch_size // 2)))
+    slope = (need - half) / max(1, conditions.batch_size - conditions.batch_size // 2)
+    size = int((free - (need - conditions.batch_size * slope)) // slope) if slope > 0 else 0
+    if 1 <= size < conditions.batch_size:
+        found.append(f"--training.batch_size {size}")
+    if conditions.precision == "fp32" and search_memory(network, replace(conditions, precision="bf16")) <= free:
+        found.append("--precision bf16")
+    for blocks in _stages(supernet.exchange):
+        if search_memory(network, conditions, blocks) <= free:
+            found.append(f"--search.recompute '[{', '.join(blocks)}]'")
+            break
+    if not supernet.sampler.single_path and search_memory(network, conditions, single_path=True) <= free:
+        found.append("--search.strategy gumbel --search.gumbel.sampling single_path")
+    return found
+
+
+def describe(need: int, free: int, phase: str, remedies: Sequence[str] = ()) -> str:
+    """One line, with ways out where it will not fit."""
+    line = f"{phase} needs about {need / 1e9:.1f} GB (to {OFF:.0%}) of {free / 1e9:.1f} GB free"
+    if need <= free:
+        return line
+    way = f"each of these alone fits: {'; '.join(remedies)}" if remedies else "no single setting makes it fit"
+    return f"warning: {line}: {way}"
+
+
+def _stages(exchange: Exchange) -> list[tuple[str, ...]]:
+    """Blocks to recompute, those that keep most for what they cost first."""
+    first = tuple(name for name in exchange.served if name in ("local", "xtam"))
+    return [blocks for blocks in (first, tuple(exchange.served)) if blocks]
+
+
+def _by_path(
+    network: MultiTaskNetwork, conditions: Conditions, single_path: bool | None
+) -> Iterator[tuple[int, Mapping[str, Sequence[int]]]]:
+    """About the bytes of a step, and what it computes, for each path that a step may take."""
     supernet = network.exchange
     assert isinstance(supernet, Supernet)
     served = supernet.exchange.served
-    paths: list[Mapping[str, Sequence[int]]]
-    paths = [{name: on} for name, on in served.items()] if supernet.sampler.single_path else [served]
+    single = supernet.sampler.single_path if single_path is None else single_path
+    for active in [{name: on} for name, on in served.items()] if single else [served]:
+        with _fixed(network, active):
+            yield step_memory(network, conditions.batch_size, conditions.height, conditions.width), active
+
+
+@contextmanager
+def _fixed(network: MultiTaskNetwork, active: Mapping[str, Sequence[int]]) -> Iterator[None]:
+    """While open, the network computes these blocks on these pairs."""
+    supernet = network.exchange
+    assert isinstance(supernet, Supernet)
+    network.exchange = Fixed(supernet.exchange, active)
     try:
-        needs = []
-        for active in paths:
-            network.exchange = Fixed(supernet.exchange, active)
-            needs.append(step_memory(network, batch_size, height, width))
+        yield
     finally:
         network.exchange = supernet
-    return max(needs, default=0)
-
-
-def describe(need: int, device: torch.device, single_path: bool) -> str:
-    """One line, with a way out where it will not fit."""
-    free = free_memory(device)
-    line = f"a step needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
-    if need <= free:
-        return line
-    other = "" if single_path else "--search.strategy gumbel --search.gumbel.sampling single_path, "
-    return f"warning: {line}: try {other}--search.recompute '[xtam, local]' or a smaller training.batch_size"

@@ -220,7 +220,7 @@ class ProbeTrainer(Trainer):
         where = torch.rand(2, generator=self.generator).tolist()
         for name, predictions in outputs.predictions.items():
             probes = predictions[1:]
-            losses[name] = len(probes) * self.tasks[name].loss(*_stacked(probes, batch, name, where))
+            losses[name] = len(probes) * self.tasks[name].loss(*per_probe(probes, batch, name, where))
         for name, logits in outputs.auxiliary.items():
             loss = self.tasks[name].region_loss(logits, batch.labels[name], batch.masks[name])
             losses[name] = losses[name] + loss if name in losses else loss
@@ -233,7 +233,7 @@ def probe_losses(tasks: Mapping[str, Task], predictions: Mapping[str, Tensor], b
     """
     losses = {}
     for name, stacked in predictions.items():
-        each = tasks[name].image_losses(*_stacked(stacked, batch, name, MIDDLE))
+        each = tasks[name].image_losses(*per_probe(stacked, batch, name, MIDDLE))
         losses[name] = each.unflatten(0, stacked.shape[:2])
     return losses
 
@@ -250,7 +250,7 @@ def one_pixel(maps: Tensor, size: Sequence[int], where: Sequence[float]) -> Tens
     return maps
 
 
-def _stacked(predictions: Tensor, batch: Batch, task: str, where: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+def per_probe(predictions: Tensor, batch: Batch, task: str, where: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
     """Predictions of many probes, (K, B, ...), and the labels and masks of each, one pixel a cell: (K * B, ...)."""
     count, size = len(predictions), predictions.shape[3:]
     label, mask = (one_pixel(maps, size, where) for maps in (batch.labels[task], batch.masks[task]))

@@ -31,7 +31,7 @@ from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
 from supernet.context import SearchContext
-from supernet.cost.memory import search_memory
+from supernet.cost.memory import Conditions, search_memory
 from supernet.records.pairs import pair_name
 from supernet.samplers.fair_paths import FairPaths
 from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
@@ -160,7 +160,7 @@ def test_gdas_needs_hardly_more_memory_than_a_single_network():
     for name in ("darts", "gdas"):
         supernet = gumbel_supernet(space, 16, single_path=name == "gdas")
         network = MultiTaskNetwork(settings, tasks, supernet, supernet.exchange.region_tasks())
-        needs[name] = search_memory(network, 4, 64, 96)
+        needs[name] = search_memory(network, Conditions(4, 64, 96))
     singles = []
     for block in space.blocks:
         uniform = Architecture.uniform(space.tasks, block, space.aggregator, space.normalize_messages)

@@ -61,6 +61,11 @@ class Config:
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed is {self.seed}: expected at least 0 and below 2**63")
         one_of("device", self.device, DEVICES)
+        if self.precision == "fp16":
+            raise InputError(
+                "precision is fp16: expected fp32 or bf16; fp16 would need scaled losses, which change the gradients "
+                "of selection logits and probes"
+            )
         one_of("precision", self.precision, PRECISIONS)
         tasks, weights = self.data.tasks, self.loss_weights
         if weights.trials and len(tasks) < 2:

@@ -36,7 +36,7 @@ def test_a_resolved_file_loads_as_it_was(tmp_path):
         ("seed: -1", ["seed is -1", "expected at least 0"]),
         ("seed: 100000000000000000000000", ["seed is 1"]),
         ("device: gpu", ["unknown device 'gpu'", "nearest"]),
-        ("precision: fp16", ["unknown precision 'fp16'", "fp32, bf16"]),
+        ("precision: fp16", ["precision is fp16", "fp32 or bf16", "scaled losses"]),
         ("search: {strategy: gumbal}", ["unknown search.strategy 'gumbal'", "nearest: 'gumbel'"]),
         ("search: {strategy: darts, budget: 5}", ["search.budget is 5", "darts"]),
         ("search: {strategy: tpe, noise_null: true}", ["search.noise_null", "tpe"]),

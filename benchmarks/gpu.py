@@ -12,7 +12,6 @@ A part that fails is named, and the others go on. Without a GPU: --device cpu --
 """
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -230,7 +229,7 @@ def main() -> None:
             torch.cuda.empty_cache()
         print(f"({name}: {time.monotonic() - began:.0f} s)\n", flush=True)
         write_results(options.output, "gpu", options, results)
-    print(json.dumps(str(options.output / "gpu.json")))
+    print(options.output / "gpu.json")
 
 
 if __name__ == "__main__":

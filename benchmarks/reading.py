@@ -77,7 +77,9 @@ def main() -> None:
         )
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "reading.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (options.output / "reading.json").write_text(
+            json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

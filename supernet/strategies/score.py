@@ -153,4 +153,4 @@ def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict
     progress.close()
     if processes.count() > 1:
         parts = processes.in_order([{task: losses.cpu() for task, losses in part.items()} for part in parts])
-    return {task: torch.cat([part[task] for part in parts], 1).cpu() for task in trainer.tasks}
+    return {task: torch.cat([part[task] for part in parts], 1).cpu() for task in model.bank.targets}

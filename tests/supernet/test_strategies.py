@@ -21,7 +21,6 @@ from experiment.config.parsing import config_parser, parse_config
 from experiment.config.search import STRATEGIES as SETTINGS
 from experiment.interruption import Interrupted
 from experiment.run import Run
-from multitask.cost import step_memory
 from multitask.data import open_dataset
 from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, shrink
@@ -29,9 +28,10 @@ from multitask.tasks import build_tasks
 from multitask.training.callback import Callback
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
+from multitask.training.step_cost import task_losses
 from search_spaces import SPACES, Architecture, Exchange, SearchSpace
 from supernet.context import SearchContext
-from supernet.cost.memory import Conditions, search_memory
+from supernet.cost.memory import Conditions, search_memory, step_peak
 from supernet.records.pairs import pair_name
 from supernet.samplers.fair_paths import FairPaths
 from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
@@ -155,18 +155,18 @@ def test_gdas_computes_one_block_per_pair_at_the_published_temperatures():
 def test_gdas_needs_hardly_more_memory_than_a_single_network():
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), SPACES["full"])
-    settings = small_network(channels=16)
+    settings, conditions = small_network(channels=16), Conditions(4, 64, 96)
     needs = {}
     for name in ("darts", "gdas"):
         supernet = gumbel_supernet(space, 16, single_path=name == "gdas")
         network = MultiTaskNetwork(settings, tasks, supernet, supernet.exchange.region_tasks())
-        needs[name] = search_memory(network, Conditions(4, 64, 96))
+        needs[name] = search_memory(network, conditions)
     singles = []
     for block in space.blocks:
         uniform = Architecture.uniform(space.tasks, block, space.aggregator, space.normalize_messages)
         exchange = Exchange(uniform, 16)
         network = MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks())
-        singles.append(step_memory(network, 4, 64, 96))
+        singles.append(step_peak(network.to("meta").train(), task_losses(tasks), conditions))
     assert needs["gdas"] < 0.8 * needs["darts"]
     assert needs["gdas"] < 1.3 * max(singles)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from multitask.training.trainer import Trainer
 from supernet.cost import table
 from supernet.score_test import held_out
 from tests.support.commands import CONFIG, ROOT, short
-from tests.support.forked import FORK, MAINS
+from tests.support.forked import MAINS
 from tests.support.pretended_gpu import PretendedGpu
 
 FAST = (
@@ -28,6 +29,9 @@ FAST = (
     "--data.validation_images=4",
     "--network.channels=4",
 )
+# forked from a process in which no backward pass was run: autograd counts the devices at the first one
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.support.gpu_run"])
 WATCHED = ("supernet", "multitask", "search_spaces", "retrain")  # folders whose lines are blamed
 
 
@@ -50,7 +54,7 @@ def on_gpu(folder: Path, script: str, *options: str) -> Found:
     """Runs search.py or retrain.py with --device cuda on a tiny problem."""
     result = Path(folder) / "found.json"
     line = ["--config", str(CONFIG), *short(*FAST, f"--output={Path(folder) / 'run'}", *options)]
-    process = FORK.Process(target=_run, args=(script, line, result))
+    process = SERVER.Process(target=_run, args=(script, line, result))
     process.start()
     process.join()
     return Found(**json.loads(result.read_text()))
@@ -101,10 +105,17 @@ def _counted(gpu: PretendedGpu, found: Found) -> Iterator[None]:
 def _between(gpu, loader, counts):
     """The loader, noting the waits between one batch and the next."""
 
-    def batches(*arguments):
-        for sample in loader(*arguments):
-            before = gpu.waited
-            yield sample
-            counts.append(gpu.waited - before)
+    class Batches:
+        def __init__(self, *arguments):
+            self.batches = loader(*arguments)
 
-    return batches
+        def __len__(self):
+            return len(self.batches)
+
+        def __iter__(self):
+            for sample in self.batches:
+                before = gpu.waited
+                yield sample
+                counts.append(gpu.waited - before)
+
+    return Batches

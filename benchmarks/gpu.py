@@ -43,8 +43,11 @@ PROFILED = 5  # steps
 TINY = (
     "--training.iterations=6", "--training.log_every=100", "--training.checkpoint_every=2", "--data.train_images=16",
     "--data.validation_images=4", "--data.height=32", "--data.width=48", "--data.workers=0", "--network.channels=8",
+    "--network.backbone_options={channels: [4, 8, 16, 32], stem_type: deep, stem_width: 2, layers: [1, 1, 1, 1]}",
+    "--data.tasks=[semseg, depth]", "--loss_weights.weights={}", "--search.recalibration_batches=1",
     "--space.blocks=[none, global, local, t_label, xtam]",
 )  # fmt: skip
+SAMPLING = ("random", "evolution", "tpe")  # evaluate samples, of which two are enough here
 WAIT = re.compile(r"called a synchronizing CUDA operation")
 SAME = ("architecture.yaml", "selection.csv")
 
@@ -129,7 +132,8 @@ def waits(options: argparse.Namespace) -> dict[str, dict[str, int]]:
     """{strategy: {line of code: waits}} of a tiny search, start and end included."""
     found: dict[str, dict[str, int]] = {}
     for strategy in STRATEGIES:
-        done = _search(options, f"waits_{strategy}", f"--search.strategy={strategy}", debug=True)
+        few = [f"--search.{strategy}.samples=2"] if strategy in SAMPLING else []
+        done = _search(options, f"waits_{strategy}", f"--search.strategy={strategy}", *few, debug=True)
         places: Counter[str] = Counter()
         for line in done.splitlines():
             if WAIT.search(line):

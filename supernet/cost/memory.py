@@ -1,7 +1,8 @@
 """An estimate of the memory that a search needs, printed before each of its phases, and ways out where it is too much.
 
 A phase is counted call by call on the meta device (multitask/training/step_cost.py), with the forms of the device that
-will train. Against measured peaks it is off by up to `OFF`.
+will train. What tensors hold is met to 1 %; a process on a CPU takes up to 0.3 GB more, which the C library keeps of
+freed memory (docs/log/performance.md).
 """
 
 import copy
@@ -21,7 +22,7 @@ from search_spaces import Exchange
 from search_spaces.blocks.layers import counting_for
 from supernet.supernet import Supernet
 
-OFF = 0.15
+ROOM = 0.15  # left free where search.recompute is chosen
 AUTO = "auto"  # as search.recompute: as little as fits
 SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
 
@@ -111,7 +112,7 @@ def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.devi
     need = search_memory(network, conditions)
     if automatic:
         for blocks in _stages(exchange):
-            if need * (1 + OFF) <= free:
+            if need * (1 + ROOM) <= free:
                 break
             exchange.recompute, need = blocks, search_memory(network, conditions, blocks)
     recomputed = f", recomputing {', '.join(exchange.recompute)}" if automatic and exchange.recompute else ""
@@ -142,7 +143,7 @@ def remedies_of(network: MultiTaskNetwork, conditions: Conditions, need: int, fr
 
 def describe(need: int, free: int, phase: str, remedies: Sequence[str] = ()) -> str:
     """One line, with ways out where it will not fit."""
-    line = f"{phase} needs about {need / 1e9:.1f} GB (to {OFF:.0%}) of {free / 1e9:.1f} GB free"
+    line = f"{phase} needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
     if need <= free:
         return line
     way = f"each of these alone fits: {'; '.join(remedies)}" if remedies else "no single setting makes it fit"

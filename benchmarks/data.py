@@ -4,7 +4,6 @@ python -m benchmarks.data --output runs/benchmarks
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from statistics import median
 
 import torch
 
+from benchmarks.output import write_json
 from benchmarks.supernets import gumbel_supernet
 from experiment.config import DataSettings, LossWeightSettings, NetworkSettings, SpaceSettings, TrainingSettings
 from experiment.run import Run
@@ -69,11 +69,7 @@ def main() -> None:
     print(f"batch of {options.batch_size}, 96x128, 4 tasks, full space, {torch.get_num_threads()} threads")
     for name, value in seconds.items():
         print(f"  {name:<8} {1000 * value:8.1f} ms   {value / seconds['step']:6.3f} of a step")
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "data.json").write_text(
-            json.dumps(seconds, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(options.output, "data", seconds)
 
 
 if __name__ == "__main__":

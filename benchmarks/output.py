@@ -31,13 +31,17 @@ def write(
 
 def write_results(folder: Path | None, name: str, options: argparse.Namespace, results: object) -> None:
     """As `write`, of figures of any kind that JSON holds."""
-    if folder is None:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "options": {key: value for key, value in vars(options).items() if key != "output"},
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "results": results,
     }
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder, name, content)
+
+
+def write_json(folder: Path | None, name: str, content: object) -> None:
+    """folder/name.json; nothing without a folder."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -8,13 +8,13 @@ decode slowest. All tasks of a set are read, derived ones too.
 
 import argparse
 import importlib
-import json
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.output import write_json
 from experiment.config import DataSettings
 from multitask.data import Dataset, open_dataset
 from multitask.data.published import PUBLISHED
@@ -75,11 +75,7 @@ def main() -> None:
             f"{name:<16} {row['plain']:8.1f} {row['filling']:8.1f} {row['cached']:8.1f} {row['bytes'] / 1e6:6.1f}",
             flush=True,
         )
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "reading.json").write_text(
-            json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(options.output, "reading", found)
 
 
 if __name__ == "__main__":

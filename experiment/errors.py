@@ -16,6 +16,11 @@ class InputError(ValueError):
         self.command = command
 
 
+def one_line(error: Exception) -> str:
+    """A library's message, however many lines it has; the kind of error where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def unknown(kind: str, found: object, expected: Iterable[str]) -> InputError:
     """An InputError with the unknown value, the valid names, and the nearest of them."""
     names = list(expected)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiment.errors import InputError
+from experiment.errors import InputError, one_line
+from multitask.data.derived import Label
 
 
 def read_npy(path: Path, shape: Sequence[int | None]) -> np.ndarray:
@@ -18,7 +19,7 @@ def read_npy(path: Path, shape: Sequence[int | None]) -> np.ndarray:
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged header raises many kinds
-        raise InputError(f"{path}: cannot be read as a .npy file ({_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as a .npy file ({one_line(error)})") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise InputError(f"{path}: holds {getattr(array, 'dtype', type(array).__name__)}, expected real numbers")
     if array.ndim != len(shape) or any(e not in (None, n) for e, n in zip(shape, array.shape)):
@@ -39,6 +40,14 @@ def read_map(path: Path) -> np.ndarray:
         return read_npy(path, (None, None))
 
 
+def read_metres(path: Path) -> Label:
+    """Depth of a .npy file in metres, where 0 is invalid."""
+    metres = read_map(path).astype(np.float32)
+    if metres.min(initial=0) < 0:
+        raise InputError(f"{path}: depth {metres.min():.3g}, expected metres of at least 0")
+    return metres[..., None], metres > 0
+
+
 def read_mat(path: Path, key: str) -> Any:
     """A variable of a MATLAB file. Raises InputError if it cannot be read or has no such variable."""
     from scipy.io import loadmat  # type: ignore[import-untyped]
@@ -50,7 +59,7 @@ def read_mat(path: Path, key: str) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # SciPy raises many kinds on a damaged file
-        raise InputError(f"{path}: cannot be read as a MATLAB file ({_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as a MATLAB file ({one_line(error)})") from error
     if key not in content:
         raise InputError(f"{path}: has no variable {key}, expected one")
     return content[key]
@@ -66,11 +75,7 @@ def read_wide_png(path: Path) -> np.ndarray:
             raise ValueError("no PNG")
         image = decode_image(torch.from_numpy(data), ImageReadMode.UNCHANGED)
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({_line(error)})") from error
+        raise InputError(f"{path}: cannot be read as an image ({one_line(error)})") from error
     if image.dtype != torch.uint16:
         raise InputError(f"{path}: has 8 bits a channel, expected 16")
     return np.ascontiguousarray(image.numpy().transpose(1, 2, 0))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

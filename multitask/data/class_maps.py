@@ -1,6 +1,7 @@
 """From the class ids of a data set's files to the classes that are learned."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ class ClassMap:
         classes = self.table[ids]
         valid = classes != IGNORED
         return np.where(valid, classes, 0)[..., None], valid
+
+
+def check_ids(ids: np.ndarray, path: Path, last: int, zero: str = "") -> None:
+    """Raises InputError for an id above the last; zero: what 0 means, in brackets."""
+    if ids.max(initial=0) > last:
+        raise InputError(f"{path}: class id {ids.max()}, expected 0{zero} to {last}")
 
 
 def chosen_map(facts: Mapping[str, Any], classes: int | None, default: int) -> ClassMap:

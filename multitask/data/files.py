@@ -15,6 +15,7 @@ from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.data.cache import SampleCache
 from multitask.data.census import Examined
+from multitask.data.class_maps import ClassMap
 from multitask.data.derived import Camera, Label, edges_from_classes, normals_from_depth
 from multitask.data.image_files import read_photo
 from multitask.data.label_resizing import resize_lines, resize_nearest
@@ -34,7 +35,7 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
     - `photo_path(name)`, `label_paths(task, name)`: where the files lie;
     - `read_semseg(name)`, `read_depth(name)`, ...: for each of `tasks_read`, a label, (H, W, label_channels), and its
       validity, (H, W) bool; `read_normals` and `read_edge` are here derived from depth and classes;
-    - `class_names(data)` for semseg, and `camera` for derived normals.
+    - `class_map(data)` for semseg, or `class_names(data)` where the ids are the classes; `camera` for derived normals.
 
     Raises InputError if the root or the split is missing, and, on reading, for a missing or malformed file.
     """
@@ -74,9 +75,18 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
         return f"layout: --check-data, or {cls.__module__}"
 
     @classmethod
+    def class_map(cls, data: DataSettings) -> ClassMap:
+        """From the ids in files to the semantic classes."""
+        raise NotImplementedError
+
+    @classmethod
     def class_names(cls, data: DataSettings) -> Sequence[str]:
         """Of the semantic classes."""
-        raise NotImplementedError
+        return cls.class_map(data).names
+
+    @cached_property
+    def classes(self) -> ClassMap:
+        return self.class_map(self.data)
 
     @classmethod
     def class_count(cls, data: DataSettings) -> int:
@@ -236,6 +246,16 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 def stretches(ids: Sequence[str], length: int = 20) -> list[str]:
     """Groups of so many neighbours, where nothing else is known."""
     return [str(i // length) for i in range(len(ids))]
+
+
+def neighbours(scenes: Sequence[str], length: int = 20) -> list[str]:
+    """Groups of so many neighbouring images of a scene, from the scene of each image."""
+    seen: dict[str, int] = {}
+    groups = []
+    for scene in scenes:
+        groups.append(f"{scene} {seen.setdefault(scene, 0) // length}")
+        seen[scene] += 1
+    return groups
 
 
 def _held_out(groups: Sequence[str], share: float) -> list[bool]:

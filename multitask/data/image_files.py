@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from experiment.errors import InputError
+from experiment.errors import InputError, one_line
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
@@ -21,8 +21,7 @@ def image_file(path: Path) -> Iterator[ImageFile.ImageFile]:
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds, DecompressionBombError among them
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: cannot be read as an image ({reason})") from error
+        raise InputError(f"{path}: cannot be read as an image ({one_line(error)})") from error
 
 
 def read_photo(path: Path) -> Image.Image:

@@ -1,4 +1,4 @@
-"""fpm: the tasks' features of every scale, from coarse to fine, each told of the coarser one through a feature
+"""fpm: the tasks' features of every scale, from coarse to fine, each joined with the coarser one by a feature
 propagation module.
 
 Source: Vandenhende et al., MTI-Net, ECCV 2020, without its distillation, as the neck of ATRC (Bruggemann et al., ICCV

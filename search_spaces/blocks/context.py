@@ -45,7 +45,5 @@ class ContextBlock(ExchangeBlock):
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)
-        value = self.value.conv.weight
-        value.data.copy_(projection[None, :, :, None, None].expand_as(value))
-        self.value.relu = False
+        self.value.give_projection(projection)
         return "target" not in self.regions

@@ -52,9 +52,7 @@ class DeformableSampling(ExchangeBlock):
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.place.weight)
-        value = self.value.conv.weight
-        value.data.copy_(projection[None, :, :, None, None].expand_as(value))
-        self.value.relu = False
+        self.value.give_projection(projection)
         return True
 
 

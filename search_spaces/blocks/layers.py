@@ -95,6 +95,10 @@ class PairConv(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -(fan_in**-0.5), fan_in**-0.5)
 
+    def give(self, projection: Tensor) -> None:
+        """Sets every pair's weights to one 1x1 convolution, (D, C)."""
+        self.weight.data.copy_(projection[None, :, :, None, None].expand_as(self.weight))
+
     def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
         """features: {task: (B, C, H, W)}; tasks: the task that each active pair reads -> (B, k, D, H, W)."""
         outputs: list[Tensor] = [torch.empty(0)] * len(active)
@@ -124,6 +128,10 @@ class PairDepthwise(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(pairs, channels, kernel, kernel))
         nn.init.uniform_(self.weight, -1 / kernel, 1 / kernel)
+
+    def give(self, projection: Tensor) -> None:
+        """Sets every pair's weights to one 1x1 convolution, (D, C)."""
+        self.weight.data.copy_(projection[None, :, :, None, None].expand_as(self.weight))
 
     def from_tasks(self, features: Mapping[str, Tensor], tasks: Sequence[str], active: Sequence[int]) -> Tensor:
         """features: {task: (B, C, H, W)}; tasks: the task that each active pair reads -> (B, k, C, H, W)."""
@@ -195,6 +203,11 @@ class PairConvNorm(nn.Module):
         self.conv = PairConv(pairs, channels, out_channels, kernel, xavier=xavier)
         self.norm = PairBatchNorm(pairs, out_channels, affine)
         self.relu = relu
+
+    def give_projection(self, projection: Tensor) -> None:
+        """Makes every pair's output the normalised `projection` of its maps, (d, C), without ReLU."""
+        self.conv.give(projection)
+        self.relu = False
 
     def _finish(self, maps: Tensor, active: Sequence[int]) -> Tensor:
         maps = self.norm(maps, active)

@@ -69,7 +69,6 @@ class QueryContext(ExchangeBlock):
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)
-        value = self.value.conv.weight
-        value.data.copy_(projection[None, :, :, None, None].expand_as(value))
+        self.value.conv.give(projection)
         self.value.relu = False
         return True

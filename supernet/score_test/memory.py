@@ -40,8 +40,9 @@ def describe_probes(model: ProbedNetwork, conditions: Conditions, device: torch.
     free = free_memory(device)
     c = conditions
     # the frozen network's maps, and for each probe its block's maps and predictions at the size of the features
-    if upper_bound(model, c) < SMALL * free:
-        return f"the probes need less than {max(upper_bound(model, c), 10**8) / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+    most = upper_bound(model, c)
+    if most < SMALL * free:
+        return f"the probes need less than {max(most, 10**8) / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
     need = probe_memory(model, c)
     remedies = []
     if need > free:

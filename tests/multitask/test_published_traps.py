@@ -125,7 +125,7 @@ def test_ids_outside_a_map_are_ignored():
     """Nine of Cityscapes' ids belong to the 8 classes shared with Virtual KITTI 2; wall is ignored."""
     city, drive = (facts(name)["map_8"] for name in ("cityscapes", "vkitti2"))
     assert [entry["name"] for entry in city] == [entry["name"] for entry in drive]
-    mapping = Cityscapes._class_map(DataSettings(name="cityscapes", classes=8))
+    mapping = Cityscapes.class_map(DataSettings(name="cityscapes", classes=8))
     classes, valid = mapping(np.arange(34)[None])
     assert np.flatnonzero(valid).tolist() == [7, 11, 17, 19, 20, 21, 23, 26, 28]
     assert classes[0, [7, 11, 17, 19, 20, 21, 23, 26, 28], 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7]

@@ -7,15 +7,14 @@ import numpy as np
 from experiment.config import DataSettings
 from experiment.documents import read_json
 from experiment.errors import InputError
-from multitask.data.class_maps import ClassMap, chosen_map
+from multitask.data.class_maps import ClassMap, check_ids, chosen_map
 from multitask.data.derived import Camera, Label
 from multitask.data.facts import facts
-from multitask.data.files import FileDataset
+from multitask.data.files import FileDataset, neighbours
 from multitask.data.label_files import read_image
 
 FACTS = facts("cityscapes")
 SMALLEST = 1  # raw disparity of which nothing is left
-NEIGHBOURS = 20  # images of a city in a group
 
 
 class Cityscapes(FileDataset):
@@ -39,11 +38,7 @@ class Cityscapes(FileDataset):
     camera = Camera(**FACTS["camera"])
 
     @classmethod
-    def class_names(cls, data: DataSettings) -> list[str]:
-        return cls._class_map(data).names
-
-    @classmethod
-    def _class_map(cls, data: DataSettings) -> ClassMap:
+    def class_map(cls, data: DataSettings) -> ClassMap:
         return chosen_map(FACTS, data.classes, 16)
 
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
@@ -58,13 +53,7 @@ class Cityscapes(FileDataset):
         )
         if not ids:
             raise InputError(f"{self._photos() / split}: no CITY/*_leftImg8bit.png; {self.hint()}")
-        counts: dict[str, int] = {}
-        groups = []
-        for name in ids:
-            city = name.split("/")[1]
-            groups.append(f"{city} {counts.setdefault(city, 0) // NEIGHBOURS}")
-            counts[city] += 1
-        return ids, groups
+        return ids, neighbours([name.split("/")[1] for name in ids])
 
     def photo_path(self, name: str, folder: str = "") -> Path:
         return self._photo(self._photos(), name)
@@ -87,9 +76,8 @@ class Cityscapes(FileDataset):
     def read_semseg(self, name: str) -> Label:
         (path,) = self.label_paths("semseg", name)
         ids = read_image(path, "8-bit class ids", ("L", "P"))
-        if ids.max(initial=0) >= len(FACTS["names"]):
-            raise InputError(f"{path}: class id {ids.max()}, expected 0 to {len(FACTS['names']) - 1}")
-        return self._class_map(self.data)(ids)
+        check_ids(ids, path, len(FACTS["names"]) - 1)
+        return self.classes(ids)
 
     def read_depth(self, name: str) -> Label:
         path, camera = self.label_paths("depth", name)

@@ -7,10 +7,8 @@ import numpy as np
 
 from experiment.errors import InputError
 from multitask.data.derived import Label
-from multitask.data.files import FileDataset, read_list
+from multitask.data.files import FileDataset, neighbours, read_list
 from multitask.data.label_files import read_image
-
-NEIGHBOURS = 20  # lines of a scene in a group
 
 
 class ListedDataset(FileDataset):
@@ -29,12 +27,7 @@ class ListedDataset(FileDataset):
                 found = f"{self.root}: train.csv and val.csv share {len(shared)} scenes, such as {shared[0]}"
                 raise InputError(f"{found}: expected whole scenes in either, because frames of one overlap")
         self.files = {row[0]: row[1:] for row in rows}
-        counts: dict[str, int] = {}
-        groups = []
-        for scene in scenes:
-            groups.append(f"{scene} {counts.setdefault(scene, 0) // NEIGHBOURS}")
-            counts[scene] += 1
-        return [row[0] for row in rows], groups
+        return [row[0] for row in rows], neighbours(scenes)
 
     def scene_of(self, image: str) -> str:
         """The room that an image shows."""

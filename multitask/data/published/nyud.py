@@ -7,8 +7,8 @@ import numpy as np
 
 from experiment.config import DataSettings
 from experiment.errors import InputError
-from multitask.data.array_files import read_map, read_npy
-from multitask.data.class_maps import ClassMap
+from multitask.data.array_files import read_map, read_metres, read_npy
+from multitask.data.class_maps import ClassMap, check_ids
 from multitask.data.derived import Label
 from multitask.data.facts import HERE, facts
 from multitask.data.files import FileDataset, read_list
@@ -41,11 +41,7 @@ class NYUD(FileDataset):
     centroids = str(HERE / "nyu_centroids.npy")
 
     @classmethod
-    def class_names(cls, data: DataSettings) -> list[str]:
-        return cls._class_map(data).names
-
-    @classmethod
-    def _class_map(cls, data: DataSettings) -> ClassMap:
+    def class_map(cls, data: DataSettings) -> ClassMap:
         names = FACTS["classes_40"]
         if data.classes in (None, 40):
             return ClassMap([{"name": name, "ids": [k]} for k, name in enumerate(names, 1)])
@@ -74,16 +70,12 @@ class NYUD(FileDataset):
     def read_semseg(self, name: str) -> Label:
         (path,) = self.label_paths("semseg", name)
         ids = read_image(path, "8-bit class ids", ("L", "P"))
-        if ids.max(initial=0) > len(FACTS["classes_40"]):
-            raise InputError(f"{path}: class id {ids.max()}, expected 0 (void) to {len(FACTS['classes_40'])}")
-        return self._class_map(self.data)(ids)
+        check_ids(ids, path, len(FACTS["classes_40"]), " (void)")
+        return self.classes(ids)
 
     def read_depth(self, name: str) -> Label:
         (path,) = self.label_paths("depth", name)
-        metres = read_map(path).astype(np.float32)
-        if metres.min(initial=0) < 0:
-            raise InputError(f"{path}: depth {metres.min():.3g}, expected metres of at least 0")
-        return metres[..., None], metres > 0
+        return read_metres(path)
 
     def read_normals(self, name: str) -> Label:
         (path,) = self.label_paths("normals", name)

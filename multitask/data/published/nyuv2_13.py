@@ -6,7 +6,7 @@ import numpy as np
 
 from experiment.config import DataSettings
 from experiment.errors import InputError
-from multitask.data.array_files import read_map, read_npy
+from multitask.data.array_files import read_map, read_metres, read_npy
 from multitask.data.derived import Label
 from multitask.data.facts import facts
 from multitask.data.files import FileDataset
@@ -70,10 +70,7 @@ class NYUv2With13Classes(FileDataset):
 
     def read_depth(self, name: str) -> Label:
         (path,) = self.label_paths("depth", name)
-        metres = read_map(path).astype(np.float32)
-        if metres.min(initial=0) < 0:
-            raise InputError(f"{path}: depth {metres.min():.3g}, expected metres of at least 0")
-        return metres[..., None], metres > 0
+        return read_metres(path)
 
     def read_normals(self, name: str) -> Label:
         (path,) = self.label_paths("normals", name)

@@ -34,8 +34,8 @@ class ScanNet(ListedDataset):
     camera = Camera(**FACTS["camera"])
 
     @classmethod
-    def class_names(cls, data: DataSettings) -> list[str]:
-        return chosen_map(FACTS, data.classes, 20).names
+    def class_map(cls, data: DataSettings) -> ClassMap:
+        return chosen_map(FACTS, data.classes, 20)
 
     def scene_of(self, image: str) -> str:
         """sceneXXXX without the number of its scan."""
@@ -47,11 +47,7 @@ class ScanNet(ListedDataset):
         ids = read_image(path, "16-bit class ids", ("I;16", "I;16B", "I", "L")).astype(np.int64)
         if ids.max(initial=0) >= MOST_IDS:
             raise InputError(f"{path}: class id {ids.max()}, expected 16 bits")
-        return self._class_map(self._nyu40[ids])
-
-    @cached_property
-    def _class_map(self) -> ClassMap:
-        return chosen_map(FACTS, self.data.classes, 20)
+        return self.classes(self._nyu40[ids])
 
     @cached_property
     def _nyu40(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from experiment.config import DataSettings
-from experiment.errors import InputError
+from multitask.data.class_maps import check_ids
 from multitask.data.derived import Camera, Label
 from multitask.data.facts import facts
 from multitask.data.label_files import read_image
@@ -39,7 +39,6 @@ class SceneNet(ListedDataset):
     def read_semseg(self, name: str) -> Label:
         (path,) = self.label_paths("semseg", name)
         ids = read_image(path, "8-bit class ids", ("L", "P"))
-        if ids.max(initial=0) > len(FACTS["classes"]):
-            raise InputError(f"{path}: class id {ids.max()}, expected 0 (void) to {len(FACTS['classes'])}")
+        check_ids(ids, path, len(FACTS["classes"]), " (void)")
         valid = ids > 0
         return np.where(valid, ids - 1, 0).astype(np.uint8)[..., None], valid

@@ -7,7 +7,7 @@ import numpy as np
 from experiment.config import DataSettings
 from experiment.errors import InputError
 from multitask.data.array_files import read_wide_png
-from multitask.data.class_maps import ClassMap, chosen_map
+from multitask.data.class_maps import ClassMap, check_ids, chosen_map
 from multitask.data.derived import Camera, Label
 from multitask.data.facts import facts
 from multitask.data.files import FileDataset
@@ -36,11 +36,7 @@ class Synthia(FileDataset):
     camera = Camera(**FACTS["camera"])
 
     @classmethod
-    def class_names(cls, data: DataSettings) -> list[str]:
-        return cls._class_map(data).names
-
-    @classmethod
-    def _class_map(cls, data: DataSettings) -> ClassMap:
+    def class_map(cls, data: DataSettings) -> ClassMap:
         return chosen_map(FACTS, data.classes, 16)
 
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
@@ -65,9 +61,8 @@ class Synthia(FileDataset):
     def read_semseg(self, name: str) -> Label:
         (path,) = self.label_paths("semseg", name)
         ids = read_wide_png(path)[..., 0]
-        if ids.max(initial=0) >= len(FACTS["names"]):
-            raise InputError(f"{path}: class id {ids.max()}, expected 0 to {len(FACTS['names']) - 1}")
-        return self._class_map(self.data)(ids)
+        check_ids(ids, path, len(FACTS["names"]) - 1)
+        return self.classes(ids)
 
     def read_depth(self, name: str) -> Label:
         (path,) = self.label_paths("depth", name)

@@ -43,11 +43,7 @@ class VKITTI2(FileDataset):
     camera = Camera(**FACTS["camera"])
 
     @classmethod
-    def class_names(cls, data: DataSettings) -> list[str]:
-        return cls._class_map(data).names
-
-    @classmethod
-    def _class_map(cls, data: DataSettings) -> ClassMap:
+    def class_map(cls, data: DataSettings) -> ClassMap:
         return chosen_map(FACTS, data.classes, 14)
 
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
@@ -77,7 +73,7 @@ class VKITTI2(FileDataset):
         strange = float(np.mean(ids == UNKNOWN))
         if strange > 0.5:
             raise InputError(f"{path}: {strange:.0%} of its pixels have a colour of no class, expected its 14 colours")
-        return self._class_map(self.data)(ids)
+        return self.classes(ids)
 
     def read_depth(self, name: str) -> Label:
         (path,) = self.label_paths("depth", name)

@@ -84,9 +84,9 @@ def test_trials_of_loss_weights_are_spread_over_the_processes(tmp_path):
         assert len(list(csv.DictReader(file))) == 3
     assert (tmp_path / "run" / "loss_weights.yaml").is_file()
     printed = "".join(end.stdout for end in done)
+    # how many each takes is a matter of time: the next process that is free takes the next
     once = [f"\ntrial {number}: " for number in range(3)] + ["reference: semseg", "reference: depth"]
     assert all(f"\n{printed}".count(line) == 1 for line in once), printed
-    assert all("reference: " in end.stdout for end in done)  # they began with one each
 
 
 def test_fewer_images_than_processes_are_refused_before_anything_is_written(tmp_path):

@@ -10,6 +10,8 @@ from torchmetrics import Metric
 
 from multitask import losses
 from multitask.processes import not_sharing
+from multitask.tasks import pictures
+from multitask.tasks.pictures import Array, Range
 
 
 class Task(ABC):
@@ -93,6 +95,13 @@ class Task(ABC):
     def head_bias(self, statistics: Tensor) -> Tensor:
         """Raw outputs that decode to the prior over all pixels: (S, H, W) -> (channels,); here 0."""
         return torch.zeros(self.channels)
+
+    def picture(self, values: Array, scale: Range) -> Array:
+        """Decoded maps (c, H, W) as colours (H, W, 3) uint8; here the first channel.
+
+        scale: what the darkest and the brightest colour stand for, where the values have no range of their own.
+        """
+        return pictures.scaled(values, scale)
 
     def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
         """The label after the image was magnified by `factor` (B, 1, 1, 1)."""

@@ -10,7 +10,9 @@ from torchmetrics import Metric
 from multitask import losses
 from multitask.metrics.boundary import BoundaryF
 from multitask.metrics.saliency import MaxF
+from multitask.tasks import pictures
 from multitask.tasks.base import Task, log_frequencies, mean_label, overall, percentage
+from multitask.tasks.pictures import Array, Range
 
 
 class BinaryTask(Task):
@@ -35,6 +37,9 @@ class BinaryTask(Task):
     def prior(self, statistics: Tensor) -> Tensor:
         """The frequency of positives."""
         return mean_label(statistics)
+
+    def picture(self, values: Array, scale: Range) -> Array:
+        return pictures.grey(values)
 
     def log_frequencies(self, statistics: Tensor) -> Tensor:
         """Of negatives and positives over all pixels, (2,)."""

@@ -13,7 +13,9 @@ from torchmetrics import Metric
 from experiment.errors import InputError
 from multitask import losses
 from multitask.metrics.normals import NormalErrors
+from multitask.tasks import pictures
 from multitask.tasks.base import Task, mean_label, overall, percentage
+from multitask.tasks.pictures import Array, Range
 
 
 class Normals(Task):
@@ -70,6 +72,9 @@ class Normals(Task):
 
     def head_bias(self, statistics: Tensor) -> Tensor:
         return self.prior(overall(statistics)).flatten()
+
+    def picture(self, values: Array, scale: Range) -> Array:
+        return pictures.directions(values)
 
     def rotate(self, label: Tensor, angle: Tensor) -> Tensor:
         """Turned about the optical axis."""

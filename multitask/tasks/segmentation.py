@@ -8,7 +8,9 @@ from torchmetrics import Metric
 
 from multitask import losses
 from multitask.metrics.segmentation import MeanIoU
+from multitask.tasks import pictures
 from multitask.tasks.base import Task, log_frequencies, overall, percentage
+from multitask.tasks.pictures import Array, Range
 
 
 class ClassTask(Task):
@@ -67,6 +69,9 @@ class ClassTask(Task):
     def head_bias(self, statistics: Tensor) -> Tensor:
         counts = overall(statistics).flatten()
         return log_frequencies(counts / counts.sum().clamp_min(1))
+
+    def picture(self, values: Array, scale: Range) -> Array:
+        return pictures.classes(values, background=self.first_id == 0)
 
 
 class SemanticSegmentation(ClassTask):

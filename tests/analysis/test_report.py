@@ -10,8 +10,8 @@ import yaml
 
 from analysis.__main__ import main
 from analysis.report.charts import HEIGHT, WIDTH, bars, chart
-from analysis.report.pictures import PALETTE, RENDERERS, render
-from multitask.tasks import TASKS as KNOWN_TASKS
+from analysis.report.pictures import render
+from multitask.tasks.binary import Edge
 from search_spaces import SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
@@ -331,21 +331,7 @@ def test_charts_and_bars_stay_in_their_boxes():
     assert good.whisker[0] + good.whisker[1] <= 100 and bad.start >= 0
 
 
-def test_every_task_has_its_renderer_and_others_a_default():
-    assert set(RENDERERS) == set(KNOWN_TASKS)
-    values = np.array([[[0.0, 2.0, 4.0]]])  # (1, 1, 3)
-    assert (render("unknown", values, (0, 4)) == render("depth", values, (0, 4))).all()
-    assert (render("depth", values / 2, (0, 2)) == render("depth", values, (0, 4))).all()
-    assert (render("depth", values, (0, 8)) != render("depth", values, (0, 4))).any()  # the label's range decides
-
-
-def test_colours_by_hand():
-    assert len(np.unique(PALETTE, axis=0)) == len(PALETTE) == 60
-    classes = np.array([[[0, 1]]])
-    assert render("semseg", classes, (0, 1))[0].tolist() == PALETTE[:2].tolist()
-    assert render("human_parts", classes, (0, 1))[0].tolist() == [[0, 0, 0], PALETTE[0].tolist()]
-    up = np.array([0.0, 1.0, 0.0]).reshape(3, 1, 1)
-    assert render("normals", up, (0, 1)).tolist() == [[[127, 255, 127]]]
+def test_labels_are_transparent_outside_their_mask():
     half = np.full((1, 1, 2), 0.5)
-    masked = render("edge", half, (0, 1), np.array([[[True, False]]]))
+    masked = render(Edge(), half, (0, 1), np.array([[[True, False]]]))
     assert masked.tolist() == [[[127, 127, 127, 255], [127, 127, 127, 0]]]

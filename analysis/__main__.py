@@ -38,15 +38,15 @@ COMMANDS: dict[str, ModuleType] = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None, program: str = "python -m analysis") -> None:
     """Runs one subcommand. Raises InputError for anything that cannot be used."""
-    parser = Parser("python -m analysis", __doc__)
+    parser = Parser(program, __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         text = module.__doc__ or ""
         module.add_arguments(commands.add_parser(name, description=text, help=text.splitlines()[0]))
     arguments = parser.parse_args(argv)
-    refuse_several_processes("python -m analysis")
+    refuse_several_processes(f"{program} {arguments.command}")
     result = COMMANDS[arguments.command].run(arguments)
     if result is not None:
         write(result, arguments.command, arguments.format, arguments.output)

@@ -88,7 +88,7 @@ def _best_steps(folder: Path) -> dict[str, int]:
     """{task: the step whose weights were reported}."""
     steps = read_json(folder / "metrics.json").get("best_step")
     if not isinstance(steps, dict):
-        raise InputError(f"'{folder / 'metrics.json'}' has no best_step: expected what retrain.py writes")
+        raise InputError(f"'{folder / 'metrics.json'}' has no best_step: expected what a retraining writes")
     return steps
 
 

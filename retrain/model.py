@@ -72,7 +72,7 @@ class Model:
             exchanges = {(target, source): name for target, source, name in rows}
             rule, aggregator = identity["normalize_messages"], str(identity["aggregator"])
         except (KeyError, ValueError, AttributeError) as error:
-            raise InputError("model.json is damaged: expected what retrain.py writes") from error
+            raise InputError("model.json is damaged: expected what a retraining writes") from error
         architecture = Architecture(tuple(tasks), exchanges, aggregator, rule)
         return cls(identity["model"], architecture, own_features=identity.get("own_features") is True)
 

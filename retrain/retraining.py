@@ -75,7 +75,7 @@ def check_weights(config: Config) -> None:
     weights = config.loss_weights
     if weights.trials and weights.file is None:
         raise InputError(
-            f"loss_weights.trials is {weights.trials}, which only search.py trains: expected "
+            f"loss_weights.trials is {weights.trials}, which only a search trains: expected "
             "--loss_weights.file with the loss_weights.yaml that it wrote"
         )
 

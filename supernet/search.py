@@ -10,6 +10,7 @@ import torch
 import yaml
 from lightning_fabric import Fabric
 
+from experiment.calls import call
 from experiment.config import Config
 from experiment.errors import InputError
 from experiment.processes import leads
@@ -75,7 +76,7 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
     if weight_search is not None:
         context.weights = weight_search.run(run)
         if config.loss_weights.only:
-            print(f"next: python search.py ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
+            print(f"next: {call('search')} ... --loss_weights.file {shlex.quote(str(run.path('loss_weights.yaml')))}")
             return None
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {context.fabric.device}")

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiment.calls import call
 from experiment.config import Config
 from experiment.config.search import READERS
 from search_spaces import Architecture
@@ -44,7 +45,7 @@ def print_choice(
     file = shlex.quote(str(folder / "architecture.yaml"))
     written, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
     weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighted else ""
-    retrain = f"python retrain.py --config {written}{weights}"
+    retrain = f"{call('retrain')} --config {written}{weights}"
     print(f"next: {retrain} --architecture {file} --output {retrained} --seeds 0 1")
     print(f"proof: {retrain} --race {shlex.quote(str(folder))} --output {shlex.quote(f'{folder}_race')}")
 

@@ -16,7 +16,7 @@ from multitask.network import MultiTaskNetwork, feature_channels
 from multitask.training.checkpoints import checkpoint_path, read_checkpoint
 from search_spaces import Architecture, Exchange, SearchSpace
 
-EXPECTED = "expected a run of retrain.py --baseline uniform:none or multi_task, or a checkpoint of such a network"
+EXPECTED = "expected a retraining of --baseline uniform:none or multi_task, or a checkpoint of such a network"
 AUXILIARY = "auxiliary_heads."
 
 

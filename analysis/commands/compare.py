@@ -25,7 +25,7 @@ from experiment.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="DIR", help="run folder of the baseline (single_task)")
-    parser.add_argument("models", metavar="MODEL_DIR", nargs="*", help="run folders written by retrain.py")
+    parser.add_argument("models", metavar="MODEL_DIR", nargs="*", help="run folders of retrainings")
     parser.add_argument(
         "--published", metavar="TABLE", help=f"published scores beside them: {', '.join(table_names())}"
     )

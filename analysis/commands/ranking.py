@@ -1,6 +1,6 @@
 """Whether shared weights rank architectures as retraining does: Kendall's tau, with a figure.
 
-Shared weights: the samples of a search with --search.pareto. Retrained: runs of retrain.py of the same architectures
+Shared weights: the samples of a search with --search.pareto. Retrained: retrainings of the same architectures
 (pareto/samples/architecture_KKK.yaml). Both are scored on validation by the mean over the tasks of the primary metric's
 logarithm, with its sign turned where lower is better; 0.01 is about one percent of Delta_m. The interval is a bootstrap
 over architectures and their seeds (on normal noise, 95 % intervals of 5 to 20 architectures cover 91 to 97 %). Between

@@ -11,6 +11,7 @@ from analysis.measures.bootstrap import bootstrap_interval
 from analysis.measures.recipe import MUST_MATCH, SHOULD_MATCH, values
 from analysis.measures.runs import ModelRun, Seed, read_model
 from analysis.measures.spread import mean, std
+from experiment.calls import call
 from experiment.errors import InputError
 from multitask.metrics.delta_m import contributions, delta_m
 
@@ -237,6 +238,6 @@ def baseline_command(baseline: ModelRun, models: Sequence[ModelRun]) -> str:
     seeds = range(max(2, *(len(run.seeds) for run in models)))
     resume = " --resume" if baseline.unfinished else ""
     return (
-        f"python retrain.py --config {config} --baseline single_task --output {shlex.quote(str(baseline.folder))} "
+        f"{call('retrain')} --config {config} --baseline single_task --output {shlex.quote(str(baseline.folder))} "
         f"--seeds {' '.join(map(str, seeds))}{resume}"
     )

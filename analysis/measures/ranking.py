@@ -65,7 +65,7 @@ def common_points(search: str | Path, models: Sequence[str | Path]) -> tuple[lis
     for model in map(Path, models):
         seeds = [folder for folder in seed_folders(model) if (folder / "metrics.json").is_file()]
         if not seeds:
-            raise InputError(f"'{model}' holds no finished seed: expected a run of retrain.py")
+            raise InputError(f"'{model}' holds no finished seed: expected a retrain run")
         if not (seeds[0] / "architecture.yaml").is_file():
             raise InputError(f"'{model}' has no architecture: expected a retrained sample of '{search}'")
         exchanges = dict(load_architecture(seeds[0] / "architecture.yaml").exchanges)

@@ -96,7 +96,7 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
         raise InputError(f"'{path}' has version {version}: expected {VERSION}")
     values = content if part is None else content.get(part)
     if not isinstance(values, dict):
-        raise InputError(f"'{path}' has no {part}: expected what retrain.py writes")
+        raise InputError(f"'{path}' has no {part}: expected what a retraining writes")
     tasks = values.get("tasks")
     if not isinstance(tasks, dict) or not tasks:
         raise InputError(f"'{path}' has no tasks: expected tasks: {{task: {{metric: {{value, higher_is_better}}}}}}")

@@ -124,7 +124,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
             raise InputError(f"'{file}' is not of a finished search: expected metrics.json and config.yaml beside it")
         runs.append(Run(read_seed(folder), architecture))
         if runs[-1].metrics.model != MODEL:
-            raise InputError(f"'{folder}' is no search: expected runs of search.py, and others after --retrained")
+            raise InputError(f"'{folder}' is no search: expected runs of a search, and others after --retrained")
     for other in runs[1:]:
         keys = [key for key in differences(runs[0], other) if key.startswith(FIXED)]
         if keys:

@@ -18,9 +18,9 @@ class LossWeightSettings:
         weights: weight per task, such as {depth - 1, normals - 10}; a task left out keeps its published weight.
         file: loss_weights.yaml of a run that tuned the weights, read instead of loss_weights.weights.
         method: fixed, or uncertainty, which learns the weights with the network (Kendall et al., CVPR 2018).
-        trials: number of trainings of the multi-task baseline in which search.py tunes the weights before it searches
+        trials: number of trainings of the multi-task baseline in which a search tunes the weights before it begins
             the architecture; 0 tunes none. A shared study ends at this many in all.
-        only: search.py stops once the weights are tuned.
+        only: a search stops once the weights are tuned.
         sampler: tpe, random or grid.
         low: smallest weight that is tried. The first task's weight is 1, because only ratios matter.
         high: largest weight that is tried; weights are drawn log-uniformly between low and high.

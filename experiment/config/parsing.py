@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
 from experiment.config.search import unread
+from experiment.config.shipped import find_config
 from experiment.documents import StrictLoader, read_yaml
 from experiment.errors import InputError
 
@@ -37,7 +38,11 @@ def config_parser(config: type, program: str, description: str, usage: str = "")
     parser = ArgumentParser(
         prog=program, description=description, usage=usage or None, exit_on_error=False, default_env=False
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with the configuration (required)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file, or the name of a shipped one, such as demo; by default every key has its default",
+    )
     parser.add_class_arguments(config, fail_untyped=True)
     for action in parser._actions:  # a whole group is given in the file, not as an option
         if any(name[2:] in _groups(config) for name in action.option_strings):
@@ -60,10 +65,8 @@ def parse_config(parser: ArgumentParser, config: type[T], arguments: Sequence[st
     if twice is not None:
         raise InputError(f"--{twice} is given {overrides.count(twice)} times: expected it once")
     file = _option(arguments, "--config")
-    if file is None and not {"-h", "--help"} & set(arguments):
-        raise InputError("--config is missing: expected a YAML file, such as configs/demo.yaml")
     if file is not None:
-        content = _read(Path(file), f"--config '{file}'", known_keys(config))
+        content = _read(find_config(file), f"--config '{file}'", known_keys(config))
         alone = _parse_object(parser, content, f" (in '{file}')")  # by itself: an override must not hide a bad value
         values = _flatten(content, known_keys(config))
         for key, dependent in RESETS.items():

@@ -8,7 +8,7 @@ from experiment.errors import InputError
 
 @dataclass(frozen=True)
 class RaceSettings:
-    """Comparison by retraining (retrain.py --race).
+    """Comparison by retraining (--race of a retraining).
 
     Args:
         margin: gain, in points of Delta_m, that is not worth distinguishing.

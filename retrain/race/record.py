@@ -63,7 +63,7 @@ def read_race(folder: str | Path) -> RaceRecord:
         record = RaceRecord(arms=[ArmRecord(**arm) for arm in content["arms"]], **rest)
         _check_kinds(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"'{path}' is damaged: expected what retrain.py --race writes") from error
+        raise InputError(f"'{path}' is damaged: expected what a race writes") from error
     if content.get("version") != VERSION:
         raise InputError(f"'{path}' has version {content.get('version')}: expected {VERSION}")
     return record

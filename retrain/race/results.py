@@ -52,7 +52,7 @@ def read_result(folder: Path) -> Result | None:
             [task for task in test if task in prior and _score({task: test[task]}) <= _score({task: prior[task]})],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"'{path}' is damaged: expected what retrain.py writes") from error
+        raise InputError(f"'{path}' is damaged: expected what a retraining writes") from error
 
 
 def mean_validation(results: Sequence[Result]) -> dict[str, float]:

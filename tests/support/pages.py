@@ -1,14 +1,14 @@
 """The code blocks of documentation pages, and their commands run at a tiny size."""
 
 import contextlib
-import importlib.util
 import io
 import re
 import shlex
 from pathlib import Path
 
 from analysis.__main__ import main as analysis_main
-from search import main as search_main
+from retrain.command import main as retrain_main
+from supernet.command import main as search_main
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -41,15 +41,6 @@ def commands(text: str) -> list[list[str]]:
     """Every command line that starts with python in a page's plain code blocks."""
     lines = [line for block in fenced(text) for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("python ")]
-
-
-def retrain_main(arguments: list[str]) -> int:
-    """The `main` of retrain.py; `import retrain` finds the package."""
-    spec = importlib.util.spec_from_file_location("retrain_script", ROOT / "retrain.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script.main(arguments)
 
 
 def run(line: list[str], data: Path | None = None) -> str:

@@ -1,12 +1,12 @@
 """retrain.py on a tiny problem, in this process."""
 
 import contextlib
-import importlib.util
 import io
 import json
 
+from retrain.command import main
 from search_spaces import Architecture
-from tests.support.commands import CONFIG, ROOT, SHORT, Done, short
+from tests.support.commands import CONFIG, SHORT, Done, short
 
 TASKS = ("semseg", "depth")
 EXCHANGES = {
@@ -15,17 +15,6 @@ EXCHANGES = {
     ("depth", "semseg"): "s_label",
     ("depth", "depth"): "global",
 }
-
-
-def script():
-    """The script as a module: `import retrain` finds the package, so it is loaded from its path."""
-    spec = importlib.util.spec_from_file_location("retrain_script", ROOT / "retrain.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = script().main
 
 
 def retrain(*arguments):

@@ -14,7 +14,7 @@ from experiment.files import write_atomic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="SEARCH_RUN", help="run folder written by search.py")
+    parser.add_argument("folder", metavar="SEARCH_RUN", help="run folder of a search")
     parser.add_argument(
         "--searches", metavar="RUN", nargs="+", default=[], help="repeated searches to compare with, and noise nulls"
     )
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="DIR", help="retrain run of the baseline (single_task), for Delta_m")
     parser.add_argument("--models", metavar="DIR", nargs="+", default=[], help="retrain runs to compare with")
     parser.add_argument(
-        "--race", metavar="DIR", help="race of the search (retrain.py --race); by default SEARCH_RUN_race"
+        "--race", metavar="DIR", help="race of the search (--race of a retraining); by default SEARCH_RUN_race"
     )
     parser.add_argument("--output", metavar="FILE", help="HTML file; by default report.html in SEARCH_RUN")
     parser.add_argument("--images", type=int, default=4, metavar="N", help="images with predictions (default 4)")

@@ -12,7 +12,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """metrics.json of a search. Raises InputError for a value of another kind."""
     facts = read_facts(path)
     if not facts.inside("tasks").content:
-        raise InputError(f"'{path}' has no tasks: expected what search.py writes")
+        raise InputError(f"'{path}' has no tasks: expected what a search writes")
     for key in ("tasks", "prior"):
         for _, metrics in facts.inside(key).parts():
             for _, entry in metrics.parts():
@@ -33,7 +33,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     numbers += [provenance.number("delta_m"), *map(weights.amount, weights.content)]
     numbers += map(importances.amount, importances.content)
     if not weights.content or None in numbers:
-        raise InputError(f"'{path}' lacks values: expected what search.py writes")
+        raise InputError(f"'{path}' lacks values: expected what a search writes")
     return {**facts.content, "provenance": {**provenance.content, "importances": importances.content}}
 
 

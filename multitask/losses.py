@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from multitask.processes import summed
+from multitask.processes import largest, summed
 
 
 def masked_mean(values: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
@@ -56,3 +56,20 @@ def weighted_binary_cross_entropy(
 def absolute_error(prediction: Tensor, label: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
     """L1 per pixel, summed over channels: (B, C, H, W)."""
     return masked_mean((prediction - label).abs().sum(1, keepdim=True), mask, per_image)
+
+
+def cosine_error(prediction: Tensor, label: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
+    """1 - cos of the angle between unit vectors, (B, 3, H, W)."""
+    return masked_mean(1 - (prediction * label).sum(1, keepdim=True), mask, per_image)
+
+
+def berhu(prediction: Tensor, label: Tensor, mask: Tensor, per_image: bool = False) -> Tensor:
+    """Reversed Huber: |e| up to c, (e^2 + c^2) / 2c above, where c is a fifth of the largest |e|; (B, 1, H, W).
+
+    As in the code of Lopes et al., DenseMTL, WACV 2023, the mean is over all pixels, of which invalid ones count 0.
+    """
+    error = torch.where(mask, (prediction - label).abs(), 0)
+    most = error.detach().amax((1, 2, 3), keepdim=True)
+    c = (0.2 * (most if per_image else largest(most.amax()))).clamp_min(torch.finfo(error.dtype).tiny)
+    losses = torch.where(error <= c, error, (error**2 + c**2) / (2 * c))
+    return masked_mean(losses, torch.ones_like(mask), per_image)

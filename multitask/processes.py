@@ -101,6 +101,15 @@ def summed(*parts: Tensor) -> tuple[Tensor, ...]:
     return tuple(piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, parts, strict=True))
 
 
+def largest(value: Tensor) -> Tensor:
+    """The largest of the processes' values, inside `sharing`. No gradient."""
+    if not _sharing:
+        return value
+    value = value.detach().clone()
+    _exchanged(lambda: dist.all_reduce(value, dist.ReduceOp.MAX))
+    return value
+
+
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor) -> Tensor:

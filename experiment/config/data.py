@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass, field, replace
 
 from experiment.config.augmentation import AUGMENTATIONS, Augmentation
-from experiment.config.checks import at_least, one_of, plain_values, within
+from experiment.config.checks import at_least, one_of, plain_values, positive, within
 from experiment.config.sensors import SensorSettings
 from experiment.errors import InputError
 
 EMPTY_CLASSES = ("zero", "skip")
+DEPTH_LOSSES, NORMALS_LOSSES = ("l1", "berhu"), ("l1", "cosine")
 RENDERED = ("scenes", "sensors")
 # {dataset: (weight of edge pixels in the loss, tolerance of odsF)}, as ATRC has them
 EDGES = {"pascal_context": (0.95, 0.0075)}
@@ -45,6 +46,11 @@ class DataSettings:
             augmentation's.
         empty_classes: a class that occurs neither in labels nor in predictions counts 0 (zero) or is left out of
             mean IoU (skip).
+        depth_loss: l1, of metres; or berhu (reversed Huber) of inverse depth, which is then what the network
+            predicts (DenseMTL).
+        depth_limit: metres up to which depth is evaluated - farther pixels are left out, predictions end there; by
+            default all valid pixels count.
+        normals_loss: l1, of the unit prediction; or cosine, 1 minus that of the angle (DenseMTL).
         normal_centroids: .npy file of (R, 3) directions, the label regions of the normals; by default those of the
             dataset (nyud, pascal_context), or else 40 even ones.
         edge_positive_weight: weight of edge pixels in the edge loss, from 0 to 1; by default 0.95 for pascal_context
@@ -70,6 +76,9 @@ class DataSettings:
     scale_range: tuple[float, float] | None = None
     photometric: bool | None = None
     empty_classes: str = "zero"
+    depth_loss: str = "l1"
+    depth_limit: float | None = None
+    normals_loss: str = "l1"
     normal_centroids: str | None = None
     edge_positive_weight: float | None = None
     edge_tolerance: float | None = None
@@ -103,6 +112,9 @@ class DataSettings:
         if not 0 < low <= high < math.inf:
             raise InputError(f"data.scale_range is [{low}, {high}]: expected 0 < smallest <= largest")
         one_of("data.empty_classes", self.empty_classes, EMPTY_CLASSES)
+        one_of("data.depth_loss", self.depth_loss, DEPTH_LOSSES)
+        positive("data.depth_limit", self.depth_limit)
+        one_of("data.normals_loss", self.normals_loss, NORMALS_LOSSES)
         within("data.edge_positive_weight", self.edge_positive_weight, 0, 1)
         at_least("data.edge_tolerance", self.edge_tolerance, 0)
 

@@ -1,10 +1,13 @@
 """training: optimisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
-from experiment.config.checks import at_least, one_of, plain_values, positive, within
+from experiment.config.checks import at_least, fraction, one_of, plain_values, positive, within
+from experiment.errors import InputError
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("poly", "step")
 LARGEST_BATCH = 2**16
 
 
@@ -15,11 +18,16 @@ class TrainingSettings:
     Args:
         iterations: training steps.
         batch_size: images a step.
-        optimizer: adamw or sgd.
-        learning_rate: initial learning rate; falls to 0 by the poly rule.
+        optimizer: adamw, adam or sgd.
+        learning_rate: initial learning rate.
         momentum: of sgd.
-        weight_decay: of all weights.
-        poly_power: the learning rate is multiplied by (1 - step / iterations) to this power.
+        beta_2: decay of the second moment, of adamw and adam.
+        weight_decay: of all weights; adam adds it to the gradients.
+        schedule: how the learning rate falls - poly, from step to step, or step, at the milestones.
+        poly_power: of poly, the learning rate falls with (1 - step / iterations) to this power.
+        final_rate: of poly, where the learning rate ends.
+        milestones: of step, after how many steps the learning rate is multiplied by step_factor; none, and it stays.
+        step_factor: of step.
         clip_norm: largest joint norm of the gradients, a search's logits included; null for no clipping (ATRC's
             retraining).
         auxiliary_weight: weight of the auxiliary predictions' losses, relative to their tasks'.
@@ -36,8 +44,13 @@ class TrainingSettings:
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     momentum: float = 0.9
+    beta_2: float = 0.999
     weight_decay: float = 5e-4
+    schedule: str = "poly"
     poly_power: float = 0.9
+    final_rate: float = 0.0
+    milestones: list[int] = field(default_factory=list)
+    step_factor: float = 0.1
     clip_norm: float | None = 10.0
     auxiliary_weight: float = 1.0
     prior_start: bool = True
@@ -52,7 +65,13 @@ class TrainingSettings:
         # one image's regions have no variance to normalise by
         within("training.batch_size", self.batch_size, 2, LARGEST_BATCH)
         one_of("training.optimizer", self.optimizer, OPTIMIZERS)
+        one_of("training.schedule", self.schedule, SCHEDULES)
+        fraction("training.beta_2", self.beta_2)
+        positive("training.step_factor", self.step_factor)
+        if any(later <= earlier for earlier, later in pairwise([0, *self.milestones])):
+            raise InputError(f"training.milestones is {self.milestones}: expected numbers of steps that rise from 1")
         positive("training.learning_rate", self.learning_rate)
+        within("training.final_rate", self.final_rate, 0, self.learning_rate)
         positive("training.clip_norm", self.clip_norm)
         for key in ("momentum", "weight_decay", "poly_power", "auxiliary_weight", "validate_every"):
             at_least(f"training.{key}", getattr(self, key), 0)

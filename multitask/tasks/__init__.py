@@ -12,15 +12,15 @@ from experiment.config import DataSettings
 from experiment.errors import InputError, unknown
 from multitask.tasks.base import Task
 from multitask.tasks.binary import Edge, Saliency
-from multitask.tasks.depth import Depth
+from multitask.tasks.depth import Depth, InverseDepth
 from multitask.tasks.normals import Normals
 from multitask.tasks.segmentation import HumanParts, SemanticSegmentation
 
 # each is built from the data settings and the number of semantic classes
 TASKS: dict[str, Callable[[DataSettings, int], Task]] = {
     "semseg": lambda data, classes: SemanticSegmentation(classes, data.empty_classes == "skip"),
-    "depth": lambda data, classes: Depth(),
-    "normals": lambda data, classes: Normals(data.normal_centroids),
+    "depth": lambda data, classes: (InverseDepth if data.depth_loss == "berhu" else Depth)(data.depth_limit),
+    "normals": lambda data, classes: Normals(data.normal_centroids, data.normals_loss == "cosine"),
     "edge": lambda data, classes: Edge(*data.edges),
     "human_parts": lambda data, classes: HumanParts(data.empty_classes == "skip"),
     "saliency": lambda data, classes: Saliency(),

@@ -13,10 +13,14 @@ from multitask.tasks.base import Task, mean_label, overall
 
 CENTIMETRES = 2**16  # of a census; what is farther counts as this far
 NEAR, FAR = 0.7, 10.0  # metres: the range of the logarithmic bins (ATRC, NYUD-v2)
+LARGEST_INVERSE = 2**16  # that of a point at the camera
 
 
 class Depth(Task):
-    """L1; RMSE and the usual ratios; 40 logarithmic bins as label regions."""
+    """L1; RMSE and the usual ratios; 40 logarithmic bins as label regions.
+
+    limit: metres up to which the metrics count pixels, by default all.
+    """
 
     name = "depth"
     metrics = {
@@ -30,6 +34,9 @@ class Depth(Task):
     channels = 1
     region_count = 40
     loss_weight = 1.0
+
+    def __init__(self, limit: float | None = None):
+        self.limit = limit
 
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
         return losses.absolute_error(prediction, label, mask)
@@ -56,7 +63,7 @@ class Depth(Task):
         return prediction.float().clamp_min(0)
 
     def metric(self) -> Metric:
-        return DepthErrors()
+        return DepthErrors(self.limit)
 
     def prior(self, statistics: Tensor) -> Tensor:
         """The mean depth."""
@@ -68,3 +75,27 @@ class Depth(Task):
     def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
         """What looks twice as large stands at half the distance."""
         return label / factor
+
+
+class InverseDepth(Depth):
+    """The network predicts D = 65536 / (centimetres + 1), with the reversed Huber loss; Lopes et al., DenseMTL, WACV 2023.
+
+    Labels and metrics stay in metres.
+    """
+
+    def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.berhu(prediction, _inverse(label), mask)
+
+    def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+        return losses.berhu(prediction, _inverse(label), mask, per_image=True)
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """D below 1, which no depth of 16 bits has, counts as 1: 655.35 m."""
+        return (LARGEST_INVERSE / prediction.float().clamp(1, LARGEST_INVERSE) - 1) / 100
+
+    def head_bias(self, statistics: Tensor) -> Tensor:
+        return _inverse(super().head_bias(statistics))
+
+
+def _inverse(metres: Tensor) -> Tensor:
+    return LARGEST_INVERSE / (100 * metres.clamp_min(0) + 1)

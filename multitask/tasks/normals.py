@@ -21,6 +21,7 @@ from multitask.tasks.pictures import Array, Range
 class Normals(Task):
     """L1 on the unit prediction; mean angle; 40 directions as label regions.
 
+    cosine: 1 - cos of the angle in the place of L1 (Lopes et al., DenseMTL, WACV 2023);
     centroids: a .npy file of (R, 3) directions, such as NYUD-v2's; by default 40 even ones facing the camera.
     """
 
@@ -36,15 +37,16 @@ class Normals(Task):
     channels = 3
     loss_weight = 10.0
 
-    def __init__(self, centroids: str | None = None):
+    def __init__(self, centroids: str | None = None, cosine: bool = False):
+        self.error = losses.cosine_error if cosine else losses.absolute_error
         self.centroids = facing_directions(40) if centroids is None else _load_centroids(Path(centroids))
         self.region_count = len(self.centroids)
 
     def loss(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-        return losses.absolute_error(F.normalize(prediction, dim=1), label, mask)
+        return self.error(F.normalize(prediction, dim=1), label, mask)
 
     def image_losses(self, prediction: Tensor, label: Tensor, mask: Tensor) -> Tensor:
-        return losses.absolute_error(F.normalize(prediction, dim=1), label, mask, per_image=True)
+        return self.error(F.normalize(prediction, dim=1), label, mask, per_image=True)
 
     def census(self, label: Tensor, mask: Tensor) -> Tensor:
         """The sum of the directions, and how many have a positive z."""

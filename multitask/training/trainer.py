@@ -29,6 +29,7 @@ from multitask.training.evaluation import Values, evaluate, primary_values
 from multitask.training.finite import Diverged, FirstFaults, first_not_finite, trace
 from multitask.training.loss_weighting import UncertaintyWeighting
 from multitask.training.recipe import Recipe
+from multitask.training.schedule import learning_rate
 
 PRIOR = "prior.json"
 
@@ -98,7 +99,8 @@ class Trainer:
             groups.append({"params": list(self.uncertainty.parameters()), "weight_decay": 0.0, "rate_factor": 1.0})
         if s.optimizer == "sgd":
             return torch.optim.SGD(groups, s.learning_rate, s.momentum, weight_decay=s.weight_decay)
-        return torch.optim.AdamW(groups, s.learning_rate, weight_decay=s.weight_decay)
+        kind = torch.optim.AdamW if s.optimizer == "adamw" else torch.optim.Adam
+        return kind(groups, s.learning_rate, (0.9, s.beta_2), weight_decay=s.weight_decay)
 
     def _rate_factors(self) -> dict[int, float]:
         """{id of a parameter: factor on its learning rate}, of those whose factor is not 1."""
@@ -204,7 +206,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Updates the weights once; returns the loss and each task's part of it."""
         s = self.settings
-        rate = s.learning_rate * (1 - self.step / s.iterations) ** s.poly_power
+        rate = learning_rate(s, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self.callback.before_step(self.step)

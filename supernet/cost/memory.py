@@ -42,7 +42,7 @@ class Conditions:
     @classmethod
     def of(cls, config: Config, device: torch.device) -> "Conditions":
         training, data = config.training, config.data
-        moments = 2 if training.optimizer == "adamw" else 1
+        moments = 1 if training.optimizer == "sgd" else 2
         images = -(-training.batch_size // processes.count())  # of the largest share
         shape = (images, data.height, data.width)
         return cls(*shape, device.type, config.precision, moments, training.auxiliary_weight)

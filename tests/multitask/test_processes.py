@@ -51,7 +51,7 @@ def test_batch_norms_of_two_processes_equal_that_of_one(tmp_path):
     assert F.batch_norm is batch_norm._torch_batch_norm  # nothing is left replaced
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "balanced_cross_entropy", "absolute_error"])
+@pytest.mark.parametrize("name", ["cross_entropy", "balanced_cross_entropy", "absolute_error", "berhu"])
 def test_losses_with_ignored_pixels_equal_those_of_the_whole_batch(tmp_path, name):
     logits, mask = drawn(BATCH, 2, 4, 5), drawn(BATCH, 1, 4, 5, seed=1) > 0.4
     mask[0] = False  # an image without labels: means of means would differ

@@ -78,7 +78,7 @@ class Depth(Task):
 
 
 class InverseDepth(Depth):
-    """The network predicts D = 65536 / (centimetres + 1), with the reversed Huber loss; Lopes et al., DenseMTL, WACV 2023.
+    """The network predicts D = 65536 / (centimetres + 1); reversed Huber loss. Lopes et al., DenseMTL, WACV 2023.
 
     Labels and metrics stay in metres.
     """

@@ -33,6 +33,8 @@ def fits(key, name):
         return takes_null(hint)
     if name == "negative":
         return key in SIGNED
+    if name == "list":
+        return hint == list[int]
     if name == "mapping":
         return None if dict in kinds(hint) else False
     return False

@@ -1,64 +1,125 @@
-"""One log line with the figures that show whether a run is healthy: a bar on a terminal, plain lines elsewhere."""
+"""How far a run is: a bar on a terminal, plain lines elsewhere, never silent for long."""
 
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from experiment.processes import rank
+from experiment.processes import leads, rank
+
+BEAT = 15.0  # seconds without a line after which the next step prints one
+SHORT = 3.0  # seconds; a phase that takes less leaves no trace
+SMOOTHING = 0.02  # weight of the newest pace in the bar's ETA
+AROUND = " 100%|#| / 0:00:00<0:00:00, "  # what stands around label, counts and figures in a bar
+FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+
+Item = TypeVar("Item")
+
+_spoke = time.monotonic()  # when this process last printed a line
 
 
 class Progress:
     """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar.
 
-    quiet: no plain lines, and the bar leaves none behind.
+    In a plain log a line follows every `log`, and whenever a step ends and nothing was printed for BEAT seconds.
+
+    unit: what is counted, in plain lines.
+    quiet: no line follows `log`, and the bar leaves none behind.
+    delay: seconds before the bar appears.
     """
 
-    def __init__(self, total: int, start: int = 0, label: str = "", quiet: bool = False):
-        self.total, self.start, self.label, self.quiet = total, start, label, quiet
+    def __init__(
+        self, total: int, start: int = 0, label: str = "", quiet: bool = False, unit: str = "step", delay: float = 0.0
+    ):
+        self.total, self.start, self.step, self.label, self.quiet, self.unit = total, start, start, label, quiet, unit
         self.began = time.monotonic()
+        self.figures: dict[str, str] = {}
         self.bar: tqdm | None = None
         if sys.stderr.isatty() and rank() == 0:
             columns, rows = shutil.get_terminal_size()  # 80 x 24 where a terminal does not report its size
             self.bar = tqdm(
-                total=total, initial=start, desc=label or None, unit="step", ncols=columns, nrows=rows, leave=not quiet
+                total=total,
+                initial=start,
+                desc=f"{label} " if label else None,
+                bar_format=FORMAT,
+                smoothing=SMOOTHING,
+                delay=delay,
+                ncols=columns,
+                nrows=rows,
+                leave=not quiet,
             )
 
     def advance(self) -> None:
+        self.step += 1
         if self.bar is not None:
             self.bar.update()
+        elif leads() and self.step < self.total and time.monotonic() - _spoke > BEAT:
+            self._line()
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        shown = {name: _short(name, value) for name, value in figures.items()}
+        self.step = step
+        self.figures = {name: _short(value) for name, value in figures.items()}
         if self.bar is not None:
-            self.bar.set_postfix(shown, refresh=False)
-            return
-        if self.quiet:
-            return
-        pace = (time.monotonic() - self.began) / max(1, step - self.start)
-        listed = "  ".join(f"{name} {value}" for name, value in shown.items())
-        prefix = f"{self.label}  " if self.label else ""
-        print(
-            f"{prefix}step {step}/{self.total}  {listed}  ETA {tqdm.format_interval(int(pace * (self.total - step)))}"
-        )
-        sys.stdout.flush()
+            self.bar.set_postfix_str(self._fitting(), refresh=False)
+        elif not self.quiet:
+            self._line()
+
+    def _fitting(self) -> str:
+        """The first figures, as many as the terminal's width has room for."""
+        room = shutil.get_terminal_size().columns - len(self.label) - 2 * len(str(self.total)) - len(AROUND)
+        text = ""
+        for name, value in self.figures.items():
+            longer = f"{text}, {name} {value}" if text else f"{name} {value}"
+            if len(longer) > room:
+                break
+            text = longer
+        return text
+
+    def _line(self) -> None:
+        pace = (time.monotonic() - self.began) / max(1, self.step - self.start)
+        parts = [f"{self.unit} {self.step}/{self.total}", *(f"{name} {text}" for name, text in self.figures.items())]
+        left = f"ETA {tqdm.format_interval(int(pace * (self.total - self.step)))}"
+        _say("  ".join([*([self.label] if self.label else []), *parts, left]))
 
     def note(self, text: str) -> None:
-        """A line of its own, above the bar."""
+        """A line of its own, above the bar, where it is broken at the terminal's width."""
         if self.quiet:
             return
         line = f"{self.label}  {text}" if self.label else text
         if self.bar is not None:
-            self.bar.write(line)
+            columns = shutil.get_terminal_size().columns
+            self.bar.write("\n".join(textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False)))
         else:
-            print(line, flush=True)
+            _say(line)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
 
-def _short(name: str, value: float) -> str:
+def track(items: Iterable[Item], label: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:
+    """The items, with a bar while they are used that disappears at the end. total: how many, where len(items) is not
+    known.
+    """
+    count = len(items) if isinstance(items, Sized) else total
+    progress = Progress(count or 0, label=label, quiet=True, unit=unit, delay=SHORT / 3)
+    try:
+        for item in items:
+            yield item
+            progress.advance()
+    finally:
+        progress.close()
+
+
+def _say(line: str) -> None:
+    global _spoke
+    print(line, flush=True)
+    _spoke = time.monotonic()
+
+
+def _short(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"

@@ -22,19 +22,27 @@ from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from retrain.baselines import baseline
 from retrain.model import Model, from_file
+from retrain.summary import next_command, over_seeds
 from search_spaces import SearchSpace
 
 
 def retrain(
-    config: Config, architecture: str | None, name: str | None, output: str, seeds: Sequence[int], resume: bool
+    config: Config,
+    architecture: str | None,
+    name: str | None,
+    output: str,
+    seeds: Sequence[int],
+    resume: bool,
+    hints: bool = True,
 ) -> None:
     """Trains an architecture's file, or else the named baseline, for each seed into output/seed_K.
 
     Several processes train a single seed together; of several seeds, each process trains its own.
 
-    With `resume`, finished seeds are skipped. Raises InputError or SpaceError, before anything is written, if a seed's
-    folder is in use and `resume` is false, if the output holds another model or another kind of run, or if the
-    model cannot be built.
+    With `resume`, finished seeds are skipped; with `hints`, the next command is printed.
+
+    Raises InputError or SpaceError, before anything is written, if a seed's folder is in use and `resume` is false, if
+    the output holds another model or another kind of run, or if the model cannot be built.
     """
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise InputError(f"--seeds is {list(seeds)}: expected one or more different numbers from 0")
@@ -68,6 +76,12 @@ def retrain(
     with working_alone() if spread else nullcontext():
         for seed in own:
             retrain_seed(model_of(seed), config, recipe, seed, folders[seed], resume)
+    if leads():
+        done = [folder for folder in folders.values() if (folder / "metrics.json").is_file()]
+        if len(done) > 1:
+            print(over_seeds(model.name, done, dataset.tasks))
+        if hints:
+            print(next_command(model.name, Path(output), seeds))
 
 
 def check_weights(config: Config) -> None:
@@ -116,7 +130,7 @@ def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: R
     parts = []
     for names in groups:
         own = run.part(names[0], content) if model.separate else run
-        label = f"{run.folder.parent.name}/{run.folder.name}"
+        label = " ".join([f"{run.folder.parent.name}/{run.folder.name}", *(names if model.separate else [])])
         parts.append(_train(model, names, config, recipe, seed, own, label))
     total = _merge(parts)
     run.write_json(

@@ -90,11 +90,12 @@ class SearchContext:
         images: Images | None = None,
         iterations: int | None = None,
         name: str = "",
+        label: str = "supernet",
     ) -> Trainer:
         """A trainer of a network by the search's recipe; `fit` runs or resumes it.
 
         images: training images, by default all. iterations: by default the configuration's. name: of a training beside
-        the main one, which gets a folder in the run and a seed of its own.
+        the main one, which gets a folder in the run and a seed of its own. label: of its bar.
         """
         dataset = self.dataset if images is None else trained_on(self.dataset, images)
         recipe = Recipe.from_config(self.config, dataset, self.fabric, self.weights)
@@ -104,12 +105,12 @@ class SearchContext:
         if name:
             seed = derive_seed(seed, name)
             run = self.run.part(name, {"iterations": recipe.training.iterations, "seed": seed})
-        trainer = Trainer(network, recipe, run, seed, callback=callback, label=name)
+        trainer = Trainer(network, recipe, run, seed, callback=callback, label=label)
         self.trainers.append(trainer)
         self.trained = trainer
         return trainer
 
-    def probe_trainer(self, model: ProbedNetwork, images: Images, name: str) -> ProbeTrainer:
+    def probe_trainer(self, model: ProbedNetwork, images: Images, name: str, label: str) -> ProbeTrainer:
         """A trainer of probes, with a folder in the run and a seed of its own. Heads and loss weights stay."""
         recipe = Recipe.from_config(self.config, trained_on(self.dataset, images), self.fabric, self.weights)
         conditions = Conditions.of(self.config, self.fabric.device)
@@ -125,7 +126,7 @@ class SearchContext:
         recipe = replace(recipe, training=training, learn_weights=False)
         seed = derive_seed(self.seed, name)
         run = self.run.part(name, {"iterations": training.iterations, "seed": seed})
-        return ProbeTrainer(model, recipe, run, seed, label=name)
+        return ProbeTrainer(model, recipe, run, seed, label=label)
 
     def record(self, step: int = 0) -> SelectionRecord:
         """Opens selection.csv where `step` steps are done; a new one starts with an even choice."""

@@ -32,7 +32,7 @@ from supernet.records.costs import COSTS, Costs, CostTable
 from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
 from supernet.strategies import STRATEGIES
-from supernet.summary import print_choice, print_cost
+from supernet.summary import print_choice, print_cost, print_next
 from supernet.supernet import Supernet
 from supernet.trained_network import load_network, network_without_exchange, read_network
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from supernet.loss_weights.search import WeightSearch
 
 
-def search(config: Config, output: str, resume: bool) -> Architecture | None:
-    """Runs or resumes a search, writes its folder and prints the choice. Raises InputError or SpaceError.
+def search(config: Config, output: str, resume: bool, hints: bool = True) -> Architecture | None:
+    """Runs or resumes a search, writes its folder and prints the choice; with `hints`, also the next commands. Raises
+    InputError or SpaceError.
 
     None if only loss weights were wanted.
     """
@@ -67,10 +68,12 @@ def search(config: Config, output: str, resume: bool) -> Architecture | None:
             print(f"{output} holds a finished search\n\n{architecture.table()}")
             return architecture
         context = SearchContext(config, dataset, space, weights, fabric, run, budget)
-        return _search(context, costs, weight_search)
+        return _search(context, costs, weight_search, hints)
 
 
-def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSearch | None") -> Architecture | None:
+def _search(
+    context: SearchContext, costs: CostTable, weight_search: "WeightSearch | None", hints: bool
+) -> Architecture | None:
     config, space, run = context.config, context.space, context.run
     costs.write(run.path(COSTS))
     if weight_search is not None:
@@ -95,7 +98,9 @@ def _search(context: SearchContext, costs: CostTable, weight_search: "WeightSear
         architecture.save(run.path("architecture.yaml"))
     run.write_json("metrics.json", metrics)
     print_cost(config, unit.total(architecture.exchanges))
-    print_choice(config, architecture, choices, str(run.folder), weight_search is not None)
+    print_choice(config, architecture, choices)
+    if hints:
+        print_next(run.folder, weight_search is not None)
     return architecture
 
 

@@ -18,13 +18,8 @@ def print_cost(config: Config, cost: float) -> None:
     print(f"{config.search.cost} of the exchange: {cost:,g}{budget}")
 
 
-def print_choice(
-    config: Config, architecture: Architecture, choices: Mapping[Pair, Choice], output: str, weighted: bool
-) -> None:
-    """The table of blocks, their posterior probabilities, warnings and the next commands.
-
-    weighted: whether the run holds loss weights that a retraining needs.
-    """
+def print_choice(config: Config, architecture: Architecture, choices: Mapping[Pair, Choice]) -> None:
+    """The table of blocks, their posterior probabilities and warnings."""
     print(f"\n{architecture.table()}\n")
     if any(choice.probability is not None for choice in choices.values()):
         print(
@@ -41,7 +36,10 @@ def print_choice(
     undecided = sum(not choice.decided for choice in choices.values())
     if undecided:
         print(f"{undecided} of {len(choices)} pairs are undecided")
-    folder = Path(output)
+
+
+def print_next(folder: Path, weighted: bool) -> None:
+    """The next commands. weighted: whether the run holds loss weights that a retraining needs."""
     file = shlex.quote(str(folder / "architecture.yaml"))
     written, retrained = shlex.quote(str(folder / "config.yaml")), shlex.quote(f"{folder}_found")
     weights = f" --loss_weights.file {shlex.quote(str(folder / 'loss_weights.yaml'))}" if weighted else ""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from experiment.errors import InputError
+from experiment.progress import track
 from multitask.data.samples import Dataset
 from multitask.data.split_checks import repeated_images
 from multitask.tasks import Task
@@ -84,7 +85,7 @@ def take_census(
         sizes: Counter[tuple[int, int]] = Counter()
         censuses = {name: TaskCensus(task) for name, task in tasks.items()}
         unreadable = Counter[str]()
-        for index in range(len(samples)):
+        for index in track(range(len(samples)), f"reading {split}"):
             with torch.inference_mode():
                 found = examine(samples, index)
                 for name in found.labels:

@@ -9,10 +9,12 @@ from functools import cached_property
 
 from torch import Tensor
 
+from experiment.progress import track
 from multitask.data.samples import Dataset
 from multitask.metrics import Values, values_of
 from multitask.tasks import Task
 
+LABEL = "constant prediction"
 LIMIT = 256  # training images that are read, spread evenly over the split
 
 
@@ -36,7 +38,7 @@ class Prior:
         """{task: (S, H, W)}: see `Task.statistics`."""
         train, count = self.splits["train"], self.images
         sums: dict[str, Tensor] = {}
-        for i in range(count):
+        for i in track(range(count), LABEL):
             sample = train[i * len(train) // count]
             for name, task in self.tasks.items():
                 statistics = task.statistics(sample["labels"][name][None], sample["masks"][name][None])
@@ -53,7 +55,7 @@ class Prior:
             constants = {name: task.prior(self.statistics[name]) for name, task in self.tasks.items()}
             metrics = {name: task.metric() for name, task in self.tasks.items()}
             dataset = self.splits[split]
-            for i in range(len(dataset)):
+            for i in track(range(len(dataset)), f"{LABEL} on {split}"):
                 sample = dataset[i]
                 for name, metric in metrics.items():
                     metric.update(constants[name], sample["labels"][name][None], sample["masks"][name][None])

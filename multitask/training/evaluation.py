@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiment.errors import InputError
+from experiment.progress import track
 from multitask import processes
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import Dataset, Sample, plain_batch
@@ -19,11 +20,17 @@ from multitask.training.finite import Diverged, FirstFaults, trace
 
 
 def evaluate(
-    network: nn.Module, dataset: Dataset, tasks: Mapping[str, Task], batch_size: int, workers: int, device: torch.device
+    network: nn.Module,
+    dataset: Dataset,
+    tasks: Mapping[str, Task],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    label: str = "evaluating",
 ) -> Values:
     """Every metric of every task in eval mode; leaves the network's mode as it was.
 
-    Several processes take batches in turn; what they count is added up in the order of the batches.
+    Several processes take batches in turn; what they count is added up in the order of the batches. label: of the bar.
 
     Raises Diverged for predictions that are not finite, which some metrics would hide.
     """
@@ -36,7 +43,7 @@ def evaluate(
     batches = partial(evaluation_loader, dataset, batch_size, workers, device.type == "cuda")
     try:
         with torch.no_grad():
-            for number, sample in enumerate(batches()):
+            for number, sample in enumerate(track(batches(), label, unit="batch")):
                 batch = plain_batch(sample, device)
                 predictions = network(batch.image, batch.valid).predictions
                 faults.note(number, {name: predictions[name].abs().amax() for name in tasks})

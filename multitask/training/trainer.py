@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
 from experiment.processes import leads
-from experiment.progress import Progress
+from experiment.progress import Progress, track
 from experiment.run import Run, read_json
 from multitask import processes
 from multitask.cost import peak_memory
@@ -333,10 +333,16 @@ class Trainer:
     def validate(self, split: str) -> Values:
         """The metrics of every task on a split."""
         batch_size, workers = self.settings.batch_size, self.recipe.data.workers
+        images = self.recipe.dataset.splits[split]
+        label = self.phase("testing" if split == "test" else "validating")
         try:
-            return evaluate(self.model, self.recipe.dataset.splits[split], self.tasks, batch_size, workers, self.device)
+            return evaluate(self.model, images, self.tasks, batch_size, workers, self.device, label)
         except Diverged as error:
             raise Diverged(f"step {self.step}, split {split}: {error.problem}") from error
+
+    def phase(self, name: str) -> str:
+        """The label of a phase beside the training."""
+        return f"{self.label}, {name}" if self.label else name
 
     def recalibrate(self, batches: int) -> None:
         """Replaces the running statistics of every batch norm by their mean over this many training batches.
@@ -349,7 +355,7 @@ class Trainer:
         loader = self.loader(self.recipe.dataset.splits["train"], start, start + batches)
         self.network.train()
         with torch.no_grad(), self.random.dropout_of(self.network):
-            for i, sample in enumerate(loader):
+            for i, sample in enumerate(track(loader, self.phase("batch statistics"), unit="batch")):
                 self.random.begin_step(start + i)
                 for norm in norms:
                     norm.momentum = 1 / (i + 1)  # the running mean becomes the plain mean

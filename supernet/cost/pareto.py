@@ -4,8 +4,8 @@ Source: Deb et al., A fast and elitist multiobjective genetic algorithm: NSGA-II
 draws follows from the seed and the values found, so that a resumed exploration reads its samples and goes on.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter
 from optuna.samplers import NSGAIISampler
 
 from experiment.interruption import Interrupted, Interruption
+from experiment.progress import Progress
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.cost.budget import choose
@@ -55,10 +56,10 @@ class Exploration:
         """The front, from the cheapest to the best. Raises Interrupted, all samples being saved, when stopped."""
         known = {self._blocks(sample.exchanges): sample for sample in self._read()}
         samples: dict[Blocks, Sample] = {}
-        began, before = time.monotonic(), len(known)
         alone = [Architecture.uniform(self.space.tasks, name) for name in self.space.blocks]
         study = self._study([chosen, *self._parts(chosen), *alone])
-        with Interruption() as interruption:
+        progress = Progress(self.count, label="architectures", unit="architecture")
+        with closing(progress), Interruption() as interruption:
             for _ in range(PATIENCE * self.count):
                 if len(samples) == self.count:
                     break
@@ -73,7 +74,7 @@ class Exploration:
                     samples[blocks] = known.get(blocks) or self._sample(len(samples), blocks)
                     if blocks not in known:
                         write_samples(self.folder / SAMPLES, list(samples.values()))
-                        self._print_progress(len(samples), len(samples) - before, began)
+                    progress.advance()
                 study.tell(trial, [samples[blocks].score, cost(samples[blocks])])
         found = front(list(samples.values()))
         self._report(list(samples.values()), found, samples.get(self._blocks(chosen.exchanges)), budget)
@@ -106,11 +107,6 @@ class Exploration:
         architecture.save(self.folder / "samples" / f"architecture_{number:03d}.yaml")
         values = {"cost": float(self.costs.total(architecture.exchanges))}
         return Sample(number, float(self.evaluate(architecture)), architecture.exchanges, values)
-
-    def _print_progress(self, done: int, new: int, began: float) -> None:
-        if done % 10 == 0 or done == self.count:
-            left = (time.monotonic() - began) / max(1, new) * (self.count - done)
-            print(f"{done}/{self.count} architectures evaluated, {left:.0f} s left", flush=True)
 
     def _read(self) -> list[Sample]:
         path = self.folder / SAMPLES

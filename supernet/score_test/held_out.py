@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from experiment.progress import Progress
+from experiment.progress import track
 from multitask import processes
 from multitask.data import Batch
 from multitask.data.loader import evaluation_loader
@@ -20,7 +20,6 @@ from supernet.score_test.evidence import HeldOut
 from supernet.search_split import Images
 
 BATCH = 16  # held-out images at a time
-LOG_EVERY = 10  # batches
 
 
 def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | None = None) -> Iterator[HeldOut]:
@@ -34,10 +33,10 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
     batch_size = max(BATCH, trainer.settings.batch_size)
     pin = trainer.device.type == "cuda"
     loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin)  # type: ignore[arg-type]
-    progress = Progress(len(loader), 0, "held-out images")
     drawn = None if signs is None else 2.0 * torch.randint(2, (len(images),), generator=signs) - 1
     firsts = processes.in_turn(range(0, len(images), batch_size))
-    for step, (first, sample) in enumerate(zip(firsts, loader, strict=True), 1):
+    batches = track(loader, trainer.phase("held-out images"), unit="batch")
+    for first, sample in zip(firsts, batches, strict=True):
         batch = plain_batch(sample, trainer.device)
         with torch.no_grad():
             features, regions = network.features(batch.image)
@@ -50,10 +49,6 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
             sign = send(drawn[first : first + len(batch)], trainer.device)
         losses = partial(image_losses, network, trainer.tasks, batch, sign)
         yield HeldOut(features, regions, losses, shrink(batch.valid, features), first)
-        progress.advance()
-        if step % LOG_EVERY == 0:
-            progress.log(step, {})
-    progress.close()
 
 
 def image_losses(

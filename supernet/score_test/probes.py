@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiment.progress import track
 from multitask.data import Batch
 from multitask.data.samples import Image, plain_batch
 from multitask.network import MultiTaskNetwork, Outputs, enlarge, shrink
@@ -207,7 +208,8 @@ class ProbeTrainer(Trainer):
         """Of the batches of some steps, without augmentation."""
         network = self.network
         assert isinstance(network, ProbedNetwork)
-        for sample in self.loader(self.recipe.dataset.splits["train"], first, last):
+        loader = self.loader(self.recipe.dataset.splits["train"], first, last)
+        for sample in track(loader, self.phase("first weights"), unit="batch"):
             batch = plain_batch(sample, self.device)
 
             def losses(target: str, raw: Tensor, batch: Batch = batch) -> Tensor:

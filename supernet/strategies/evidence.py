@@ -48,10 +48,10 @@ class EvidenceSearch(Strategy):
         steps = halved(config.training.iterations)
         second_part, first_part = split_training(context.dataset, config.search.evidence.validation_fraction)
         record = context.record()
-        first = self._trained(context, first_part, steps, FIRST)
+        first = self._trained(context, first_part, steps, "supernet 1 of 2", FIRST)
         with context.choosing():
             parts = [_evidence(context, first, second_part)]
-        second = self._trained(context, second_part, steps)
+        second = self._trained(context, second_part, steps, "supernet 2 of 2")
         with context.choosing():
             parts.append(_evidence(context, second, first_part))
             size = feature_size(config.network, config.data.height, config.data.width)
@@ -64,13 +64,13 @@ class EvidenceSearch(Strategy):
             choices[pair] = Choice("none", 1.0) if posterior is None else _choice(posterior)
         return choices if context.budget is None else within(context.budget, choices, posteriors)
 
-    def _trained(self, context: SearchContext, images: Images, steps: int, *names: str) -> Trainer:
+    def _trained(self, context: SearchContext, images: Images, steps: int, label: str, *names: str) -> Trainer:
         """A supernet trained on some images. Both start from the same encoder, each from an exchange of its own."""
         sampler = UniformMixture(
             context.space, context.generator("sampler", *names), context.config.search.evidence.pair_dropout
         )
         network = context.supernet(sampler, *names)
-        trainer = context.trainer(network, images=images, iterations=steps, name="".join(names))
+        trainer = context.trainer(network, images=images, iterations=steps, name="".join(names), label=label)
         trainer.fit()
         return trainer
 

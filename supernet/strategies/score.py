@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import Config
-from experiment.progress import Progress
+from experiment.progress import track
 from experiment.seeds import derive_seed
 from multitask import processes
 from multitask.data import DatasetSplits
@@ -40,6 +40,7 @@ from supernet.strategies.base import Strategy
 from supernet.trained_network import load_network, network_without_exchange, read_network
 
 BATCH = 16  # held-out images at a time
+LABEL = "network without exchange"
 FROM = "from"  # the checkpoint that keeps the network of search.from
 
 
@@ -68,12 +69,12 @@ def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images, 
     network = network_without_exchange(config, context.dataset, context.space)
     kept, held_out = _parts(config, context.dataset)
     if config.search.from_ is None:
-        context.trainer(network, images=kept, name=name).fit()
+        context.trainer(network, images=kept, name=name, label=LABEL).fit()
         auxiliary = None
     else:
         heads = copy.deepcopy(network.auxiliary_heads)
         auxiliary = None if _load(context, network) else heads
-        context.trainer(network, name=name)
+        context.trainer(network, name=name, label=LABEL)
         print(f"the network of {config.search.from_}; its probes see the {len(held_out)} validation images")
     network.requires_grad_(False).eval()
     first, second = halves(held_out)
@@ -129,7 +130,7 @@ def _fold(
     channels = feature_channels(context.config.network)
     bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
     model = ProbedNetwork(network, bank, context.config.search.noise_null, copy.deepcopy(auxiliary))
-    trainer = context.probe_trainer(model, trained_on, name)
+    trainer = context.probe_trainer(model, trained_on, name, f"probes {name[-1]} of 2")
     trainer.fit()
     context.choice_seconds += trainer.seconds
     with context.choosing():
@@ -143,14 +144,11 @@ def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict
     model.eval()
     batch_size = max(BATCH, trainer.settings.batch_size)
     loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, trainer.device.type == "cuda")  # type: ignore[arg-type]
-    progress = Progress(len(loader), 0, f"{trainer.label}, test")
     parts: list[dict[str, Tensor]] = []  # of each batch
     with torch.no_grad():
-        for sample in loader:
+        for sample in track(loader, trainer.phase("testing"), unit="batch"):
             batch = plain_batch(sample, trainer.device)
             parts.append(probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch))
-            progress.advance()
-    progress.close()
     if processes.count() > 1:
         parts = processes.in_order([{task: losses.cpu() for task, losses in part.items()} for part in parts])
     return {task: torch.cat([part[task] for part in parts], 1).cpu() for task in model.bank.targets}

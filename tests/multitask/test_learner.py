@@ -1,14 +1,10 @@
 """The loader's order, the loop's schedule and its checkpoints."""
 
-import io
-import sys
-
 import pytest
 import torch
 
 from experiment.config import DataSettings, LossWeightSettings, TrainingSettings
 from experiment.errors import InputError
-from experiment.progress import Progress
 from experiment.run import Run
 from multitask.data import open_dataset
 from multitask.data.loader import StepOrder, training_loader
@@ -220,27 +216,3 @@ def test_a_run_in_use_is_refused_and_another_configuration_too(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         Run(tmp_path / "file", {}, False)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_a_bar_with_eta_on_a_terminal_and_lines_elsewhere(monkeypatch, capsys):
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
-    bar = Progress(4)
-    for step in (1, 2):
-        bar.advance()
-        bar.log(step, {"loss": 1.5})
-    bar.bar.refresh()
-    bar.close()
-    assert "2/4 [" in shown.getvalue() and "<" in shown.getvalue() and "loss=1.5" in shown.getvalue()
-
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    lines = Progress(4, label="seed_0")
-    lines.advance()
-    lines.log(1, {"loss": 1.5, "undecided": 3.0})
-    assert capsys.readouterr().out == "seed_0  step 1/4  loss 1.5  undecided 3  ETA 00:00\n"
-    assert sys.stderr.getvalue() == ""

@@ -1,0 +1,43 @@
+"""What a retraining prints at its end: each task's metric over the seeds, and the next command."""
+
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiment.run import read_json
+from multitask.tasks import Task
+
+BASELINES = ("uniform:none", "multi_task", "single_task")  # the first that is there is compared with
+NONE = "uniform:none"
+
+
+def over_seeds(name: str, folders: Sequence[Path], tasks: Mapping[str, Task]) -> str:
+    """Mean and sample standard deviation of the primary metrics on test, of the seeds in `folders`."""
+    found = [read_json(folder / "metrics.json")["tasks"] for folder in folders]
+    lines = [f"{name}, test split: mean ± standard deviation over {len(found)} seeds"]
+    for task in tasks.values():
+        values = [metrics[task.name][task.primary]["value"] for metrics in found]
+        if None not in values:
+            spread = f"{statistics.fmean(values):8.4f} ± {statistics.stdev(values):.4f}"
+            lines.append(f"  {task.name:<12} {task.primary:<11} {spread}")
+    return "\n".join(lines)
+
+
+def next_command(name: str, output: Path, seeds: Sequence[int]) -> str:
+    """The comparison with the baselines that lie beside the run; without one, the command that trains it."""
+    models = {
+        str(path.parent.parent): read_json(path)["model"] for path in sorted(output.parent.glob("*/seed_*/model.json"))
+    }
+    own = str(output)
+    rivals = [baseline for baseline in BASELINES if baseline != name and baseline in models.values()]
+    if rivals:
+        against = next(folder for folder, model in models.items() if model == rivals[0])
+        return f"next: python -m analysis compare --baseline {shlex.quote(against)} {shlex.quote(own)}"
+    if name in BASELINES:
+        return f"next: python -m analysis compare --baseline {shlex.quote(own)} FOUND"
+    config, folder = output / f"seed_{seeds[0]}" / "config.yaml", output.with_name("no_exchange")
+    return (
+        f"next: python retrain.py --config {shlex.quote(str(config))} --baseline {NONE} "
+        f"--output {shlex.quote(str(folder))} --seeds {' '.join(map(str, seeds))}"
+    )

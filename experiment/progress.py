@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiment.processes import leads, rank
 
 BEAT = 15.0  # seconds without a line after which the next step prints one
-SHORT = 3.0  # seconds; a phase that takes less leaves no trace
+SHORT = 3.0  # seconds; a phase that takes less needs no line of its own
 SMOOTHING = 0.02  # weight of the newest pace in the bar's ETA
 AROUND = " 100%|#| / 0:00:00<0:00:00, "  # what stands around label, counts and figures in a bar
 FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
@@ -57,8 +57,10 @@ class Progress:
         self.step += 1
         if self.bar is not None:
             self.bar.update()
-        elif leads() and self.step < self.total and time.monotonic() - _spoke > BEAT:
-            self._line()
+        elif leads() and self.step < self.total:
+            now = time.monotonic()
+            if now - _spoke > BEAT and now - self.began > SHORT:
+                self._line()
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self.step = step

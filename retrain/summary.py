@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiment.calls import call
 from experiment.run import read_json
 from multitask.tasks import Task
 
@@ -33,11 +34,11 @@ def next_command(name: str, output: Path, seeds: Sequence[int]) -> str:
     rivals = [baseline for baseline in BASELINES if baseline != name and baseline in models.values()]
     if rivals:
         against = next(folder for folder, model in models.items() if model == rivals[0])
-        return f"next: python -m analysis compare --baseline {shlex.quote(against)} {shlex.quote(own)}"
+        return f"next: {call('compare')} --baseline {shlex.quote(against)} {shlex.quote(own)}"
     if name in BASELINES:
-        return f"next: python -m analysis compare --baseline {shlex.quote(own)} FOUND"
+        return f"next: {call('compare')} --baseline {shlex.quote(own)} FOUND"
     config, folder = output / f"seed_{seeds[0]}" / "config.yaml", output.with_name("no_exchange")
     return (
-        f"next: python retrain.py --config {shlex.quote(str(config))} --baseline {NONE} "
+        f"next: {call('retrain')} --config {shlex.quote(str(config))} --baseline {NONE} "
         f"--output {shlex.quote(str(folder))} --seeds {' '.join(map(str, seeds))}"
     )

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from experiment.config import NetworkSettings
 from experiment.errors import InputError, unknown
 from multitask.backbones import Encoder, build_encoder, encoder_channels, encoder_reductions
+from multitask.backbones.branched import BranchedEncoder
+from multitask.branching import branching_of
 from multitask.data import DatasetSplits
 from multitask.data.samples import Image, first_image
 from multitask.decoders import Decoded, Decoder, Early, decoder_class
@@ -63,7 +65,9 @@ class MultiTaskNetwork(nn.Module):
     """Encoder, decoder, exchange and heads; a head is the decoder's, by default a 1x1 convolution, followed by bilinear
     upsampling.
 
-    With `network.encoders: per_task`, encoder and decoder are those of multitask/per_task.py, one for each task.
+    With `network.encoders: per_task`, encoder and decoder are those of multitask/per_task.py, one for each task. With
+    `network.branches`, tasks share the units of the encoder that its tree says, and tasks that share all have a common
+    decoder.
 
     Initial weights depend on the seed and the part's name alone: networks of one seed share those of all common parts,
     whatever their exchanges, tasks and auxiliary heads.
@@ -88,10 +92,17 @@ class MultiTaskNetwork(nn.Module):
         self.encoder: nn.Module
         self.decoder: Decoder | TaskDecoders
         widths = {name: task.channels for name, task in tasks.items()}
+        tree = branching_of(settings, list(tasks))
         if settings.encoders == "per_task":
             self.encoder = encoders = TaskEncoders(settings, list(tasks), seed)
             channels = feature_channels(settings, encoders.channels)
-            self.decoder = TaskDecoders(settings, encoders, channels, widths, seed)
+            self.decoder = TaskDecoders(settings, cast(Encoder, encoders), channels, widths, seed)
+        elif tree is not None:
+            tree = tree.of(list(tasks))
+            with seeded(seed, "encoder"):
+                self.encoder = branched = BranchedEncoder(build_encoder(settings), tree, settings.backbone)
+            channels = feature_channels(settings, branched.channels)
+            self.decoder = TaskDecoders(settings, cast(Encoder, branched), channels, widths, seed, tree.units[-1])
         else:
             with seeded(seed, "encoder"):
                 self.encoder = build_encoder(settings)

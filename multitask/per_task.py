@@ -1,6 +1,7 @@
-"""An encoder and a decoder for each task, called as if they were one; each task reads its own image where it has one.
+"""An encoder for each task, which reads its own image where it has one, and a decoder for each task or group of tasks;
+called as if they were one.
 
-A network of several tasks is then its tasks' single-task networks side by side, with the exchange between them.
+A network with an encoder for each task is its tasks' single-task networks side by side, with the exchange between them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,27 +52,38 @@ def build_decoder(
 
 
 class TaskDecoders(nn.ModuleDict):
-    """{task: its decoder}, each a decoder of one task."""
+    """{first task of a group: the group's decoder}. Tasks of one group have the same maps.
+
+    groups: by default every task by itself.
+    """
 
     def __init__(
-        self, settings: NetworkSettings, encoders: TaskEncoders, channels: int, tasks: Mapping[str, int], seed: int
+        self,
+        settings: NetworkSettings,
+        encoder: Encoder,
+        channels: int,
+        tasks: Mapping[str, int],
+        seed: int,
+        groups: Sequence[Sequence[str]] | None = None,
     ):
         super().__init__()
-        for task, width in tasks.items():
-            self[task] = build_decoder(settings, cast(Encoder, encoders), channels, {task: width}, seed)
-        self.shared_channels = cast(Decoder, self[next(iter(encoders))]).shared_channels
+        self.groups = [[task] for task in tasks] if groups is None else [list(group) for group in groups]
+        for group in self.groups:
+            self[group[0]] = build_decoder(settings, encoder, channels, {task: tasks[task] for task in group}, seed)
+        self.shared_channels = cast(Decoder, self[self.groups[0][0]]).shared_channels
 
     def head(self, task: str) -> nn.Module:
-        return cast(Decoder, self[task]).head(task)
+        return cast(Decoder, self[next(group[0] for group in self.groups if task in group)]).head(task)
 
     def forward(self, maps: Mapping[str, Sequence[Tensor]]) -> Decoded:
         """The features of each task, (B, C, h, w), and the map that its auxiliary head reads, (B, S, h, w)."""
         features: dict[str, Tensor] = {}
         shared: dict[str, Tensor] = {}
         early: list[Early] = []
-        for task, decoder in self.items():
-            own = Decoded(*decoder(maps[task]))
-            features[task] = own.features[task]
-            shared[task] = own.shared if isinstance(own.shared, Tensor) else own.shared[task]
+        for group in self.groups:
+            own = Decoded(*self[group[0]](maps[group[0]]))
+            features |= own.features
+            for task in group:
+                shared[task] = own.shared if isinstance(own.shared, Tensor) else own.shared[task]
             early += own.early
-        return Decoded(features, shared, early)
+        return Decoded({task: features[task] for task in maps}, shared, early)

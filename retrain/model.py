@@ -20,7 +20,8 @@ class Model:
 
     own_features: every block reads the target's own features in the source's place, which no architecture.yaml says.
     refinement: a name in `REFINEMENTS`, what stands in the exchange's place. decoder: in the place of network.decoder,
-        with its own number of channels.
+        with its own number of channels. branches: False where `network.branches` does not apply, True where it must be
+        set.
     """
 
     name: str
@@ -29,6 +30,13 @@ class Model:
     own_features: bool = False
     refinement: str | None = None
     decoder: str | None = None
+    branches: bool | None = None
+
+    def host(self, given: NetworkSettings) -> NetworkSettings:
+        """The settings that a run of the model keeps. Raises InputError where a tree is missing."""
+        if self.branches and given.branches is None:
+            raise InputError(f"network.branches is null: expected the branching.yaml of a search for {self.name}")
+        return replace(given, branches=None) if self.branches is False else given
 
     def settings(self, given: NetworkSettings) -> NetworkSettings:
         """The network's settings: those given, but for a decoder of its own."""

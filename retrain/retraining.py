@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from experiment.errors import InputError
 from experiment.processes import leads, working_alone
 from experiment.run import RETRAINING, Run, read_json
 from multitask import processes
+from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
 from multitask.data import check_splits, fingerprint, open_dataset
 from multitask.network import check_encoders, check_network
@@ -63,9 +65,10 @@ def retrain(
                 f"--output '{output}' is in use: it holds {folder.name}; expected --resume, or other --seeds"
             )
     _check_output(Path(output), model_of, resume)
+    model = model_of(seeds[0])
+    config = replace(config, network=with_branches(model.host(config.network), tuple(dataset.tasks)))
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
-    model = model_of(seeds[0])
     check_network(model.settings(config.network), dataset.tasks, config.data.height, config.data.width)
     model.build(config.network, dataset.tasks)
     spread = len(seeds) > 1

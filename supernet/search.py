@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from experiment.errors import InputError
 from experiment.processes import leads
 from experiment.run import Run
 from multitask import processes
+from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
@@ -50,6 +52,7 @@ def search(config: Config, output: str, resume: bool, hints: bool = True) -> Arc
     check_splits(dataset)
     STRATEGIES[config.search.strategy].check(config, dataset)
     check_encoders(config.network, dataset)
+    config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()

@@ -27,6 +27,8 @@ class NetworkSettings:
         backbone_rate: factor on the encoder's learning rate; 0 freezes the encoder and its batch statistics.
         encoders: shared, one encoder and decoder for all tasks; or per_task, an encoder and decoder for each, which
             read the task's own image where the data has one for each task, and else the same.
+        branches: which units of the encoder tasks share, of shared encoders: the branching.yaml of a search by the
+            strategy branching, or for each unit its groups of tasks; by default they share all.
         decoder: concat, fpm, aspp, deeplab_joint, deeplab_branched, distillation, densemtl, fission_early,
             fission_early_mid, fission_mid, fission_late, mtan, mti_net, mti_net_faithful, or a class of your own,
             package.module:Class.
@@ -42,6 +44,7 @@ class NetworkSettings:
     pretrained: bool | str = False
     backbone_rate: float = 1.0
     encoders: str = "shared"
+    branches: list[list[list[str]]] | str | None = None
     decoder: str = "concat"
     channels: int | None = None
     source_only: list[str] = field(default_factory=list)
@@ -50,6 +53,10 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         plain_values("network", self)
         one_of("network.encoders", self.encoders, ENCODERS)
+        if self.branches is not None and self.encoders != "shared":
+            raise InputError(f"network.branches is set: expected network.encoders shared, found {self.encoders}")
+        if self.branches in ("", []):
+            raise InputError("network.branches is empty: expected a branching.yaml, or each unit's groups of tasks")
         for name in ("backbone", "decoder"):
             if not getattr(self, name):
                 raise InputError(f"network.{name} is empty: expected a name")

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 from experiment.errors import InputError
 from multitask.backbones.hrnet import fuse_bilinearly
+from multitask.backbones.units import Parts, Stem
 from multitask.resizing import resize
 
 FINEST = 4
 STRIDES = (4, 8, 16, 32)  # of the pyramid that is made of a model with a single stride
+STAGE = re.compile(r"(layer|layers_|stages_|s)\d+")  # how timm names the stages of its models
 
 
 class TimmEncoder(nn.Module):
@@ -89,6 +92,27 @@ class TimmEncoder(nn.Module):
         sizes = [[_ceil(length, stride) for length in size] for stride in STRIDES]
         return [resize(m, s) for m, s in zip(maps, sizes)]
 
+    def split(self) -> Parts:
+        """A stem and one unit a residual block, or a stage where timm's stage is no plain sequence of blocks.
+
+        Raises InputError for a model without stages, of one stride, or with channels last.
+        """
+        stages = None if self.resample or self.channels_last else _stages(self.model)
+        if stages is None:
+            raise InputError(
+                f"network.backbone '{self.name}' cannot be split into units that tasks share: expected a model made of "
+                "blocks, such as resnet18 or mobilenetv2_100"
+            )
+        layers, blocks, mapped = stages
+        places = [name for name in (*layers, *blocks) if name in mapped]
+        kept = [places[i] for i in self.kept]
+        units, ends = [], []
+        for name, stage in blocks.items():
+            inside = list(stage) if isinstance(stage, nn.Sequential) else [stage]
+            units += inside
+            ends += [False] * (len(inside) - 1) + [name in kept]
+        return Parts(Stem(layers.items(), [name for name in kept if name in layers]), units, ends)
+
 
 def _create(name: str, options: Mapping[str, Any], pretrained: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The model and the options it took; where the model has an option to take images of any size, it is on."""
@@ -134,6 +158,22 @@ def _single_stride_depth(model: nn.Module) -> int:
     blocks = getattr(getattr(model, "model", None), "blocks", ())
     info: Any = model.feature_info
     return len(blocks) if len(set(info.reduction())) == 1 else 0
+
+
+def _stages(model: Any) -> tuple[dict[str, nn.Module], dict[str, nn.Module], set[str]] | None:
+    """The layers before the first stage, the stages, and which of both give the model's maps; None without stages."""
+    layers: dict[str, nn.Module] = dict(model.named_children())
+    if "blocks" in layers and hasattr(model, "_stage_out_idx") and model.feature_hooks is None:
+        blocks: Any = layers.pop("blocks")
+        stages = {f"stage_{i}": stage for i, stage in enumerate(blocks, 1)}
+        places = [list(layers)[-1], *stages]
+        return layers, stages, {places[i] for i in model._stage_out_idx}
+    names = list(layers)
+    first = next((i for i, name in enumerate(names) if STAGE.fullmatch(name)), len(names))
+    stages = {name: layers.pop(name) for name in names[first:]}
+    if not stages or not all(map(STAGE.fullmatch, stages)) or not hasattr(model, "return_layers"):
+        return None
+    return layers, stages, set(model.return_layers)
 
 
 def _ceil(length: int, part: int) -> int:

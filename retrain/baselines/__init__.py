@@ -8,11 +8,11 @@ from experiment.errors import unknown
 from retrain.baselines.architectures import Own, Random, Uniform
 from retrain.baselines.base import Baseline
 from retrain.baselines.published import PUBLISHED
-from retrain.baselines.without_exchange import MultiTask, SingleTask
+from retrain.baselines.without_exchange import Branching, MultiTask, SingleTask
 from retrain.model import Model
 from search_spaces import SearchSpace
 
-KINDS: list[type[Baseline]] = [SingleTask, MultiTask, Uniform, Own, Random, *PUBLISHED]
+KINDS: list[type[Baseline]] = [SingleTask, MultiTask, Branching, Uniform, Own, Random, *PUBLISHED]
 BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in KINDS}
 
 

@@ -1,4 +1,4 @@
-"""single_task and multi_task: networks whose tasks exchange nothing."""
+"""single_task, multi_task and branching: networks whose tasks exchange nothing."""
 
 from retrain.baselines.base import Baseline
 from retrain.model import Model
@@ -11,7 +11,7 @@ class SingleTask(Baseline):
     name = "single_task"
 
     def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
-        return Model(self.name, separate=True)
+        return Model(self.name, separate=True, branches=False)
 
 
 class MultiTask(Baseline):
@@ -20,4 +20,13 @@ class MultiTask(Baseline):
     name = "multi_task"
 
     def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
-        return Model(self.name)
+        return Model(self.name, branches=False)
+
+
+class Branching(Baseline):
+    """The tree of `network.branches`: units of the encoder that some tasks share, and nothing between the features."""
+
+    name = "branching"
+
+    def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
+        return Model(self.name, branches=True)

@@ -20,6 +20,7 @@ from experiment.lock import InUse, check_unlocked
 from experiment.processes import leads, working_alone
 from experiment.run import check_name, first_difference
 from multitask import processes
+from multitask.branching import with_branches
 from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import check_encoders, feature_channels
 from multitask.training.finite import Diverged
@@ -192,6 +193,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     dataset = open_dataset(config.data)
     check_splits(dataset)
     check_encoders(config.network, dataset)
+    config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
     if len(unlabelled(dataset.splits["test"], dataset.tasks)) == len(dataset.tasks):
         raise InputError("test has no labels of any task: expected some, because the verdict rests on them")
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))

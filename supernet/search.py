@@ -33,7 +33,7 @@ from supernet.records.choices import CHOICES, write_choices
 from supernet.records.costs import COSTS, Costs, CostTable
 from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
-from supernet.strategies import STRATEGIES
+from supernet.strategies import build_strategy
 from supernet.summary import print_choice, print_cost, print_next
 from supernet.supernet import Supernet
 from supernet.trained_network import load_network, network_without_exchange, read_network
@@ -50,7 +50,7 @@ def search(config: Config, output: str, resume: bool, hints: bool = True) -> Arc
     """
     dataset = open_dataset(config.data)
     check_splits(dataset)
-    STRATEGIES[config.search.strategy].check(config, dataset)
+    build_strategy(config.search).check(config, dataset)
     check_encoders(config.network, dataset)
     config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
@@ -87,7 +87,7 @@ def _search(
     pairs, size = len(space.pairs), space.size()
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {context.fabric.device}")
     torch.manual_seed(config.seed)
-    choices = STRATEGIES[config.search.strategy]().search(context)
+    choices = build_strategy(config.search).search(context)
     digest = hashlib.sha256(yaml.safe_dump(config.to_dict()).encode()).hexdigest()
     provenance = {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
     architecture = Architecture.from_space(space, {pair: choice.block for pair, choice in choices.items()}, provenance)

@@ -19,7 +19,7 @@ from search_spaces import SearchSpace
 from supernet.context import SearchContext
 from supernet.records.choices import Choice
 from supernet.records.selection_history import SELECTION, read_history
-from supernet.strategies.base import Strategy
+from supernet.strategies import STRATEGIES, Strategy
 
 Choices = dict[tuple[str, str], Choice]
 
@@ -37,7 +37,7 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
         ),
         network=NetworkSettings(channels=8),
         space=SpaceSettings(blocks=["none", "global", "padnet_gate"]),
-        search=_settings(kind.name),
+        search=_settings(kind),
         training=TrainingSettings(iterations=4, batch_size=2, optimizer="adamw", learning_rate=1e-3),
         device="cpu",
     )
@@ -61,11 +61,14 @@ def check_strategy(kind: type[Strategy], folder: Path) -> None:
     assert first == resumed, f"{kind.name} chose otherwise after resuming a finished training"
 
 
-def _settings(name: str) -> SearchSettings:
+def _settings(kind: type[Strategy]) -> SearchSettings:
     """Those of a search by this strategy, with few samples where it draws samples."""
+    name = kind.name if STRATEGIES.get(kind.name) is kind else f"{kind.__module__}:{kind.__qualname__}"
     settings = SearchSettings(strategy=name, recalibration_batches=1)
+    if not hasattr(getattr(settings, name, None), "samples"):
+        return settings
     own = getattr(settings, name)
-    return replace(settings, **{name: replace(own, samples=3)}) if hasattr(own, "samples") else settings
+    return replace(settings, **{name: replace(own, samples=3)})
 
 
 def _search(kind: type[Strategy], config: Config, folder: Path, resume: bool) -> tuple[Choices, SearchContext]:

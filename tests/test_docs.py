@@ -12,9 +12,12 @@ import pytest
 import yaml
 
 from analysis.measures.runs import read_seed
-from experiment.config import Config
+from experiment.config import Config, DataSettings
+from multitask.data import open_dataset
+from multitask.testing import check_dataset
 from search_spaces import Architecture
 from supernet.records import choices, costs, samples, selection_history
+from tests.support.folders import write_folder, write_own_labels
 from tests.support.pages import ROOT, commands, fenced, run
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -138,9 +141,19 @@ def test_worked_examples_join_a_search_and_pass_their_checks(tmp_path, monkeypat
         name = re.match(r"# (my_\w+\.py)\n", code)
         assert name, "an example opens with the name of its file"
         (tmp_path / name[1]).write_text(code)
-    assert len(commands(text)) == 3
+        assert sum(map(bool, code.splitlines())) <= 40, "an example has at most 40 lines that are not blank"
+    write_own_labels(write_folder(tmp_path / "ROOT", (("train", 8), ("val", 3), ("test", 3))))
+    assert len(commands(text)) == 6
     for line in commands(text):
-        run(line)
-        assert (tmp_path / line[line.index("--output") + 1] / "architecture.yaml").is_file()
+        run(line, tmp_path / "ROOT")
+        written = "architecture.yaml" if line[1] == "search.py" else "seed_0/metrics.json"
+        assert (tmp_path / line[line.index("--output") + 1] / written).is_file()
     assert "my_blocks:Difference" in (tmp_path / "runs/own/selection.csv").read_text()
     importlib.import_module("my_checks")
+    data = DataSettings(
+        name="folder", root="ROOT", height=32, width=48, tasks=["my_albedo:Albedo", "my_keypoints:Keypoints"]
+    )
+    check_dataset(open_dataset(data))
+    metrics = yaml.safe_load((tmp_path / "runs/own_metric/seed_0/metrics.json").read_text())["tasks"]["depth"]
+    assert metrics["rmse"]["primary"] and not metrics["within_25_cm"]["primary"]
+    assert 0 <= metrics["within_25_cm"]["value"] <= 1

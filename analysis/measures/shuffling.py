@@ -162,7 +162,7 @@ class Shuffling:
 
     @torch.inference_mode()
     def _metric(self, target: str, message: Message | None = None, order: Sequence[int] = ()) -> float:
-        task, metric = self.tasks[target], self.tasks[target].metric().to(self.device)
+        task, metric = self.tasks[target], self.tasks[target].meter().to(self.device)
         active = {
             name: [i for i in served if self.exchange.pairs[i][0] == target]
             for name, served in self.exchange.served.items()

@@ -29,7 +29,9 @@ class DataSettings:
         root: folder of the data on disk; --check-data prints its layout.
         height: height of the images that the network sees, in pixels.
         width: width of the images that the network sees, in pixels.
-        tasks: tasks to predict: semseg, depth, normals, edge, human_parts, saliency.
+        tasks: tasks to predict - semseg, depth, normals, edge, human_parts, saliency, or classes of your own,
+            package.module:Class.
+        metrics: metrics of your own that are measured beside a task's, such as {depth - [package.module:Class]}.
         classes: number of semantic classes - of a folder, by default read from its meta.json; of the papers' sets,
             which of their maps of classes, by default the largest common one.
         train_images: number of training scenes (scenes and sensors only).
@@ -65,6 +67,7 @@ class DataSettings:
     height: int = 96
     width: int = 128
     tasks: list[str] = field(default_factory=lambda: ["semseg", "depth", "normals", "edge"])
+    metrics: dict[str, list[str]] = field(default_factory=dict)
     classes: int | None = None
     train_images: int = 1000
     validation_images: int = 100

@@ -4,6 +4,7 @@ The settings of one strategy stand in the group of its name, such as search.gumb
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 from experiment.config.checks import at_least, fraction, one_of, plain_values, positive
 from experiment.errors import InputError
@@ -178,7 +179,9 @@ class SearchSettings:
             worth; evidence trains two supernets on a uniform mixture of all candidates and tests on held-out images
             which messages predict the target's negative loss gradient; gumbel is ATRC's single-level search; darts and
             gdas learn the logits on a search-validation split; random, evolution and tpe (they need nni) train every
-            candidate equally often and rank sampled architectures with the shared weights.
+            candidate equally often and rank sampled architectures with the shared weights;
+            package.module:Class is a strategy of your own.
+        options: keyword arguments of a strategy of your own.
         noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas),
             or sources by those of another image (score, guided).
             What such a search selects, chance selects; it is the reference for other searches.
@@ -208,6 +211,7 @@ class SearchSettings:
     """
 
     strategy: str = "score"
+    options: dict[str, Any] = field(default_factory=dict)
     noise_null: bool = False
     from_: str | None = None
     worth: float = 0.5
@@ -230,7 +234,9 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         plain_values("search", self)
-        one_of("search.strategy", self.strategy, STRATEGIES)
+        if ":" not in self.strategy:
+            one_of("search.strategy", self.strategy, STRATEGIES)
+            self._check_readers()
         at_least("search.worth", self.worth, 0)
         fraction("search.confidence", self.confidence)
         one_of("search.cost", self.cost, COSTS)
@@ -240,6 +246,14 @@ class SearchSettings:
         for name in ("random", "evolution", "tpe"):
             plain_values(f"search.{name}", getattr(self, name))
             at_least(f"search.{name}.samples", getattr(self, name).samples, 1)
+
+    def _check_readers(self) -> None:
+        """Raises InputError for a key that a built-in strategy would not read."""
+        if self.options:
+            raise InputError(
+                f"search.options is {self.options}: expected none where the strategy is {self.strategy}, which reads "
+                f"search.{self.strategy}"
+            )
         if self.budget is not None and self.strategy not in READERS["budget"]:
             raise InputError(
                 f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"
@@ -266,7 +280,12 @@ STRATEGIES = tuple(item.name for item in fields(SearchSettings) if is_dataclass(
 
 
 def unread(strategy: str, keys: list[str]) -> str | None:
-    """The first of these dotted keys that this strategy does not read; None if it reads them all."""
+    """The first of these dotted keys that this strategy does not read; None if it reads them all.
+
+    A strategy of one's own may read any.
+    """
+    if ":" in strategy:
+        return None
     for key in keys:
         group, _, rest = key.partition(".")
         if group != "search":

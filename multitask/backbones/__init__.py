@@ -25,7 +25,7 @@ from experiment.config import NetworkSettings
 from experiment.errors import InputError
 from multitask.backbones.weights import load_weights
 from multitask.decoders import decoder_class
-from multitask.plugins import import_class
+from multitask.plugins import build, import_class
 
 
 class Encoder(Protocol):
@@ -73,13 +73,13 @@ def _outline(settings: NetworkSettings) -> Encoder:
 
 
 def _user_encoder(path: str, options: dict[str, Any]) -> nn.Module:
-    made = import_class("network.backbone", path)
+    kind = import_class("network.backbone", path, needs=("forward",))
     try:
-        encoder = made(**options)
-    except TypeError as error:
-        raise InputError(f"network.backbone_options do not fit '{path}': {error}") from error
-    except Exception as error:  # a user's class may fail in any way
-        raise InputError(f"network.backbone '{path}' cannot be built ({type(error).__name__}: {error})") from error
+        encoder = build("network.backbone", path, kind, options)
+    except InputError as error:
+        if isinstance(error.__cause__, TypeError):
+            raise InputError(f"network.backbone_options do not fit '{path}': {error.__cause__}") from error
+        raise
     for name in ("channels", "reductions"):
         value = getattr(encoder, name, None)
         if not isinstance(value, (tuple, list)) or not value or not all(isinstance(v, int) for v in value):

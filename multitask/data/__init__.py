@@ -21,26 +21,39 @@ from multitask.data.folder import Folder
 from multitask.data.published import PUBLISHED
 from multitask.data.samples import Batch, Dataset, Sample
 from multitask.data.scenes import CLASSES, PARTS, Scenes
+from multitask.data.scenes import TASKS as RENDERED_TASKS
 from multitask.data.sensors import Sensors, image_kinds
 from multitask.data.split_checks import check_splits, fingerprint, unlabelled
 from multitask.data.splits import DatasetSplits
 from multitask.plugins import import_class
-from multitask.tasks import Task, build_tasks
+from multitask.tasks import Task, build_tasks, task_name
 
 
 def _scenes(data: DataSettings) -> DatasetSplits:
     tasks = build_tasks(data.tasks, data, len(CLASSES))
     counts = {"train": data.train_images, "val": data.validation_images, "test": data.test_images}
+    _check_rendered(tasks)
     # the scenes are the same whatever the run's seed, so that runs can be compared
-    splits = {key: Scenes(key, count, data.height, data.width, data.tasks, seed=0) for key, count in counts.items()}
+    splits = {key: Scenes(key, count, data.height, data.width, list(tasks), seed=0) for key, count in counts.items()}
     return DatasetSplits("scenes", tasks, splits)
 
 
 def _sensors(data: DataSettings) -> DatasetSplits:
     tasks = build_tasks(data.tasks, data, len(CLASSES))
     counts = {"train": data.train_images, "val": data.validation_images, "test": data.test_images}
-    splits = {key: Sensors(key, n, data.height, data.width, data.tasks, data.sensors) for key, n in counts.items()}
-    return DatasetSplits("sensors", tasks, splits, image_kinds(data.tasks, data.sensors))
+    _check_rendered(tasks)
+    names = list(tasks)
+    splits = {key: Sensors(key, n, data.height, data.width, names, data.sensors) for key, n in counts.items()}
+    return DatasetSplits("sensors", tasks, splits, image_kinds(names, data.sensors))
+
+
+def _check_rendered(tasks: Mapping[str, Task]) -> None:
+    for name in tasks:
+        if name not in RENDERED_TASKS:
+            raise InputError(
+                f"data.tasks names {name}, which the built-in rooms do not have: expected data.name folder, or one of "
+                f"{', '.join(RENDERED_TASKS)}"
+            )
 
 
 RENDERED: dict[str, Callable[[DataSettings], DatasetSplits]] = {"scenes": _scenes, "sensors": _sensors}
@@ -86,7 +99,7 @@ def check_data(data: DataSettings) -> DataReport:
 
 def _kind(data: DataSettings) -> type[FileDataset]:
     if ":" in data.name:
-        return import_class("data.name", data.name, FileDataset)
+        return import_class("data.name", data.name, FileDataset, FileDataset.NEEDS)
     if data.name not in FILES:
         raise unknown("dataset", data.name, DATASETS)
     return FILES[data.name]
@@ -94,10 +107,11 @@ def _kind(data: DataSettings) -> type[FileDataset]:
 
 def _tasks(kind: type[FileDataset], data: DataSettings) -> dict[str, Task]:
     kind.check_root(data)
-    kind.check_tasks(data.tasks)
+    names = [task_name(entry) for entry in data.tasks]
+    kind.check_tasks([name for name, entry in zip(names, data.tasks, strict=True) if not kind.reads_own(entry)])
     if data.normal_centroids is None:
         data = replace(data, normal_centroids=kind.centroids)
-    return build_tasks(data.tasks, data, kind.class_count(data) if "semseg" in data.tasks else 0)
+    return build_tasks(data.tasks, data, kind.class_count(data) if "semseg" in names else 0)
 
 
 def _other_sizes(kind: type[FileDataset], splits: Mapping[str, FileDataset]) -> list[str]:

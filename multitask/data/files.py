@@ -20,9 +20,12 @@ from multitask.data.derived import Camera, Label, edges_from_classes, normals_fr
 from multitask.data.image_files import read_photo
 from multitask.data.label_resizing import resize_lines, resize_nearest
 from multitask.data.samples import Sample
+from multitask.plugins import lacking, require
 from multitask.tasks import Task
 
 SPLITS = ("train", "val", "test")
+DERIVED = {"edge": "semseg", "normals": "depth"}  # labels that follow from another task's
+CLASSES = ("class_map", "class_names", "class_count")  # one of which says what the semantic classes are
 SHAPE_TOLERANCE = 0.02  # of the ratio of width to height, between a photo and labels of another size
 
 
@@ -39,6 +42,8 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 
     Raises InputError if the root or the split is missing, and, on reading, for a missing or malformed file.
     """
+
+    NEEDS: ClassVar = ("name", "tasks_read", "list_images", "photo_path", "label_paths")  # of a class of one's own
 
     name: ClassVar[str]
     tasks_read: ClassVar[tuple[str, ...]]
@@ -94,9 +99,24 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 
     @classmethod
     def check_tasks(cls, tasks: Sequence[str]) -> None:
+        """Raises InputError for a task that the class does not read, or says that it reads and has no method for."""
         for task in tasks:
             if task not in cls.tasks_read:
                 raise unknown(f"task of {cls.name}", task, cls.tasks_read)
+        if cls.read_label is FileDataset.read_label:
+            readers = [
+                DERIVED[task] if lacking(cls, FileDataset, [f"read_{task}"]) and task in DERIVED else task
+                for task in tasks
+            ]
+            missing = lacking(cls, FileDataset, [f"read_{task}" for task in dict.fromkeys(readers)])
+            if "semseg" in tasks and len(lacking(cls, FileDataset, CLASSES)) == len(CLASSES):
+                missing.append("class_map")
+            require("data.name", f"{cls.__module__}:{cls.__qualname__}", missing, FileDataset)
+
+    @classmethod
+    def reads_own(cls, entry: str) -> bool:
+        """Whether an entry of data.tasks is a task that reads its own files, where the layout has a place for them."""
+        return False
 
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
         """The ids of train, of val and, with `has_test`, of test; and the group of each where it is known."""
@@ -162,8 +182,13 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 
     @cached_property
     def _reader(self) -> list[str]:
-        """The sources of the class and of those between it and this one, so that an edited one reads anew."""
-        kinds = [kind for kind in type(self).__mro__ if issubclass(kind, FileDataset) and kind is not FileDataset]
+        """The sources of the class, of those between it and this one, and of tasks that read their own files: an edited
+        one reads anew.
+        """
+        kinds: list[type] = [
+            kind for kind in type(self).__mro__ if issubclass(kind, FileDataset) and kind is not FileDataset
+        ]
+        kinds += [type(task) for task in self.tasks.values() if type(task).read is not Task.read]
         return [inspect.getsource(inspect.getmodule(kind) or kind) for kind in kinds]
 
     def identity(self) -> list:

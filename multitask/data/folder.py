@@ -8,8 +8,8 @@ from experiment.documents import read_json
 from experiment.errors import InputError
 from multitask.data.derived import Label
 from multitask.data.files import FileDataset, read_list
-from multitask.data.label_files import READERS
-from multitask.tasks import Task
+from multitask.data.label_files import READERS, read_own
+from multitask.tasks import Task, reads_files
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -22,6 +22,7 @@ class Folder(FileDataset):
     ROOT/normals/ID.png               8-bit RGB, n = (v - 127) / 127; x right, y up, z towards the camera; 0,0,0 invalid
     ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255; a palette's colours, black or white
     ROOT/human_parts/ID.png           8-bit; 0 background, 1..6 parts, 255 ignored
+    ROOT/TASK/ID.png                  of a task of your own, what its method read reads
     ROOT/meta.json                    optional: {"semseg": {"classes": [names]}}
 
     Photos count as their EXIF orientation shows them. Normals far from length 1 (black, middle grey, white) are
@@ -74,12 +75,18 @@ class Folder(FileDataset):
                 return path
         raise InputError(f"{self.root / 'images' / folder / name}.jpg: no such file (nor .jpeg, .png); {self.hint()}")
 
+    @classmethod
+    def reads_own(cls, entry: str) -> bool:
+        return reads_files(entry)
+
     def label_paths(self, task: str, name: str) -> list[Path]:
-        return [self.root / task / f"{name}.png"]
+        return [self.root / task / f"{name}{self.tasks[task].label_suffix}"]
 
     def read_label(self, task: Task, name: str) -> Label:
         (path,) = self.label_paths(task.name, name)
-        return READERS[task.name](path, task)
+        if type(task).read is Task.read:
+            return READERS[task.name](path, task)
+        return read_own(path, task)
 
     def _choices(self) -> list:
         return []

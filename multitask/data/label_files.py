@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiment.errors import InputError
+from experiment.errors import InputError, one_line
 from multitask.data.image_files import read_png
 from multitask.tasks import Task
 
@@ -79,6 +79,27 @@ def read_binary_file(path: Path) -> Label:
     if strange.size:
         raise InputError(f"{path}: value {strange[0]}, expected 0 or 255")
     return (values > 0).astype(np.uint8)[..., None], np.ones(values.shape, bool)
+
+
+def read_own(path: Path, task: Task) -> Label:
+    """By a user's task itself. Raises InputError where that fails, or gives no label."""
+    method = f"{type(task).__qualname__}.read"
+    try:
+        label, valid = task.read(path)
+        label, valid = np.asarray(label), np.asarray(valid)
+    except InputError:
+        raise
+    except Exception as error:  # a user's method may fail in any way
+        raise InputError(f"{path}: {method} fails ({type(error).__name__}: {one_line(error)})") from error
+    if (
+        label.ndim != 3
+        or label.shape[2] != task.label_channels
+        or valid.shape != label.shape[:2]
+        or valid.dtype != bool
+    ):
+        found = f"a label of shape {label.shape} and {valid.dtype} {valid.shape}"
+        raise InputError(f"{path}: {method} gives {found}, expected (H, W, {task.label_channels}) and bool (H, W)")
+    return label.astype(np.float32) if label.dtype.kind == "f" else label, valid
 
 
 READERS: dict[str, Callable[[Path, Task], Label]] = {

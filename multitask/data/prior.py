@@ -53,7 +53,7 @@ class Prior:
         """{task: {metric: value}} of the constant predictions on a split."""
         if split not in self._metrics:
             constants = {name: task.prior(self.statistics[name]) for name, task in self.tasks.items()}
-            metrics = {name: task.metric() for name, task in self.tasks.items()}
+            metrics = {name: task.meter() for name, task in self.tasks.items()}
             dataset = self.splits[split]
             for i in track(range(len(dataset)), f"{LABEL} on {split}"):
                 sample = dataset[i]

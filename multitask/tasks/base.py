@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from experiment.errors import InputError
 from multitask import losses
+from multitask.metrics.base import JoinedMetric, OwnMetric
 from multitask.processes import not_sharing
 from multitask.tasks import pictures
 from multitask.tasks.pictures import Array, Range
@@ -18,12 +22,15 @@ class Task(ABC):
     """One dense prediction.
 
     channels: of the prediction; region_count: R of its auxiliary prediction (label regions);
-    loss_weight: the published weight (ATRC, NYUD-v2 and PASCAL-Context);
+    loss_weight: the published weight (ATRC, NYUD-v2 and PASCAL-Context), or that of a task of one's own;
     metrics: {name: whether higher is better}, the first being the primary one, which Delta_m compares.
+
+    A task of one's own is built without arguments, and `read` reads its files.
     """
 
     name: ClassVar[str]
     label_channels: ClassVar[int] = 1
+    label_suffix: ClassVar[str] = ".png"  # of its files in a folder, ROOT/NAME/ID.png
     balances_crops: ClassVar[bool] = False  # whether a crop that one of its classes fills is drawn again
     marks_lines: ClassVar[bool] = False  # whether the label is 1 on thin lines, which a smaller label must not lose
     metrics: ClassVar[Mapping[str, bool]]
@@ -31,6 +38,7 @@ class Task(ABC):
     channels: int
     region_count: int
     loss_weight: float
+    own_metrics: Sequence[type[OwnMetric]] = ()
 
     @property
     def primary(self) -> str:
@@ -65,6 +73,28 @@ class Task(ABC):
 
         Values are NaN where `defines` holds of none of the labels.
         """
+
+    def add_metric(self, kind: type[OwnMetric]) -> None:
+        """Measures this too. Raises InputError for the name of a metric that it has."""
+        twice = next((name for name in kind.metrics if name in self.metrics), None)
+        if twice is not None:
+            raise InputError(f"{kind.__qualname__} measures {twice}, which {self.name} has: expected another name")
+        self.metrics = {**kind.metrics, **self.metrics} if kind.primary else {**self.metrics, **kind.metrics}  # type: ignore[misc]
+        self.own_metrics = (*self.own_metrics, kind)
+
+    def meter(self) -> Metric:
+        """A fresh metric that gives all of `metrics`: `metric()`, and those that were added."""
+        if not self.own_metrics:
+            return self.metric()
+        return JoinedMetric([self.metric(), *(kind() for kind in self.own_metrics)])
+
+    def read(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """A file of a folder, ROOT/NAME/ID with `label_suffix`: the label, (H, W, label_channels), of its photo's size,
+        and its validity, (H, W) bool. Raises InputError for a malformed file.
+
+        The built-in tasks' files are read by multitask/data/label_files.py.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method read, which reads its label files")
 
     def defines(self, label: Tensor, mask: Tensor) -> bool:
         """Whether these labels alone give the metrics a value."""

@@ -34,7 +34,7 @@ def evaluate(
 
     Raises Diverged for predictions that are not finite, which some metrics would hide.
     """
-    metrics = {name: task.metric().to(device) for name, task in tasks.items()}
+    metrics = {name: task.meter().to(device) for name, task in tasks.items()}
     several = processes.count() > 1
     states: list[dict[str, dict[str, Tensor]]] = []  # of each batch, {task: its metric's}
     faults, problem = FirstFaults(), None
@@ -65,11 +65,13 @@ def evaluate(
     if several:
         states = processes.in_order([_on_host(of_batch) for of_batch in states])
         metrics = {
-            name: merged(task.metric().to(device), [of_batch[name] for of_batch in states])
+            name: merged(task.meter().to(device), [of_batch[name] for of_batch in states])
             for name, task in tasks.items()
         }
     values = values_of(metrics)
     for name, of_task in values.items():
+        if set(of_task) != set(tasks[name].metrics):  # of a user's own
+            raise InputError(f"the metrics of {name} are {list(of_task)}: expected {list(tasks[name].metrics)}")
         for quantity, value in of_task.items():
             if value is not None and math.isinf(value):
                 raise Diverged(f"the {quantity} of {name} is infinite")

@@ -78,6 +78,8 @@ def block_class(name: str) -> type[nn.Module]:
         raise unknown_name(f"block in {module_name}", attribute, names)
     if not (isinstance(block, type) and issubclass(block, nn.Module)):
         raise SpaceError(f"block '{name}' is {block!r}: expected a subclass of torch.nn.Module")
+    if block.forward in (nn.Module.forward, ExchangeBlock.forward):
+        raise SpaceError(f"block '{name}' lacks forward: expected forward(target, source), which returns the message")
     return block
 
 

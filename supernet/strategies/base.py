@@ -18,7 +18,8 @@ class Strategy(ABC):
     selection.csv by `context.record()`, and returns a choice for every pair. A stopped run calls `search` again: `fit`
     then resumes from the run's checkpoint, and everything else must follow from the seed and what was trained.
 
-    The strategy's settings are the group of its name below `search` (experiment/config/search.py).
+    The strategy's settings are the group of its name below `search` (experiment/config/search.py); those of a strategy
+    of one's own, `search.options`, are its keyword arguments.
     """
 
     name: ClassVar[str]

@@ -34,3 +34,16 @@ def write_folder(root: Path, splits=(("train", 3), ("val", 2), ("test", 2))) -> 
                 Image.fromarray(label).save(root / task / f"{name}.png")
     (root / "meta.json").write_text(json.dumps({"semseg": {"classes": ["a", "b", "c"]}}))
     return root
+
+
+def write_own_labels(root: Path) -> None:
+    """Beside the photos of a folder, labels of the tasks in docs/extending.md: albedo and keypoints."""
+    draw = np.random.default_rng(1)
+    for task in ("albedo", "keypoints"):
+        (root / task).mkdir()
+    for photo in sorted((root / "images").glob("*.jpg")):
+        marks = np.zeros((H, W), np.uint8)
+        marks.flat[draw.choice(H * W, 2, replace=False)] = (1, 2)
+        Image.fromarray(marks).save(root / "keypoints" / f"{photo.stem}.png")
+        albedo = draw.integers(0, 256, (H, W, 3), dtype=np.uint8)
+        Image.fromarray(albedo).save(root / "albedo" / f"{photo.stem}.png")

@@ -5,6 +5,7 @@ The library of exchange blocks is `search_spaces`. Nothing here loads torch befo
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 
 def _version() -> str:
@@ -17,5 +18,13 @@ def _version() -> str:
         return project["version"]
 
 
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        from deployment.loading import load
+
+        return load
+    raise AttributeError(f"module 'crosstalk' has no attribute '{name}'")
+
+
 __version__ = _version()
-__all__ = ["__version__"]
+__all__ = ["__version__", "load"]

@@ -2,17 +2,23 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
+from analysis.arguments import Parser
 from crosstalk import __version__
 from experiment.calls import called_by
 from experiment.command import exit_code
 from experiment.errors import unknown
+from experiment.processes import refuse_several_processes
 
 # {command: what it does}, so that a list of them needs no torch
 TRAINING = {
     "search": "how the tasks should exchange features",
     "retrain": "a network from scratch, over seeds, or a race of several",
+}
+DEPLOYMENT = {
+    "predict": "every task on photos of any size",
 }
 READING = {
     "compare": "models with a baseline on Delta_m",
@@ -25,7 +31,7 @@ READING = {
     "strategies": "of search: cost, score and agreement",
     "report": "a search and what came of it on one page",
 }
-COMMANDS = TRAINING | READING
+COMMANDS = TRAINING | DEPLOYMENT | READING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,11 +66,21 @@ def _command(name: str, program: str) -> Callable[[Sequence[str]], int]:
         from supernet.command import main as command
     elif name == "retrain":
         from retrain.command import main as command
+    elif name in DEPLOYMENT:
+        return lambda rest: exit_code(lambda: _deploy(name, f"{program} {name}", rest))
     else:
         from analysis.__main__ import main as read
 
         return lambda rest: exit_code(lambda: read([name, *rest], program))
     return command
+
+
+def _deploy(name: str, program: str, arguments: Sequence[str]) -> None:
+    module = import_module(f"deployment.commands.{name}")
+    parser = Parser(program, module.__doc__)
+    module.add_arguments(parser)
+    refuse_several_processes(program)
+    module.run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -171,6 +171,15 @@ class Run:
         self.close()
 
 
+def check_empty(folder: Path) -> None:
+    """Raises InputError for the --output of a command that goes on with nothing, if it already holds something."""
+    check_name(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"--output '{folder}' is in use: expected an empty folder, or a path that does not exist yet")
+
+
 def read_identity(folder: Path) -> Identity:
     """Of the run in a folder. Raises InputError if there is none."""
     path = folder / RECORD

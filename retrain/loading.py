@@ -1,5 +1,6 @@
 """Trained networks back from their run folders, for those who read results."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from experiment.run import Identity, read_identity, read_json
 from multitask.data import DatasetSplits, open_dataset
 from multitask.data.samples import Image
 from multitask.network import MultiTaskNetwork, Outputs
+from multitask.tasks import Task
 from multitask.training.checkpoints import checkpoint_path, read_checkpoint
 from retrain.model import Model
 from search_spaces import Architecture
@@ -53,19 +55,29 @@ def load_trained(folder: str | Path, data_root: str | None = None) -> Trained:
     config = read_config(folder)
     data = config.data if data_root is None else replace(config.data, root=data_root)
     dataset = open_dataset(data)
+    network, architecture = load_network(folder, config, dataset.tasks)
+    return Trained(network, architecture, dataset, data, config.training)
+
+
+def load_network(
+    folder: Path, config: Config, tasks: Mapping[str, Task]
+) -> tuple["MultiTaskNetwork | SeparateNetworks", Architecture | None]:
+    """The network of seed_K of a retrain run, in eval mode, with the weights that were best on validation, for tasks as
+    it was trained for; and its architecture. Raises InputError as `load_trained`.
+    """
     identity, steps = read_identity(folder), _best_steps(folder)
-    network = replace(config.network, pretrained=False, init_from=None)  # the checkpoint has the weights
-    model = _read_model(folder, tuple(dataset.tasks))
+    settings = replace(config.network, pretrained=False, init_from=None)  # the checkpoint has the weights
+    model = _read_model(folder, tuple(tasks))
     if (folder / "checkpoints").is_dir():
-        whole: nn.Module = model.build(network, dataset.tasks)
-        _load_best(whole, folder, identity, steps.get(next(iter(dataset.tasks))))
+        whole: MultiTaskNetwork | SeparateNetworks = model.build(settings, tasks)
+        _load_best(whole, folder, identity, steps.get(next(iter(tasks))))
     else:  # single_task: a run per task
         parts = {}
-        for name, task in dataset.tasks.items():
-            parts[name] = Model("").build(network, {name: task})
+        for name, task in tasks.items():
+            parts[name] = Model("").build(settings, {name: task})
             _load_best(parts[name], folder / name, replace(identity, part=name), steps.get(name))
         whole = SeparateNetworks(parts)
-    return Trained(whole.eval(), model.architecture, dataset, data, config.training)
+    return whole.eval(), model.architecture
 
 
 def read_config(folder: Path) -> Config:

@@ -23,6 +23,7 @@ from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from retrain.baselines import baseline
+from retrain.interface import INTERFACE, Interface
 from retrain.model import Model, from_file
 from retrain.summary import next_command, over_seeds
 from search_spaces import SearchSpace
@@ -125,6 +126,7 @@ def retrain_seed(model: Model, config: Config, recipe: Recipe, seed: int, folder
 
 def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: Recipe, seed: int, run: Run) -> None:
     run.write_json("model.json", model.identity())
+    run.write_json(INTERFACE, Interface.of(recipe.dataset, config.data).to_json())
     # of a block's own features, the file would stand for uniform:BLOCK
     if model.architecture is not None and not model.own_features and leads():
         model.architecture.save(run.path("architecture.yaml"))

@@ -77,10 +77,9 @@ def open_dataset(data: DataSettings) -> DatasetSplits:
 
 def check_data(data: DataSettings) -> DataReport:
     """Every problem of the dataset's files and splits, and a summary of each split. Reads all of its labels."""
-    names: Mapping[str, Sequence[str]] = {"semseg": CLASSES, "human_parts": PARTS}
     if data.name in RENDERED:
         dataset = RENDERED[data.name](data)
-        return take_census(dataset.splits, dataset.tasks, names)
+        return take_census(dataset.splits, dataset.tasks, class_names(data))
     kind = _kind(data)
     tasks = _tasks(kind, data)
     splits: dict[str, FileDataset] = {}
@@ -90,11 +89,18 @@ def check_data(data: DataSettings) -> DataReport:
             splits[split] = kind(data, split, tasks)
         except InputError as error:  # the split's list itself
             problems.append(str(error))
-    report = take_census(splits, tasks, {**names, "semseg": kind.class_names(data) if "semseg" in tasks else ()})
+    report = take_census(splits, tasks, class_names(data))
     report.problems = [*problems, *report.problems]
     report.warnings += _other_sizes(kind, splits)
     report.layout = kind.layout().splitlines()
     return report
+
+
+def class_names(data: DataSettings) -> dict[str, Sequence[str]]:
+    """{task: the names of its classes}, as far as the dataset knows them; none where a folder lists none."""
+    if data.name in RENDERED:
+        return {"semseg": CLASSES, "human_parts": PARTS}
+    return {"semseg": _kind(data).class_names(data) if "semseg" in data.tasks else (), "human_parts": PARTS}
 
 
 def _kind(data: DataSettings) -> type[FileDataset]:
@@ -136,6 +142,7 @@ __all__ = [
     "Sample",
     "check_data",
     "check_splits",
+    "class_names",
     "fingerprint",
     "open_dataset",
     "unlabelled",

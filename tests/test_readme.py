@@ -3,12 +3,13 @@
 import contextlib
 import re
 import shlex
+import shutil
 
 import pytest
 import torch
 import yaml
 
-from analysis.__main__ import COMMANDS
+from crosstalk.__main__ import COMMANDS
 from search import main as search_main
 from search_spaces import BLOCKS, SPACES, Architecture
 from tests.support.folders import write_folder
@@ -25,6 +26,7 @@ def readme(tmp_path_factory):
     """All commands, one after the other in one folder: that folder, and {command: what it printed}."""
     folder = tmp_path_factory.mktemp("readme")
     data = write_folder(folder / "data", SPLITS)
+    shutil.copy(data / "images/test_0.jpg", folder / "photo.jpg")
     with contextlib.chdir(folder):
         printed = {shlex.join(line): run(line, data) for line in SHOWN}
     return folder, printed
@@ -46,6 +48,12 @@ def test_the_way_to_delta_m(readme):
     assert "</html>" in (folder / "runs/demo/report.html").read_text()
     strategies = next(text for line, text in printed.items() if "analysis strategies" in line)
     assert {"tpe", "gdas"} <= {row.split()[0] for row in strategies.splitlines() if row.strip()}
+
+
+def test_a_photo_gets_its_predictions(readme):
+    folder, _ = readme
+    for file in ("semseg/photo.png", "semseg/legend.csv", "depth/photo.npy", "pictures/depth/photo.png"):
+        assert (folder / "predictions" / file).is_file()
 
 
 def test_the_budget_is_kept_and_the_front_written(readme):
@@ -80,7 +88,7 @@ def test_shipped_configurations_run(path, tmp_path):
 
 
 def test_named_commands_blocks_and_spaces_exist():
-    for name in re.findall(r"`python -m analysis (\w+)`", README):
+    for name in re.findall(r"`(?:python -m analysis|crosstalk) (\w+)`", README):
         assert name in COMMANDS, name
     for name in (*BLOCKS, *SPACES):
         assert f"`{name}`" in README, name

@@ -14,6 +14,7 @@ from crosstalk.__main__ import main
 from experiment.errors import InputError
 from experiment.run import RETRAINING, SEARCH, Run
 from tests.support.folders import write_folder
+from tests.support.pages import ROOT, fenced
 from tests.support.refusals import one_line
 from tests.support.retraining import retrain
 
@@ -95,6 +96,15 @@ def test_what_is_no_finished_retraining(run, tmp_path, monkeypatch, capsys):
     assert line.endswith(
         "retrain --config search/config.yaml --architecture search/architecture.yaml --output search_found"
     )
+
+
+def test_the_example_of_the_page_runs(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/found").symlink_to(run / "run")
+    monkeypatch.chdir(tmp_path)
+    (example,) = fenced((ROOT / "docs/predicting.md").read_text(), "python")
+    exec(example, {})
+    assert "'depth': torch.Size([2, 1, 480, 640])" in capsys.readouterr().out
 
 
 def test_a_damaged_interface(run, tmp_path):

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from analysis.__main__ import main as analysis_main
+from crosstalk.__main__ import main as crosstalk_main
 from retrain.command import main as retrain_main
 from supernet.command import main as search_main
 
@@ -38,9 +39,9 @@ def fenced(text: str, language: str = "") -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every command line that starts with python in a page's plain code blocks."""
+    """Every command line that starts with python or crosstalk in a page's plain code blocks."""
     lines = [line for block in fenced(text) for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("python ")]
+    return [shlex.split(line) for line in lines if line.startswith(("python ", "crosstalk "))]
 
 
 def run(line: list[str], data: Path | None = None) -> str:
@@ -48,7 +49,9 @@ def run(line: list[str], data: Path | None = None) -> str:
     arguments = [str(data) if a == "ROOT" else a.replace("configs/", f"{ROOT}/configs/") for a in line[2:]]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        if line[1] == "-m":
+        if line[0] == "crosstalk":
+            assert crosstalk_main(line[1:]) == 0, shlex.join(line)
+        elif line[1] == "-m":
             assert line[2] == "analysis"
             analysis_main(line[3:])
         else:

@@ -26,6 +26,8 @@ ROOM = 0.15  # left free where search.recompute is chosen
 AUTO = "auto"  # as search.recompute: as little as fits
 SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
 
+Active = Mapping[str, Sequence[int]]  # {block: numbers of the pairs on which it is computed}
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -51,7 +53,7 @@ class Conditions:
 class Fixed(nn.Module):
     """The supernet's exchange with a given set of blocks to compute, without any draw."""
 
-    def __init__(self, exchange: Exchange, active: Mapping[str, Sequence[int]]):
+    def __init__(self, exchange: Exchange, active: Active):
         super().__init__()
         self.exchange, self.active = exchange, active
         self.weights = nn.Parameter(torch.ones(len(exchange.pairs), len(exchange.block_names)))
@@ -62,25 +64,34 @@ class Fixed(nn.Module):
         return self.exchange(features, regions, valid, self.weights, self.active)
 
 
-def rough_memory(network: MultiTaskNetwork, conditions: Conditions, single_path: bool | None = None) -> int:
-    """About the bytes of a step, from a forward pass alone; of single paths, of the one that takes most."""
-    return max(need for need, _ in _by_path(network, conditions, single_path))
+def largest_path(
+    network: MultiTaskNetwork, conditions: Conditions, single_path: bool | None = None
+) -> tuple[int, Active]:
+    """What a step computes at most, and about its bytes, from a forward pass alone. single_path: whether a step
+    computes one block on each pair; by default as the network has it.
+    """
+    supernet = network.exchange
+    assert isinstance(supernet, Supernet)
+    served = supernet.exchange.served
+    single = supernet.sampler.single_path if single_path is None else single_path
+    sizes: list[tuple[int, Active]] = []
+    for active in [{name: on} for name, on in served.items()] if single else [served]:
+        with _fixed(network, active):
+            sizes.append((step_memory(network, conditions.batch_size, conditions.height, conditions.width), active))
+    return max(sizes, key=lambda path: path[0])
 
 
 def search_memory(
     network: MultiTaskNetwork,
     conditions: Conditions,
     recompute: Sequence[str] | None = None,
-    single_path: bool | None = None,
+    active: Active | None = None,
 ) -> int:
-    """Bytes of a training step: of all candidates, or of the single path that takes most.
+    """Bytes of a training step.
 
-    recompute, single_path: as if these were set; by default as the network has them.
+    recompute: as if it were set; by default as the network has it. active: what is computed; by default `largest_path`.
     """
-    supernet = network.exchange
-    assert isinstance(supernet, Supernet)
-    _, active = max(_by_path(network, conditions, single_path), key=lambda path: path[0])
-    with _fixed(network, active):
+    with _fixed(network, largest_path(network, conditions)[1] if active is None else active):
         twin = copy.deepcopy(network).to("meta").train()
     if recompute is not None:
         assert isinstance(twin.exchange, Fixed)
@@ -106,38 +117,44 @@ def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.devi
     automatic = exchange.recompute == (AUTO,)
     if automatic:
         exchange.recompute = ()
-    most = 3 * rough_memory(network, conditions)
+    rough, active = largest_path(network, conditions)
+    most = 3 * rough
     if most < SMALL * free:
         return f"a step needs less than {max(most, 1e8) / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
-    need = search_memory(network, conditions)
+    need = search_memory(network, conditions, active=active)
     if automatic:
         for blocks in _stages(exchange):
             if need * (1 + ROOM) <= free:
                 break
-            exchange.recompute, need = blocks, search_memory(network, conditions, blocks)
+            exchange.recompute, need = blocks, search_memory(network, conditions, blocks, active)
     recomputed = f", recomputing {', '.join(exchange.recompute)}" if automatic and exchange.recompute else ""
-    remedies = remedies_of(network, conditions, need, free) if need > free else []
+    remedies = remedies_of(network, conditions, need, free, active) if need > free else []
     return describe(need, free, "a step", remedies) + recomputed
 
 
-def remedies_of(network: MultiTaskNetwork, conditions: Conditions, need: int, free: int) -> list[str]:
-    """The settings of which each alone would make a step fit, as options of the command."""
+def remedies_of(
+    network: MultiTaskNetwork, conditions: Conditions, need: int, free: int, active: Active | None = None
+) -> list[str]:
+    """The settings of which each alone would make a step fit, as options. active: see `search_memory`."""
     supernet = network.exchange
     assert isinstance(supernet, Supernet)
     found = []
-    half = search_memory(network, replace(conditions, batch_size=max(1, conditions.batch_size // 2)))
+    half = search_memory(network, replace(conditions, batch_size=max(1, conditions.batch_size // 2)), active=active)
     slope = (need - half) / max(1, conditions.batch_size - conditions.batch_size // 2)
     size = int((free - (need - conditions.batch_size * slope)) // slope) if slope > 0 else 0
     if 1 <= size < conditions.batch_size:
         found.append(f"--training.batch_size {size}")
-    if conditions.precision == "fp32" and search_memory(network, replace(conditions, precision="bf16")) <= free:
+    half_precision = replace(conditions, precision="bf16")
+    if conditions.precision == "fp32" and search_memory(network, half_precision, active=active) <= free:
         found.append("--precision bf16")
     for blocks in _stages(supernet.exchange):
-        if search_memory(network, conditions, blocks) <= free:
+        if search_memory(network, conditions, blocks, active) <= free:
             found.append(f"--search.recompute '[{', '.join(blocks)}]'")
             break
-    if not supernet.sampler.single_path and search_memory(network, conditions, single_path=True) <= free:
-        found.append("--search.strategy gumbel --search.gumbel.sampling single_path")
+    if not supernet.sampler.single_path:
+        _, single = largest_path(network, conditions, single_path=True)
+        if search_memory(network, conditions, active=single) <= free:
+            found.append("--search.strategy gumbel --search.gumbel.sampling single_path")
     return found
 
 
@@ -156,21 +173,8 @@ def _stages(exchange: Exchange) -> list[tuple[str, ...]]:
     return [blocks for blocks in (first, tuple(exchange.served)) if blocks]
 
 
-def _by_path(
-    network: MultiTaskNetwork, conditions: Conditions, single_path: bool | None
-) -> Iterator[tuple[int, Mapping[str, Sequence[int]]]]:
-    """About the bytes of a step, and what it computes, for each path that a step may take."""
-    supernet = network.exchange
-    assert isinstance(supernet, Supernet)
-    served = supernet.exchange.served
-    single = supernet.sampler.single_path if single_path is None else single_path
-    for active in [{name: on} for name, on in served.items()] if single else [served]:
-        with _fixed(network, active):
-            yield step_memory(network, conditions.batch_size, conditions.height, conditions.width), active
-
-
 @contextmanager
-def _fixed(network: MultiTaskNetwork, active: Mapping[str, Sequence[int]]) -> Iterator[None]:
+def _fixed(network: MultiTaskNetwork, active: Active) -> Iterator[None]:
     """While open, the network computes these blocks on these pairs."""
     supernet = network.exchange
     assert isinstance(supernet, Supernet)

@@ -145,34 +145,12 @@ def collect(
     open: (pairs, blocks) bool, the candidates of the mixture, none aside; probes: over the same space, beside the
     trained exchange. Several processes each collect from batches of their own; the moments are those of all.
     """
-    exchange.eval()
-    weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
-    active = {name: open[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
-    sums: dict[int, _Sums] = {}
-    names: dict[int, tuple[str, ...]] = {}
-    seen = 0
+    collection, seen = Collection(exchange, open, probes), 0
     for batch in batches:
         size = len(batch.features[exchange.tasks[0]])
-        device = batch.features[exchange.tasks[0]].device
-        first = seen if batch.first is None else batch.first
-        group = (first + torch.arange(size, device=device)) % GROUPS
+        collection.add(batch, seen if batch.first is None else batch.first)
         seen += size
-        with torch.no_grad():
-            trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
-            messages = _centred([trained, *(one.messages(batch, active) for one in probes)])
-            sums_by_pair = exchange.combine(trained, send(weights, device))
-        for pairs in _passes(exchange.pairs, open):
-            replaced = {
-                **sums_by_pair,
-                **{i: sums_by_pair[i].mean(0, keepdim=True).expand_as(sums_by_pair[i]) for i in pairs},
-            }
-            negative_gradient, refined = _negative_gradient(exchange, batch, replaced, pairs)
-            for i in pairs:
-                names[i] = tuple(name for name, (on, _) in messages.items() if i in on)
-                covariates = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
-                covariates = torch.cat([covariates, torch.ones_like(covariates[:, :1])], 1)
-                maps = torch.stack([messages[name][1][:, messages[name][0].index(i)] for name in names[i]], 1).float()
-                sums.setdefault(i, _Sums()).add(group, negative_gradient[i], maps, covariates)
+    names, sums = collection.names, collection.sums
     seen = sum(processes.gathered(seen))
     if processes.count() > 1:
         names, sums = _added(processes.gathered((names, {i: one.on_host() for i, one in sums.items()})))
@@ -184,6 +162,43 @@ def collect(
         _check_finite(moments, pair)
         found[pair] = Evidence(names[i], (moments,))
     return found
+
+
+class Collection:
+    """The sums over batches, of every pair that has open candidates; see `collect`, whose arguments it takes.
+
+    names: {pair's number: its candidates}; sums: {pair's number: what is added up}.
+    """
+
+    def __init__(self, exchange: Exchange, open: Tensor, probes: Sequence[ProbeExchange] = ()):
+        self.exchange, self.open, self.probes = exchange.eval(), open, probes
+        self.weights = open.float() / open.sum(1, keepdim=True).clamp_min(1)
+        self.active = {name: open[:, i].nonzero().flatten().tolist() for i, name in enumerate(exchange.block_names)}
+        self.names: dict[int, tuple[str, ...]] = {}
+        self.sums: dict[int, _Sums] = {}
+
+    def add(self, batch: HeldOut, first: int) -> None:
+        """first: the number of the batch's first image."""
+        exchange, active = self.exchange, self.active
+        maps = batch.features[exchange.tasks[0]]
+        group = (first + torch.arange(len(maps), device=maps.device)) % GROUPS
+        with torch.no_grad():
+            trained = exchange.messages(batch.features, batch.regions, batch.valid, active)
+            messages = _centred([trained, *(one.messages(batch, active) for one in self.probes)])
+            sums_by_pair = exchange.combine(trained, send(self.weights, maps.device))
+        for pairs in _passes(exchange.pairs, self.open):
+            replaced = {
+                **sums_by_pair,
+                **{i: sums_by_pair[i].mean(0, keepdim=True).expand_as(sums_by_pair[i]) for i in pairs},
+            }
+            negative_gradient, refined = _negative_gradient(exchange, batch, replaced, pairs)
+            for i in pairs:
+                of_pair = {name: (on, rows) for name, (on, rows) in messages.items() if i in on}
+                self.names[i] = tuple(of_pair)
+                covariates = refined[i] - refined[i].mean((0, 2, 3), keepdim=True)
+                covariates = torch.cat([covariates, torch.ones_like(covariates[:, :1])], 1)
+                stacked = torch.stack([rows[:, on.index(i)] for on, rows in of_pair.values()], 1).float()
+                self.sums.setdefault(i, _Sums()).add(group, negative_gradient[i], stacked, covariates)
 
 
 def _added(

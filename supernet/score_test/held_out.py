@@ -19,7 +19,12 @@ from multitask.training.trainer import Trainer
 from supernet.score_test.evidence import HeldOut
 from supernet.search_split import Images
 
-BATCH = 16  # held-out images at a time
+BATCH = 16  # held-out images at a time, at least
+
+
+def held_out_size(batch_size: int) -> int:
+    """Held-out images at a time, where a training step takes this many."""
+    return max(BATCH, batch_size)
 
 
 def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | None = None) -> Iterator[HeldOut]:
@@ -30,7 +35,7 @@ def held_out_batches(trainer: Trainer, images: Images, signs: torch.Generator | 
     """
     network = trainer.network
     assert isinstance(network, MultiTaskNetwork)
-    batch_size = max(BATCH, trainer.settings.batch_size)
+    batch_size = held_out_size(trainer.settings.batch_size)
     pin = trainer.device.type == "cuda"
     loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, pin)  # type: ignore[arg-type]
     drawn = None if signs is None else 2.0 * torch.randint(2, (len(images),), generator=signs) - 1

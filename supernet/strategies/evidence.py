@@ -18,11 +18,13 @@ from search_spaces import SearchSpace
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
+from supernet.cost.memory import Conditions
 from supernet.cost.table import block_costs
 from supernet.records.choices import Choice
 from supernet.samplers.uniform_mixture import UniformMixture
 from supernet.score_test.evidence import Evidence, collect, pool, probe_exchanges
 from supernet.score_test.held_out import held_out_batches
+from supernet.score_test.memory import describe_held_out
 from supernet.score_test.posterior import PairPosterior, infer_posterior
 from supernet.search_split import Images, split_training
 from supernet.strategies.base import Strategy
@@ -70,6 +72,10 @@ class EvidenceSearch(Strategy):
             context.space, context.generator("sampler", *names), context.config.search.evidence.pair_dropout
         )
         network = context.supernet(sampler, *names)
+        if names == (FIRST,):
+            device = context.fabric.device
+            conditions = Conditions.of(context.config, device)
+            print(describe_held_out(network, context.space, sampler.candidates, conditions, device))
         trainer = context.trainer(network, images=images, iterations=steps, name="".join(names), label=label)
         trainer.fit()
         return trainer

@@ -1,6 +1,7 @@
 """Recomputing, single paths and the estimate of a step's memory."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,18 @@ from torch import Tensor, nn
 
 from benchmarks.measure import peak
 from experiment.config import DataSettings
-from multitask.network import MultiTaskNetwork
+from multitask.data import Batch
+from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import build_tasks
-from multitask.training.step_cost import task_losses
+from multitask.training.step_cost import Counted, task_losses
 from search_spaces import SearchSpace, SpaceError
 from search_spaces.space import SPACES
 from supernet.cost import memory
 from supernet.cost.memory import Conditions, describe, remedies_of, search_memory, settle
+from supernet.samplers.uniform_mixture import all_candidates
+from supernet.score_test.evidence import Collection, HeldOut, probe_exchanges
+from supernet.score_test.held_out import held_out_size, image_losses
+from supernet.score_test.memory import held_out_memory
 from supernet.supernet import Supernet
 from tests.support import naive as reference
 from tests.support.networks import small_network
@@ -141,17 +147,49 @@ def test_estimated_memory_is_about_what_is_measured(sampling):
     assert 0.7 < (need - state) / measured < 1.3
 
 
+def test_the_estimate_for_held_out_images_is_what_their_computation_holds():
+    """Against two batches that are computed with real values, by which all sums are there."""
+    tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
+    space = SearchSpace(tuple(tasks), ("none", "global", "t_label"))
+    network = MultiTaskNetwork(small_network(), tasks, gumbel_supernet(space, 8), space.tasks).eval()
+    candidates, conditions, size = all_candidates(space), Conditions(4, 32, 48), held_out_size(4)
+    probes = probe_exchanges(space, 8)
+    draw = torch.Generator().manual_seed(0)
+    image = torch.randn(size, 3, 32, 48, generator=draw)
+    valid = torch.ones(size, 1, 32, 48, dtype=torch.bool)
+    labels = {name: torch.ones(size, task.label_channels, 32, 48) for name, task in tasks.items()}
+    batch = Batch(image, valid, labels, dict.fromkeys(tasks, valid))
+    weights = [*network.parameters(), *network.buffers()]
+    given = [image, valid, *labels.values(), *(weight for one in probes for weight in one.exchange.parameters())]
+    with Counted([*weights, *given]) as counted:
+        collection = Collection(network.exchange.exchange, candidates, probes)
+        for first in (0, size):
+            with torch.no_grad():
+                features, regions = network.features(image)
+            losses = partial(image_losses, network, tasks, batch, None)
+            collection.add(HeldOut(features, regions, losses, shrink(valid, features)), first)
+    trained = sum(parameter.nbytes for parameter in network.parameters())
+    held = sum(tensor.nbytes for tensor in (*weights, *given)) + 3 * trained + counted.peak
+    assert held_out_memory(network, space, candidates, conditions) == pytest.approx(held, rel=0.03)
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """A supernet whose step takes 100 bytes and 10 an image: less in bf16, by one path, and where it recomputes."""
 
-    def needs(network, conditions, recompute=None, single_path=None):
+    def needs(network, conditions, recompute=None, active=None):
         recompute = network.exchange.exchange.recompute if recompute is None else recompute
         each = {0: 10, 2: 7, 3: 5}[len(recompute)] * (0.6 if conditions.precision == "bf16" else 1)
-        return int(100 + each * conditions.batch_size * (0.5 if single_path else 1))
+        return int(100 + each * conditions.batch_size * (0.5 if active == "one path" else 1))
 
+    def largest(network, conditions, single_path=None):
+        assert not looked or single_path  # found once
+        looked.append(single_path)
+        return needs(network, conditions), "one path" if single_path else "all"
+
+    looked = []
     monkeypatch.setattr(memory, "search_memory", needs)
-    monkeypatch.setattr(memory, "rough_memory", needs)
+    monkeypatch.setattr(memory, "largest_path", largest)
     tasks = build_tasks(["semseg", "depth"], DataSettings(), 13)
     space = SearchSpace(tuple(tasks), ("none", "global", "local", "xtam"))
     return lambda *recompute: MultiTaskNetwork(small_network(), tasks, gumbel_supernet(space, 8, recompute=recompute))

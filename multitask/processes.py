@@ -151,8 +151,9 @@ def rolled(maps: Tensor) -> Tensor:
     """maps.roll(1, 0) of the whole batch, inside `sharing`: each image's place goes to the one before. No gradient."""
     if not _sharing:
         return maps.roll(1, 0)
-    last = [torch.empty_like(maps[-1]) for _ in range(count())]
-    _exchanged(lambda: dist.all_gather(last, maps[-1].contiguous()))
+    own = maps[-1].contiguous()  # of channels-last maps it is not, and NCCL takes nothing else
+    last = [torch.empty_like(own) for _ in range(count())]
+    _exchanged(lambda: dist.all_gather(last, own))
     return torch.cat([last[rank() - 1][None], maps[:-1]])
 
 

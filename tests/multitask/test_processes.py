@@ -110,8 +110,9 @@ def test_metrics_of_two_and_three_processes_equal_those_of_one_bit_by_bit(tmp_pa
     assert each(lambda: measured(2), 3, tmp_path) == [measured(2)] * 3
 
 
-def test_the_next_image_of_another_process_is_the_control_of_a_probe(tmp_path):
-    maps = drawn(BATCH, 2, 3, 3)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_next_image_of_another_process_is_the_control_of_a_probe(tmp_path, layout):
+    maps = drawn(BATCH, 2, 3, 3).contiguous(memory_format=layout)
 
     def rolled():
         own = share(BATCH)

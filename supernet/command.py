@@ -32,6 +32,10 @@ def run(arguments: Sequence[str]) -> None:
     try:
         if options.check_data:
             _check_data(config)
+        elif config.search.strategy == "branching":
+            from supernet.branching.search import search_branches
+
+            search_branches(config, options.output, options.resume)
         else:
             from supernet.search import search
 

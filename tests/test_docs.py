@@ -16,7 +16,7 @@ from experiment.config import Config, DataSettings
 from multitask.data import open_dataset
 from multitask.testing import check_dataset
 from search_spaces import Architecture
-from supernet.records import choices, costs, samples, selection_history
+from supernet.records import branching_history, choices, costs, samples, selection_history
 from tests.support.folders import write_folder, write_own_labels
 from tests.support.pages import ROOT, commands, fenced, run
 
@@ -112,7 +112,7 @@ def test_example_files_are_read(tmp_path):
 
 def test_columns_of_tables_are_those_that_are_written():
     text = (ROOT / "docs/files.md").read_text()
-    for columns in (selection_history.COLUMNS, costs.COLUMNS, samples.COLUMNS):
+    for columns in (branching_history.COLUMNS, selection_history.COLUMNS, costs.COLUMNS, samples.COLUMNS):
         assert f"`{','.join(columns)}`" in text
     section = text.split("## choices.csv")[1].split("\n## ")[0]
     described = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)

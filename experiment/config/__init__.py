@@ -10,6 +10,7 @@ from experiment.config.loss_weights import LossWeightSettings
 from experiment.config.network import NetworkSettings
 from experiment.config.race import RaceSettings
 from experiment.config.search import (
+    BranchingSettings,
     DartsSettings,
     EvidenceSettings,
     GdasSettings,
@@ -101,6 +102,7 @@ def _plain(value: Any) -> Any:
 
 
 __all__ = [
+    "BranchingSettings",
     "Config",
     "DartsSettings",
     "DataSettings",

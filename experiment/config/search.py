@@ -11,6 +11,7 @@ from experiment.errors import InputError
 
 SAMPLINGS = ("mixture", "single_path")
 COSTS = ("multiply_adds", "parameters", "latency")
+RESOURCES = ("exact", "bmtas_code")
 # keys of the group itself that only some strategies read
 READERS = {
     "confidence": ("score", "guided", "evidence"),
@@ -18,7 +19,7 @@ READERS = {
     "worth": ("score", "guided"),
     "noise_null": ("score", "guided", "evidence", "gumbel", "darts", "gdas"),
     "budget": ("score", "evidence", "gumbel"),
-    "record_every": ("guided", "gumbel", "darts", "gdas"),
+    "record_every": ("guided", "gumbel", "darts", "gdas", "branching"),
 }
 
 
@@ -171,6 +172,44 @@ class SampledSettings:
 
 
 @dataclass(frozen=True)
+class BranchingSettings:
+    """Settings of search.strategy branching (BMTAS): which units of the encoder tasks share, and no exchange.
+
+    Args:
+        learning_rate: Adam's learning rate of the logits.
+        weight_decay: of the logits.
+        validation_fraction: share of the training images on which the logits are trained and the weights are not.
+        warm_up_fraction: share of the steps, the first, in which every task has copies of its own and no logit learns.
+        temperature_start: Gumbel-softmax temperature after the warm-up; it falls linearly to the last step.
+        temperature_end: Gumbel-softmax temperature at the last step.
+        resource_weight: weight of the expected cost of all units, relative to their cost in an encoder that all tasks
+            share; it stands in the logits' loss once for every task. The cost is search.cost, multiply_adds or
+            parameters.
+        resource: exact, or bmtas_code, the recursion of the public code, which over-estimates the cost of three and
+            more tasks.
+    """
+
+    learning_rate: float = 0.01
+    weight_decay: float = 5e-5
+    validation_fraction: float = 0.2
+    warm_up_fraction: float = 0.05
+    temperature_start: float = 5.0
+    temperature_end: float = 0.1
+    resource_weight: float = 0.24
+    resource: str = "exact"
+
+    def __post_init__(self) -> None:
+        plain_values("search.branching", self)
+        for name in ("learning_rate", "temperature_start", "temperature_end"):
+            positive(f"search.branching.{name}", getattr(self, name))
+        fraction("search.branching.validation_fraction", self.validation_fraction)
+        fraction("search.branching.warm_up_fraction", self.warm_up_fraction)
+        for name in ("weight_decay", "resource_weight"):
+            at_least(f"search.branching.{name}", getattr(self, name), 0)
+        one_of("search.branching.resource", self.resource, RESOURCES)
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     """Architecture search.
 
@@ -179,7 +218,8 @@ class SearchSettings:
             worth; evidence trains two supernets on a uniform mixture of all candidates and tests on held-out images
             which messages predict the target's negative loss gradient; gumbel is ATRC's single-level search; darts and
             gdas learn the logits on a search-validation split; random, evolution and tpe (they need nni) train every
-            candidate equally often and rank sampled architectures with the shared weights;
+            candidate equally often and rank sampled architectures with the shared weights; branching chooses no
+            exchange but which units of the encoder tasks share (BMTAS);
             package.module:Class is a strategy of your own.
         options: keyword arguments of a strategy of your own.
         noise_null: replace the tasks' signal for the choice by noise of the same size (evidence, gumbel, darts, gdas),
@@ -191,7 +231,8 @@ class SearchSettings:
         confidence: posterior probability from which a pair counts as decided (score, guided, evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored, which changes time
             and memory only. [auto] takes as few as fit into the free memory.
-        record_every: steps between rows of selection.csv (gumbel, darts, gdas); 0 records a hundred times.
+        record_every: steps between rows of selection.csv (gumbel, darts, gdas) or branching.csv; 0 records a hundred
+            times.
         cost: unit of the exchange's cost, multiply_adds or parameters (of one image, as in costs.csv) or latency
             (seconds of a forward pass).
         budget: largest cost of the chosen exchange, in that unit (score, evidence, gumbel).
@@ -208,6 +249,7 @@ class SearchSettings:
         random: settings of the strategy random.
         evolution: settings of the strategy evolution.
         tpe: settings of the strategy tpe.
+        branching: settings of the strategy branching.
     """
 
     strategy: str = "score"
@@ -231,6 +273,7 @@ class SearchSettings:
     random: SampledSettings = field(default_factory=SampledSettings)
     evolution: SampledSettings = field(default_factory=SampledSettings)
     tpe: SampledSettings = field(default_factory=SampledSettings)
+    branching: BranchingSettings = field(default_factory=BranchingSettings)
 
     def __post_init__(self) -> None:
         plain_values("search", self)
@@ -258,11 +301,13 @@ class SearchSettings:
             raise InputError(
                 f"search.budget is {self.budget:g}: expected null where the strategy is {self.strategy}, which has none"
             )
-        if self.pareto and self.strategy in ("score", "guided"):
+        if self.pareto and self.strategy in ("score", "guided", "branching"):
             raise InputError(
                 f"search.pareto is {self.pareto}: expected 0 where the strategy is {self.strategy}, "
                 "which trains no supernet of all blocks"
             )
+        if self.cost == "latency" and self.strategy == "branching":
+            raise InputError("search.cost is latency: expected multiply_adds or parameters for the strategy branching")
         if self.from_ is not None and self.strategy not in READERS["from"]:
             raise InputError(
                 f"search.from is '{self.from_}': expected null where the strategy is {self.strategy}, which trains a "

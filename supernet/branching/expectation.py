@@ -25,28 +25,27 @@ Blocks = tuple[int, ...]  # a partition: for each task the number of its group, 
 def expected_cost(
     logits: Tensor, costs: Sequence[float], rule: str = "exact", generator: torch.Generator | None = None
 ) -> Tensor:
-    """logits: (units, tasks, copies), as many copies as tasks; costs: of each unit once. Differentiable, a scalar.
-
-    rule: exact, or bmtas_code. With more than `EXACT` tasks it is a mean over draws from the generator (None: torch's
-    own), with the gradient of Gumbel-softmax.
-    """
+    """A scalar, float64, differentiable. costs: of each unit once; all else as in `expected_branches`."""
     price = torch.tensor(costs, dtype=torch.float64, device=logits.device)
-    if logits.shape[1] > EXACT:
-        return (price * _sampled_branches(logits.double(), generator)).sum()
-    return (price * expected_branches(logits, rule)).sum()
+    return (price * expected_branches(logits, rule, generator)).sum()
 
 
-def expected_branches(logits: Tensor, rule: str = "exact") -> Tensor:
-    """(units,), float64: how often each unit is expected to be there."""
-    tasks = logits.shape[1]
+def expected_branches(logits: Tensor, rule: str = "exact", generator: torch.Generator | None = None) -> Tensor:
+    """(units,), float64: how often each unit is expected to be there.
+
+    logits: (units, tasks, copies). rule: a name in `RULES`. With more than `EXACT` tasks it is a mean over draws from
+    the generator (None: torch's own), with the gradient of Gumbel-softmax.
+    """
+    logits, tasks = logits.double(), logits.shape[1]
+    if tasks > EXACT:
+        return _sampled_branches(logits, generator)
     table = partitions(tasks)
     groups = torch.tensor([max(p) + 1 for p in table], dtype=torch.float64, device=logits.device)
-    before = torch.zeros(len(table), dtype=torch.float64, device=logits.device)
+    before = torch.zeros_like(groups)
     before[table.index((0,) * tasks)] = 1
-    step = RULES[rule]
     branches = []
-    for drawn in _draws(logits.double()):
-        before = step(before, drawn, tasks)
+    for drawn in _draws(logits):
+        before = RULES[rule](before, drawn, tasks)
         branches.append((before * groups).sum())
     return torch.stack(branches)
 

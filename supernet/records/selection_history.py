@@ -1,11 +1,7 @@
 """selection.csv: the probability of every legal block of every pair over the steps of a search."""
 
-import csv
-import hashlib
-import io
 import itertools
 import math
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
-from experiment.files import naming
-from experiment.processes import leads
+from supernet.records.growing import GrowingTable
 from supernet.records.pairs import Pair, pair_name
-from supernet.records.rows import finite, once, read_rows, whole, write_rows
+from supernet.records.rows import finite, once, read_rows, whole
 
 if TYPE_CHECKING:
     from search_spaces import SearchSpace
@@ -25,31 +20,12 @@ SELECTION = "selection.csv"
 COLUMNS = ("step", "target", "source", "block", "probability")
 
 
-class SelectionRecord:
-    """Appends the probabilities of all legal candidates; on resuming, first drops rows written after `step`.
-
-    Of several processes, the one that leads reads and writes.
-
-    digest: what the record's was at that step. Raises InputError if the file is damaged or has another digest.
-    """
+class SelectionRecord(GrowingTable):
+    """Appends the probabilities of all legal candidates; see `GrowingTable`."""
 
     def __init__(self, path: Path, space: "SearchSpace", step: int, digest: str | None = None):
-        self.path, self.space = path, space
-        kept: list[tuple[str, ...]] = []
-        if step and path.is_file() and leads():
-            rows = read_rows(path, COLUMNS, _checked, growing=True)
-            kept = [row for row in rows if int(row[0]) <= step]
-        self.last = int(kept[-1][0]) if kept else -1
-        self._sha256 = hashlib.sha256(_text(kept).encode())
-        if digest is not None and digest != self.digest and leads():
-            state = "is damaged" if path.is_file() else "is missing"
-            raise InputError(f"'{path}' {state}: expected the rows that were written up to step {step}")
-        write_rows(path, COLUMNS, kept)
-
-    @property
-    def digest(self) -> str:
-        """Of all rows."""
-        return self._sha256.hexdigest()
+        super().__init__(path, COLUMNS, _checked, step, digest)
+        self.space = space
 
     def add_even(self) -> None:
         """The start: all legal candidates of a pair are equally probable."""
@@ -66,26 +42,12 @@ class SelectionRecord:
                     f"step {step}: the probabilities of the blocks of {pair_name(pair)} are not finite: expected "
                     "finite numbers; try a lower training.learning_rate"
                 )
-        self.last = step
         rows = [
-            (step, *pair, name, f"{probabilities[i][self.space.blocks.index(name)]:.6f}")
+            (*pair, name, f"{probabilities[i][self.space.blocks.index(name)]:.6f}")
             for i, pair in enumerate(self.space.pairs)
             for name in self.space.legal(pair)
         ]
-        text = _text(rows)
-        self._sha256.update(text.encode())
-        if not leads():
-            return
-        with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a checkpoint that follows rests on these rows
-
-
-def _text(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+        self.append(step, rows)
 
 
 def _checked(row: Mapping[str, str]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ A strategy of one's own comes in by its import path, `search.strategy: my_packag
 To add a built-in one: a file with a subclass, its settings as a group in experiment/config/search.py under the same
 name, and a line in `STRATEGIES`. `supernet.testing.check_strategy` runs a short search and checks what every strategy
 must hold.
+
+These choose blocks for pairs of tasks; what `search.strategy: branching` does stands in supernet/branching.
 """
 
 from experiment.config import SearchSettings

@@ -5,20 +5,18 @@ Adam with these moments and this weight decay, after each step of the weights. T
 fixed before the end.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from experiment.config import Config, DartsSettings, GdasSettings, SearchSettings
-from multitask.data import DatasetSplits, Sample
+from multitask.data import DatasetSplits
 from multitask.sending import read
 from multitask.training.trainer import Trainer
 from search_spaces.blocks import Pair
-from search_spaces.blocks.layers import frozen_statistics
 from supernet.context import SearchContext
+from supernet.held_out_step import HeldOutStep
 from supernet.records.choices import Choice
 from supernet.samplers.relaxed import GumbelSampler, SoftmaxSampler
 from supernet.search_split import Images, split_training
@@ -87,34 +85,20 @@ class BilevelCallback(RelaxedCallback):
         iterations: int,
         images: Images,
     ):
-        logits = sampler.selection.logits.requires_grad_(False)  # except while they learn
+        logits = sampler.selection.logits
         optimizer = torch.optim.Adam([logits], settings.learning_rate, BETAS, weight_decay=WEIGHT_DECAY)
         super().__init__(sampler, optimizer, search, iterations)
-        self.images = images
+        self.held_out = HeldOutStep(logits, optimizer, images, iterations)
         self.temperatures: tuple[float, float] | None = None
         if isinstance(settings, GdasSettings):
             self.temperatures = (settings.temperature_start, settings.temperature_end)
-        self.samples: Iterator[Sample] | None = None  # from the first step to the last, or its workers stay behind
 
     def schedule(self, step: int) -> None:
         if self.temperatures is not None:
             self.sampler.temperature = linear_schedule(*self.temperatures, step, self.iterations)
 
     def after_step(self, done: int) -> None:
-        trainer = self.trainer
-        if self.samples is None:
-            self.samples = iter(trainer.loader(self.images, done - 1, self.iterations))  # type: ignore[arg-type]
-        sample = next(self.samples)
-        with self._logits_learn():
-            batch = trainer.augment(sample, trainer.device)
-            losses = trainer.losses(trainer.model(batch.image, batch.valid), batch)
-            trainer.watch(done, {f"held-out loss of {name}": loss for name, loss in losses.items()}, batch)
-            total = torch.stack(list(losses.values())).sum() + self.regularization()
-            if total.requires_grad:  # not so where `none` was drawn for every pair
-                trainer.backward(total, self.parameters())
-        trainer.clip(self.parameters())
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.held_out.take(self.trainer, done, self.regularization)
         self.schedule(done)
         self.record_step(done)
 
@@ -123,25 +107,8 @@ class BilevelCallback(RelaxedCallback):
         return 0.0
 
     def end(self) -> None:
-        self.samples = None
+        self.held_out.end()
 
     def figures(self) -> dict[str, Tensor | float]:
         temperature = {} if self.temperatures is None else {"temperature": self.sampler.temperature}
         return {**super().figures(), **temperature}
-
-    @contextmanager
-    def _logits_learn(self) -> Iterator[None]:
-        """While open, gradients reach the logits and no weights, so that little needs to be kept for them, and the
-        images leave no trace in batch statistics.
-        """
-        trainable = [parameter for parameter in self.trainer.parameters if parameter.requires_grad]
-        self.selection.logits.requires_grad_(True)
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        try:
-            with frozen_statistics(self.trainer.network):
-                yield
-        finally:
-            self.selection.logits.requires_grad_(False)
-            for parameter in trainable:
-                parameter.requires_grad_(True)

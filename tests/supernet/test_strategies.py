@@ -104,7 +104,7 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
 
     trainer.generator.set_state(crops)
     generator.set_state(draws)
-    loader = training_loader(callback.images, trainer.settings.batch_size, trainer.seed, 0, 1, 0, False)
+    loader = training_loader(callback.held_out.images, trainer.settings.batch_size, trainer.seed, 0, 1, 0, False)
     batch = trainer.augment(next(iter(loader)), trainer.device)
     logits = selection.logits.detach().clone().requires_grad_()
     masked = logits.masked_fill(~selection.legal, float("-inf"))
@@ -129,7 +129,7 @@ def test_the_logits_gradient_is_that_of_the_held_out_loss(tmp_path, name):
 
 def test_held_out_images_never_train_the_weights(tmp_path):
     trainer, callback, _ = prepare(tmp_path, "darts")
-    kept, out = trainer.recipe.dataset.splits["train"].indices, callback.images.indices
+    kept, out = trainer.recipe.dataset.splits["train"].indices, callback.held_out.images.indices
     assert sorted(kept + out) == list(range(6)) and kept and out
 
 
@@ -355,4 +355,4 @@ def test_conformance(tmp_path, name):
 
 
 def test_every_strategy_has_its_group_of_settings():
-    assert set(STRATEGIES) == set(SETTINGS)
+    assert {*STRATEGIES, "branching"} == set(SETTINGS)  # which chooses no blocks

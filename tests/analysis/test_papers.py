@@ -40,9 +40,16 @@ def test_rows(output):
 
 def test_sizes_of_decoders(output):
     """To the parameter where a count is exact; the necks are printed in millions."""
-    rows = [row for row in output["rows"] if "ATRC" not in row["paper"]]
+    rows = [row for row in output["rows"] if "ATRC" not in row["paper"] and "BMTAS" not in row["paper"]]
     assert len(rows) == 13
     for row in rows:
         rounding = 2_000 if "FPM" in row["row"] else 0
         assert abs(row["parameters"] - row["published_parameters"]) <= rounding, row["row"]
         assert row["multiply_adds"] is None and row["published_multiply_adds"] is None
+
+
+def test_units_of_bmtas(output):
+    """Published with three digits a unit."""
+    (row,) = [row for row in output["rows"] if "BMTAS" in row["paper"]]
+    assert row["multiply_adds"] == pytest.approx(row["published_multiply_adds"], abs=17 * 250_000)
+    assert row["published_parameters"] is None and row["parameters"] > 0

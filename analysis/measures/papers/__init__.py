@@ -5,13 +5,14 @@ add one, a function that yields rows, and a call in `rows`.
 """
 
 from analysis.measures.papers.atrc import atrc_rows
+from analysis.measures.papers.branching import branching_rows
 from analysis.measures.papers.decoders import decoder_rows
 from analysis.measures.papers.row import Row
 
 
 def rows() -> list[Row]:
     """All rows, paper by paper."""
-    return [*atrc_rows(), *decoder_rows()]
+    return [*atrc_rows(), *decoder_rows(), *branching_rows()]
 
 
 __all__ = ["Row", "rows"]

@@ -2,7 +2,8 @@
 
 Any model of timm that gives feature maps is one, by its name: `network.backbone: resnet50`. Nothing has to be added
 here for it; `timm_encoder.py` brings what timm returns into the form below, `hrnet.py` corrects how HRNets fuse their
-branches, `weights.py` loads a file of pretrained weights.
+branches, `weights.py` loads a file of pretrained weights. `units.py` cuts an encoder into units, which tasks share or
+have for themselves in a `BranchedEncoder` (`branched.py`).
 
 To add an encoder of your own, write a `torch.nn.Module` anywhere and name it by its import path,
 `network.backbone: my_package.my_module:MyEncoder`. It is built with `network.backbone_options` as keyword arguments and
@@ -10,7 +11,8 @@ has
 
 - `channels`: a tuple, the channels of each map that it returns;
 - `reductions`: a tuple, how many pixels of the image one element of each map spans, never decreasing;
-- `forward(image)`: (B, 3, H, W) -> a list of maps (B, channels[i], h, w), finest first, for any H and W of at least 32.
+- `forward(image)`: (B, 3, H, W) -> a list of maps (B, channels[i], h, w), finest first, for any H and W of at least 32;
+- if tasks are to share some of its units only, `split()`, which returns `Parts` (`units.py`).
 
 `multitask.testing.check_backbone(encoder)` verifies that a module keeps to this.
 """

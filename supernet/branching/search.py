@@ -36,8 +36,8 @@ from supernet.search_split import split_training, trained_on
 FILE = "branching.yaml"
 
 
-def search_branches(config: Config, output: str, resume: bool, hints: bool = True) -> Branching:
-    """Runs or resumes the search, writes its folder and prints the tree; with `hints`, also the next commands.
+def search_branches(config: Config, output: str, resume: bool) -> Branching:
+    """Runs or resumes the search, writes its folder, prints the tree and the next commands.
 
     Raises InputError, before anything is written, for what cannot be searched.
     """
@@ -69,7 +69,7 @@ def search_branches(config: Config, output: str, resume: bool, hints: bool = Tru
         callback.trainer = trainer = Trainer(network, recipe, run, config.seed, callback=callback)
         print(f"searching {len(costs)} units for {len(dataset.tasks)} tasks, on {fabric.device}")
         trainer.fit()
-        return _finish(config, dataset, trainer, callback, costs, hints)
+        return _finish(config, dataset, trainer, callback, costs)
 
 
 def unit_costs(settings: NetworkSettings, height: int, width: int) -> list[Cost]:
@@ -103,12 +103,7 @@ def _check(config: Config, dataset: DatasetSplits) -> None:
 
 
 def _finish(
-    config: Config,
-    dataset: DatasetSplits,
-    trainer: Trainer,
-    callback: BranchingCallback,
-    costs: list[Cost],
-    hints: bool,
+    config: Config, dataset: DatasetSplits, trainer: Trainer, callback: BranchingCallback, costs: list[Cost]
 ) -> Branching:
     """Validates the chosen tree inside the supernet, writes the files and prints."""
     network, supernet, run = cast(MultiTaskNetwork, trainer.network), callback.supernet, trainer.run
@@ -159,8 +154,7 @@ def _finish(
     found = sum(cost.multiply_adds * count for cost, count in zip(costs, tree.branches()))
     apart = once * len(dataset.tasks)
     print(f"multiply-adds of all units: {found:,}; shared by all tasks {once:,}, separate {apart:,}")
-    if hints:
-        _print_next(run)
+    _print_next(run)
     return tree
 
 

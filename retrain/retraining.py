@@ -18,8 +18,9 @@ from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_pe
 from multitask.data import check_splits, fingerprint, open_dataset
 from multitask.network import check_encoders, check_network
 from multitask.training.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
-from multitask.training.evaluation import describe, score, table
+from multitask.training.evaluation import describe, primary_results, score, table
 from multitask.training.hardware import Hardware
+from multitask.training.loggers import Loggers
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
 from retrain.baselines import baseline
@@ -138,28 +139,30 @@ def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: R
         label = " ".join([f"{run.folder.parent.name}/{run.folder.name}", *(names if model.separate else [])])
         parts.append(_train(model, names, config, recipe, seed, own, label))
     total = _merge(parts)
-    run.write_json(
-        "metrics.json",
-        {
-            "version": 1,
-            "model": model.name,
-            "seed": seed,
-            "dataset": dataset.name,
-            "split": "test",
-            "images": len(dataset.splits["test"]),
-            "fingerprint": fingerprint(dataset, "test"),
-            "tasks": describe(total["best"], dataset.tasks),
-            "last": {"tasks": describe(total["last"], dataset.tasks)},
-            "validation": {"tasks": describe(total["validation"], dataset.tasks)},
-            "prior": describe(total["prior"], dataset.tasks),
-            "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
-            "parameters": total["parameters"],
-            "multiply_adds": total["multiply_adds"],
-            "train_seconds": total["train_seconds"],
-            "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
-            "loss_weights": {name: weight for part in parts for name, weight in part["loss_weights"].items()},
-        },
-    )
+    metrics = {
+        "version": 1,
+        "model": model.name,
+        "seed": seed,
+        "dataset": dataset.name,
+        "split": "test",
+        "images": len(dataset.splits["test"]),
+        "fingerprint": fingerprint(dataset, "test"),
+        "tasks": describe(total["best"], dataset.tasks),
+        "last": {"tasks": describe(total["last"], dataset.tasks)},
+        "validation": {"tasks": describe(total["validation"], dataset.tasks)},
+        "prior": describe(total["prior"], dataset.tasks),
+        "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
+        "parameters": total["parameters"],
+        "multiply_adds": total["multiply_adds"],
+        "train_seconds": total["train_seconds"],
+        "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
+        "loss_weights": {name: weight for part in parts for name, weight in part["loss_weights"].items()},
+    }
+    run.write_json("metrics.json", metrics)
+    with Loggers(config.training.loggers, run, config.training.iterations + 1) as loggers:  # behind the training's
+        if model.architecture is not None:
+            loggers.text("architecture", model.architecture.table(), config.training.iterations)
+        loggers.settings({**content, "model": model.name}, primary_results(metrics["tasks"]))
     print(f"{model.name}, seed {seed}: test split, after {total['train_seconds']:.0f} s of training")
     print(table(total["best"], dataset.tasks, total["prior"]))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,17 @@ from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
-from multitask.training.evaluation import describe, score, table
+from multitask.training.evaluation import describe, primary_results, score, table
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
+from multitask.training.loggers import Loggers, check_loggers
 from multitask.training.loss_weighting import loss_weights
 from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
 from supernet.cost.table import cost_table
-from supernet.records.choices import CHOICES, write_choices
+from supernet.records.choices import CHOICES, Choice, write_choices
 from supernet.records.costs import COSTS, Costs, CostTable
 from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
@@ -52,6 +54,7 @@ def search(config: Config, output: str, resume: bool, hints: bool = True) -> Arc
     check_splits(dataset)
     build_strategy(config.search).check(config, dataset)
     check_encoders(config.network, dataset)
+    check_loggers(config.training.loggers)
     config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
@@ -100,11 +103,27 @@ def _search(
     if leads():
         architecture.save(run.path("architecture.yaml"))
     run.write_json("metrics.json", metrics)
+    _log_result(context, architecture, choices, metrics)
     print_cost(config, unit.total(architecture.exchanges))
     print_choice(config, architecture, choices)
     if hints:
         print_next(run.folder, weight_search is not None)
     return architecture
+
+
+def _log_result(
+    context: SearchContext, architecture: Architecture, choices: Mapping[Pair, Choice], metrics: Mapping[str, Any]
+) -> None:
+    """The architecture and the probability of each choice, the settings with the metrics, and predictions."""
+    config, trainer = context.config, context.trained
+    assert trainer is not None  # the strategy has trained a supernet
+    steps = config.training.iterations
+    with Loggers(config.training.loggers, context.run, steps + 1) as loggers:  # behind the training's
+        loggers.text("architecture", architecture.table(), steps)
+        chosen = {f"chosen/{t}_from_{s}/{c.block}": c.probability for (t, s), c in choices.items()}
+        loggers.scalars({name: value for name, value in chosen.items() if value is not None}, steps)
+        loggers.settings(config.to_dict(), primary_results(metrics["tasks"]))
+        trainer.show_examples(loggers)
 
 
 def _check_network(config: Config, dataset: DatasetSplits, space: SearchSpace) -> None:

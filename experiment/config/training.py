@@ -7,6 +7,7 @@ from experiment.config.checks import at_least, fraction, one_of, plain_values, p
 from experiment.errors import InputError
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
+LOGGERS = ("tensorboard", "csv", "wandb")
 SCHEDULES = ("poly", "step")
 LARGEST_BATCH = 2**16
 
@@ -33,6 +34,8 @@ class TrainingSettings:
         auxiliary_weight: weight of the auxiliary predictions' losses, relative to their tasks'.
         prior_start: whether output heads start at the training prior (class frequencies, mean depth, mean normal, log
             odds of an edge), estimated from at most 256 training images; otherwise their biases start at 0.
+        loggers: what a run writes beside its own files - tensorboard (events), csv (tables of what is logged), wandb
+            (Weights & Biases, which needs the package).
         log_every: steps between log lines.
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validations of a retraining, the best of which is reported; 0 validates only at
@@ -54,6 +57,7 @@ class TrainingSettings:
     clip_norm: float | None = 10.0
     auxiliary_weight: float = 1.0
     prior_start: bool = True
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])
     log_every: int = 20
     checkpoint_every: int = 200
     validate_every: int = 0
@@ -65,6 +69,10 @@ class TrainingSettings:
         # one image's regions have no variance to normalise by
         within("training.batch_size", self.batch_size, 2, LARGEST_BATCH)
         one_of("training.optimizer", self.optimizer, OPTIMIZERS)
+        for name in self.loggers:
+            one_of("training.loggers", name, LOGGERS)
+        if len(set(self.loggers)) < len(self.loggers):
+            raise InputError(f"training.loggers is {self.loggers}: expected each once")
         one_of("training.schedule", self.schedule, SCHEDULES)
         fraction("training.beta_2", self.beta_2)
         positive("training.step_factor", self.step_factor)

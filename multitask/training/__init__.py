@@ -5,6 +5,8 @@ recipe.py           what is the same for all networks that are to be compared
 trainer.py          the loop
 checkpoints.py      its state in the run folder
 evaluation.py       metrics over a split
+loggers.py          what TensorBoard, CSV tables and Weights & Biases get
+examples.py         predictions beside labels, as pictures
 loss_weighting.py   the tasks' loss weights, given or learned
 hardware.py         device and precision
 

@@ -35,6 +35,10 @@ class Callback:
         """Scalars for the log line and TensorBoard; those on a GPU are read together."""
         return {}
 
+    def details(self) -> dict[str, float]:
+        """Scalars that are too many for the log line, by the names that loggers give them."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What the checkpoint keeps of the callback."""
         return {}

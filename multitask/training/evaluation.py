@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +112,16 @@ def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, d
             for metric, value in of_task.items()
         }
         for name, of_task in values.items()
+    }
+
+
+def primary_results(described: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """{"TASK_METRIC": value} of the primary metrics in what `describe` gives, as far as they have one."""
+    return {
+        f"{task}_{metric}": entry["value"]
+        for task, entries in described.items()
+        for metric, entry in entries.items()
+        if entry["primary"] and entry["value"] is not None
     }
 
 

@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from experiment.config import Config, DataSettings, TrainingSettings
 from multitask.data import DatasetSplits
+from multitask.training.loggers import check_loggers
 from multitask.training.loss_weighting import loss_weights
 
 
@@ -32,8 +33,9 @@ class Recipe:
     ) -> "Recipe":
         """The recipe of a configuration; `weights` replace those of `config.loss_weights`.
 
-        Raises InputError for loss weights that cannot be used.
+        Raises InputError for loss weights that cannot be used, and a logger whose package is missing.
         """
+        check_loggers(config.training.loggers)
         weights = loss_weights(dataset.tasks, config.loss_weights) if weights is None else weights
         learned = config.loss_weights.method == "uncertainty"
         return cls(dataset, config.data, config.training, weights, learned, fabric)

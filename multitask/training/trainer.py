@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from experiment.errors import InputError
 from experiment.interruption import Interrupted, Interruption
@@ -26,7 +25,9 @@ from multitask.training.callback import Callback
 from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
 from multitask.training.evaluation import Values, evaluate, primary_values
+from multitask.training.examples import examples
 from multitask.training.finite import Diverged, FirstFaults, first_not_finite, trace
+from multitask.training.loggers import Loggers
 from multitask.training.loss_weighting import UncertaintyWeighting
 from multitask.training.recipe import Recipe
 from multitask.training.schedule import learning_rate
@@ -126,7 +127,7 @@ class Trainer:
                 self.start()
         s = self.settings
         self.callback.begin(self.run, self.step)
-        writer = self._writer()
+        loggers = Loggers(s.loggers, self.run, self.step)
         progress = Progress(s.iterations, self.step, self.label, self.quiet)
         loader = self.loader(self.recipe.dataset.splits["train"], self.step, s.iterations)
         began, since = time.monotonic(), (time.monotonic(), self.step)
@@ -156,12 +157,12 @@ class Trainer:
                     if log:
                         now, steps = time.monotonic(), self.step - since[1]
                         pace = steps * s.batch_size / (now - since[0])
-                        self._log(writer, progress, {name: total / steps for name, total in sums.items()}, pace)
+                        self._log(loggers, progress, {name: total / steps for name, total in sums.items()}, pace)
                         sums, since = {}, (now, self.step)
                     if validate and score is not None:
                         before = time.monotonic()
                         # best.pt and last.pt go together, so that what last.pt names as best is always there
-                        save = self._keep_best(score, writer, progress) or save
+                        save = self._keep_best(score, loggers, progress) or save
                         began += time.monotonic() - before  # not training
                     if save:
                         save_checkpoint(self.run, self.state_dict())
@@ -170,31 +171,36 @@ class Trainer:
         finally:
             self.callback.end()
             progress.close()
-            if writer is not None:
-                writer.close()
+            loggers.close()
 
-    def _writer(self) -> SummaryWriter | None:
-        """Of TensorBoard events; None in a process that does not lead."""
-        return SummaryWriter(str(self.run.folder), purge_step=self.step or None) if leads() else None
-
-    def _keep_best(self, score: Callable[[Values], float], writer: SummaryWriter | None, progress: Progress) -> bool:
+    def _keep_best(self, score: Callable[[Values], float], loggers: Loggers, progress: Progress) -> bool:
         """Validates; whether this step is the best so far, and checkpoints/best.pt its weights."""
         values = self.validate("val")
         found, constant = (primary_values(given, self.tasks) for given in (values, self.prior("val")))
         figures = []
         for name, task in self.tasks.items():
             metric = task.primary
-            if writer is not None:
-                writer.add_scalar(f"validation/{name}_{metric}", found[name], self.step)
-                writer.add_scalar(f"validation_prior/{name}_{metric}", constant[name], self.step)
+            values_of_task = {
+                f"validation/{name}_{metric}": found[name],
+                f"validation_prior/{name}_{metric}": constant[name],
+            }
+            loggers.scalars(values_of_task, self.step)
             figures.append(f"{name} {metric} {found[name]:.4g} (constant {constant[name]:.4g})")
         progress.note(f"validation, step {self.step}: {', '.join(figures)}")
+        self.show_examples(loggers)
         value = score(values)
         if self.best is not None and not value > self.best[0]:
             return False
         self.best = (value, self.step)
         save_checkpoint(self.run, {"step": self.step, "network": self.network.state_dict()}, "best")
         return True
+
+    def show_examples(self, loggers: Loggers) -> None:
+        """Predictions on a few validation images, beside their labels."""
+        if loggers.show_images:
+            shown = examples(self.model, self.recipe.dataset.splits["val"], self.tasks, self.device)
+            for name, pixels in shown.items():
+                loggers.image(f"validation/{name}", pixels, self.step)
 
     def loader(self, dataset: Dataset, start: int, stop: int) -> DataLoader[Sample]:
         """The samples of the steps from `start` to before `stop`, in an order that follows from seed and step; of
@@ -278,17 +284,16 @@ class Trainer:
                 losses[name] = self.uncertainty(name, losses[name])
         return losses
 
-    def _log(self, writer: SummaryWriter | None, progress: Progress, losses: Mapping[str, Tensor], pace: float) -> None:
+    def _log(self, loggers: Loggers, progress: Progress, losses: Mapping[str, Tensor], pace: float) -> None:
         figures: dict[str, Tensor | float] = {"loss": losses["loss"], **self.callback.figures()}
         if self.uncertainty is not None:
             factors = self.uncertainty.factors()
             figures |= {f"weight_{name}": self.weights[name] * factors[name] for name in self.tasks}
         resources = {"images/s": pace, "GB": peak_memory(self.device) / 1e9}
         values = read({**losses, **figures, **resources})
-        for name, value in values.items():
-            if writer is None:
-                break
-            writer.add_scalar(f"loss/{name}" if name in losses else f"training/{name}", value, self.step)
+        logged = {f"loss/{name}" if name in losses else f"training/{name}": value for name, value in values.items()}
+        logged["training/learning_rate"] = learning_rate(self.settings, self.step - 1)
+        loggers.scalars({**logged, **self.callback.details()}, self.step)
         progress.log(self.step, {name: values[name] for name in {**figures, **resources}})
 
     def prior(self, split: str) -> Values:

@@ -69,6 +69,15 @@ class RelaxedCallback(Callback):
             "entropy_share": self.selection.entropies(normalize=True).detach().mean(),
         }
 
+    def details(self) -> dict[str, float]:
+        """The probability of each legal block of each pair."""
+        space, rows = self.selection.space, self.selection.probabilities().tolist()
+        return {
+            f"probability/{target}_from_{source}/{block}": row[space.blocks.index(block)]
+            for (target, source), row in zip(space.pairs, rows, strict=True)
+            for block in space.legal((target, source))
+        }
+
     def state_dict(self) -> dict[str, Any]:
         noise = self.selection.noise
         return {

@@ -123,7 +123,7 @@ class SearchContext:
             prior_start=False,
             clip_norm=None,  # probes share nothing, and no norm either
         )
-        recipe = replace(recipe, training=training, learn_weights=False)
+        recipe = replace(recipe, training=training, learn_weights=False, balancing=None)
         seed = derive_seed(self.seed, name)
         run = self.run.part(name, {"iterations": training.iterations, "seed": seed})
         return ProbeTrainer(model, recipe, run, seed, label=label)

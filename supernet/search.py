@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from experiment.calls import call
 from experiment.config import Config
+from experiment.config.search import READERS
 from experiment.errors import InputError
 from experiment.processes import leads
 from experiment.run import Run
@@ -21,6 +22,7 @@ from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
+from multitask.training.balancing import AGGREGATORS, check_balancing
 from multitask.training.evaluation import describe, primary_results, score, table
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
@@ -55,6 +57,7 @@ def search(config: Config, output: str, resume: bool, hints: bool = True) -> Arc
     build_strategy(config.search).check(config, dataset)
     check_encoders(config.network, dataset)
     check_loggers(config.training.loggers)
+    _check_balancing(config)
     config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
@@ -124,6 +127,17 @@ def _log_result(
         loggers.scalars({name: value for name, value in chosen.items() if value is not None}, steps)
         loggers.settings(config.to_dict(), primary_results(metrics["tasks"]))
         trainer.show_examples(loggers)
+
+
+def _check_balancing(config: Config) -> None:
+    """Raises InputError for gradients that cannot be balanced."""
+    method, strategy = config.loss_weights.method, config.search.strategy
+    if method in AGGREGATORS and strategy in READERS["record_every"]:
+        raise InputError(
+            f"loss_weights.method is {method}, but the strategy {strategy} learns logits by the sum of the losses: "
+            "expected fixed or uncertainty, or another search.strategy"
+        )
+    check_balancing(method)
 
 
 def _check_network(config: Config, dataset: DatasetSplits, space: SearchSpace) -> None:

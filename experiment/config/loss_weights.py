@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from experiment.config.checks import at_least, one_of, plain_values
 from experiment.errors import InputError
 
-METHODS = ("fixed", "uncertainty")
+BALANCING = ("upgrad", "dualproj", "aligned_mtl", "mgda", "pcgrad", "imtl_g", "graddrop")
+METHODS = ("fixed", "uncertainty", *BALANCING)
 SAMPLERS = ("tpe", "random", "grid")
 
 
@@ -17,7 +18,9 @@ class LossWeightSettings:
     Args:
         weights: weight per task, such as {depth - 1, normals - 10}; a task left out keeps its published weight.
         file: loss_weights.yaml of a run that tuned the weights, read instead of loss_weights.weights.
-        method: fixed, or uncertainty, which learns the weights with the network (Kendall et al., CVPR 2018).
+        method: fixed; uncertainty, which learns the weights with the network (Kendall et al., CVPR 2018); or how the
+            gradients of the weighted losses are combined where tasks share weights - upgrad, dualproj, aligned_mtl,
+            mgda, pcgrad, imtl_g or graddrop (they need torchjd).
         trials: number of trainings of the multi-task baseline in which a search tunes the weights before it begins
             the architecture; 0 tunes none. A shared study ends at this many in all.
         only: a search stops once the weights are tuned.

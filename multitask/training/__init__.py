@@ -7,6 +7,7 @@ checkpoints.py      its state in the run folder
 evaluation.py       metrics over a split
 loggers.py          what TensorBoard, CSV tables and Weights & Biases get
 examples.py         predictions beside labels, as pictures
+balancing.py        the tasks' gradients combined by TorchJD
 loss_weighting.py   the tasks' loss weights, given or learned
 hardware.py         device and precision
 

@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from experiment.config import Config, DataSettings, TrainingSettings
 from multitask.data import DatasetSplits
+from multitask.training.balancing import AGGREGATORS, check_balancing
 from multitask.training.loggers import check_loggers
 from multitask.training.loss_weighting import loss_weights
 
@@ -18,6 +19,7 @@ class Recipe:
     weights: {task: weight of its loss}.
     learn_weights: whether the losses of two or more tasks, multiplied by `weights`, are weighted by learned
         uncertainties.
+    balancing: how the gradients of two or more tasks are combined, a name in `AGGREGATORS`; None adds them up.
     """
 
     dataset: DatasetSplits
@@ -26,6 +28,7 @@ class Recipe:
     weights: Mapping[str, float]
     learn_weights: bool
     fabric: Fabric
+    balancing: str | None = None
 
     @classmethod
     def from_config(
@@ -33,9 +36,11 @@ class Recipe:
     ) -> "Recipe":
         """The recipe of a configuration; `weights` replace those of `config.loss_weights`.
 
-        Raises InputError for loss weights that cannot be used, and a logger whose package is missing.
+        Raises InputError for loss weights that cannot be used, and a package that is missing.
         """
         check_loggers(config.training.loggers)
+        check_balancing(config.loss_weights.method)
         weights = loss_weights(dataset.tasks, config.loss_weights) if weights is None else weights
         learned = config.loss_weights.method == "uncertainty"
-        return cls(dataset, config.data, config.training, weights, learned, fabric)
+        balancing = config.loss_weights.method if config.loss_weights.method in AGGREGATORS else None
+        return cls(dataset, config.data, config.training, weights, learned, fabric, balancing)

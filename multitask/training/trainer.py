@@ -21,6 +21,7 @@ from multitask.data.loader import training_loader
 from multitask.network import MultiTaskNetwork, Outputs
 from multitask.sending import read
 from multitask.tasks import Task
+from multitask.training.balancing import Balancing
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
@@ -69,6 +70,8 @@ class Trainer:
         self.parameters = [p for p in network.parameters() if id(p) not in own and p.requires_grad]
         learn_weights = recipe.learn_weights and len(self.tasks) > 1
         self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights else None
+        balancing = recipe.balancing if len(self.tasks) > 1 else None
+        self.balancing = None if balancing is None else Balancing(balancing, len(self.tasks), seed)
         self.optimizer = self._optimizer()
         self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
         self.device = recipe.fabric.device
@@ -222,7 +225,10 @@ class Trainer:
         self.watch(self.step + 1, {**named, "total loss": total}, batch)
         self.optimizer.zero_grad(set_to_none=True)
         parameters = [*self.parameters, *self.callback.parameters()]
-        self.backward(total, parameters)
+        if self.balancing is None:
+            self.backward(total, parameters)
+        else:
+            self.balancing.backward(losses, parameters, self.step)
         norm = self.clip(parameters)
         if norm is not None:
             self.watch(self.step + 1, {"norm of the gradients": norm}, batch)

@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path):
     [
         ({"iterations": 0}, "iterations"),
         ({"batch_size": 1}, "expected 2 to"),
-        ({"optimizer": "adamm"}, "nearest: 'adamw'"),
+        ({"optimizer": "adamww"}, "nearest: 'adamw'"),
         ({"learning_rate": 0.0}, "positive"),
     ],
 )

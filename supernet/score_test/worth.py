@@ -13,11 +13,16 @@ from supernet.records.effects import MeasuredEffect
 from supernet.score_test.effects import Candidate, Effect
 from supernet.score_test.shrinkage import shrink_effects
 
-DRAWS = 4000  # of the posterior, for intervals and probabilities of being the best
+DRAWS = 4000  # of the posterior, for intervals and probabilities
+# standard deviation of the logarithm of an effect after retraining over that of a probe beside one network; measured on
+# two problems (docs/log/score.md)
+RETRAINING = 0.3
 
 
 class Posterior:
     """The posterior of all effects of a search.
+
+    A true effect of a probe, times what another training of the network may make of it: log-normal, of mean 1.
 
     effects: {(pair, block): measured effect and its posterior}; draws: (DRAWS, candidates).
     """
@@ -25,13 +30,21 @@ class Posterior:
     def __init__(self, measured: Mapping[Candidate, Effect], worth: float, seed: int = 0):
         self.worth, self.candidates = worth, list(measured)
         posterior = shrink_effects([e.value for e in measured.values()], [e.error for e in measured.values()])
-        self.draws = posterior.sample(DRAWS, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        draws = posterior.sample(DRAWS, generator)
+        factor = RETRAINING * torch.randn(draws.shape, generator=generator, dtype=torch.double) - RETRAINING**2 / 2
+        self.draws = draws * factor.exp()
         low, high = torch.quantile(self.draws, torch.tensor([0.025, 0.975], dtype=torch.double), dim=0)
-        means, above = posterior.expectation(), posterior.above(worth)
+        means, above = posterior.expectation(), (self.draws > worth).double().mean(0)
         self.effects = {
             key: MeasuredEffect(e.value, e.error, *(float(v[i]) for v in (means, low, high, above)))
             for i, (key, e) in enumerate(measured.items())
         }
+
+    def surely_worse(self, pair: Pair, block: str, other: str, confidence: float) -> bool:
+        """Whether a block is worse than another one of its pair by more than `worth`."""
+        less, more = (self.draws[:, self.candidates.index((pair, name))] for name in (block, other))
+        return float((more - less > self.worth).double().mean()) >= confidence
 
     def of_pair(self, pair: Pair) -> dict[str, MeasuredEffect]:
         """{block: effect}"""
@@ -56,7 +69,7 @@ def choose(
 
     cost: of each block, to tell which of several equally good ones is the cheapest.
     """
-    choices = {pair: _choose(posterior.of_pair(pair), posterior.worth, confidence, cost) for pair in space.pairs}
+    choices = {pair: _choose(posterior, pair, confidence, cost) for pair in space.pairs}
     if budget is None or budget.keeps({pair: choice.block for pair, choice in choices.items()}):
         return choices
     values: dict[Pair, dict[str, float]] = {}
@@ -70,14 +83,13 @@ def choose(
     return choices
 
 
-def _choose(
-    effects: Mapping[str, MeasuredEffect], worth: float, confidence: float, cost: Mapping[str, float]
-) -> Choice:
+def _choose(posterior: Posterior, pair: Pair, confidence: float, cost: Mapping[str, float]) -> Choice:
+    effects = posterior.of_pair(pair)
     eligible = {name: effect for name, effect in effects.items() if effect.probability >= confidence}
     if not eligible:
         return _none(effects, confidence)
-    best = max(effect.effect for effect in eligible.values())
-    near = [name for name, effect in eligible.items() if effect.effect >= best - worth]
+    best = max(eligible, key=lambda block: eligible[block].effect)
+    near = [name for name in eligible if not posterior.surely_worse(pair, name, best, confidence)]
     name = min(near, key=lambda block: (cost.get(block, 0.0), -eligible[block].effect))
     return choice_of(name, eligible[name])
 

@@ -7,7 +7,7 @@
 3. The effect of a block is the loss that its probe saves beyond what the same probe saves with the target's own
    features (score_test/effects.py). Its posterior is estimated from all effects together (score_test/shrinkage.py).
 4. A pair gets a block where the probability of an effect above `search.worth` is at least `search.confidence`: the
-   cheapest of those whose expected effects differ by less than `search.worth` from the best.
+   cheapest of those that are not surely worse than the best, by more than `search.worth`.
 
 No supernet is needed.
 """

@@ -132,7 +132,8 @@ def chosen(posterior: Posterior, budget: Budget | None = None) -> dict[tuple[str
         ((5.0, 0.0), "global"),
         ((0.0, 5.0), "xtam"),
         ((4.8, 5.0), "global"),  # as good and cheaper
-        ((3.0, 5.0), "xtam"),
+        ((3.5, 5.0), "global"),  # not surely worse once retrained
+        ((2.0, 5.0), "xtam"),
         ((0.3, 0.3), "none"),  # an effect, but not worth it
         ((-5.0, -5.0), "none"),
     ],
@@ -141,6 +142,18 @@ def test_the_choice_follows_the_effects(measured: tuple[float, float], block: st
     choices = chosen(posterior(*measured))
     assert choices.pop(AB) == block
     assert set(choices.values()) == {"none"}
+
+
+def test_what_retraining_makes_of_an_effect_is_a_factor_of_mean_one():
+    """Measured almost without error, so that only the factor is left: its quantiles are those of a log-normal."""
+    one = posterior(4.0, 0.6, error=1e-3)
+    low, high = (4 * math.exp(0.3 * z - 0.045) for z in (-1.96, 1.96))
+    effect = one.of_pair(AB)["global"]
+    assert (effect.effect, effect.low, effect.high) == pytest.approx((4.0, low, high), rel=0.05)
+    assert float(one.draws[:, one.candidates.index((AB, "global"))].mean()) == pytest.approx(4.0, rel=0.02)
+    beyond = torch.special.ndtr(torch.tensor((math.log(0.6 / 0.5) - 0.045) / 0.3))
+    assert one.of_pair(AB)["xtam"].probability == pytest.approx(float(beyond), abs=0.02)
+    assert one.surely_worse(AB, "xtam", "global", 0.8) and not one.surely_worse(AB, "global", "xtam", 0.01)
 
 
 def test_an_unsure_pair_is_undecided_and_gets_none():
@@ -199,5 +212,5 @@ def test_neighbouring_images_that_are_alike_are_no_evidence():
 
 
 def test_every_gain_may_count():
-    posterior = Posterior({(AB, "global"): Effect(5.0, 0.1), (AB, "xtam"): Effect(4.0, 0.1)}, 0.0)
+    posterior = Posterior({(AB, "global"): Effect(5.0, 0.1), (AB, "xtam"): Effect(2.0, 0.1)}, 0.0)
     assert choose(posterior, SPACE, 0.8, {"global": 2.0, "xtam": 1.0}, None)[AB].block == "global"

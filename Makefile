@@ -26,13 +26,15 @@ demo: $(READY)
 	$(BIN)/python -m analysis compare --baseline $(RUNS)/demo_single_task $(RUNS)/demo_uniform_xtam $(RUNS)/demo_found
 	@echo "report: $(RUNS)/demo/report.html"
 
-# the commands at the head of configs/papers/ROW.yaml, with ROOT as the data's folder, then our scores beside the paper's;
-# TABLE names the published scores: make paper ROW=nyud_hrnet18 ROOT=/data/NYUD_MT TABLE=nyud_hrnet18
+# the commands at the head of configs/papers/ROW.yaml, with ROOT as the data's folder, then our scores, with TABLE beside
+# the published ones: make paper ROW=nyud_hrnet18 ROOT=/data/NYUD_MT TABLE=nyud_hrnet18
+# EXTRA: options for all commands, such as EXTRA="--training.iterations 2" for a trial
 paper: $(READY)
 	@test -f configs/papers/$(ROW).yaml || { echo "error: ROW=$(ROW): expected one of $$(ls configs/papers | sed 's/.yaml//' | tr '\n' ' ')"; exit 2; }
 	@test -d "$(ROOT)" || { echo "error: ROOT=$(ROOT) is no folder: expected that of the data"; exit 2; }
-	grep '^#   python' configs/papers/$(ROW).yaml | sed 's|^#   python|$(BIN)/python|; s|--data.root ROOT|--data.root "$(ROOT)"|; s|$$| --resume|; s|--output runs/|--output $(RUNS)/|; s|--architecture runs/|--architecture $(RUNS)/|' | sh -e
-	@if [ -n "$(TABLE)" ]; then $(BIN)/python -m analysis compare --published $(TABLE) --baseline $(RUNS)/$(ROW)/single_task $$(ls -d $(RUNS)/$(ROW)/*/ | grep -v '/search/\|/single_task/'); fi
+	grep '^#   python' configs/papers/$(ROW).yaml | sed -e 's|^#   python|$(BIN)/python|; s|--data.root ROOT|--data.root "$(ROOT)"|; s|--output runs/|--output $(RUNS)/|; s|--architecture runs/|--architecture $(RUNS)/|' -e "s|\$$| --resume $$EXTRA|" | sh -e
+	@test ! -d $(RUNS)/$(ROW)/single_task || $(BIN)/python -m analysis compare $(if $(TABLE),--published $(TABLE)) \
+		--baseline $(RUNS)/$(ROW)/single_task $$(ls -d $(RUNS)/$(ROW)/*/ | grep -v '/search/\|/single_task/')
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2

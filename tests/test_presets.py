@@ -1,59 +1,135 @@
-"""The presets of the papers' rows: full-size networks on the meta device, and a step at a reduced size."""
+"""The presets of the papers' rows: commands, full-size networks on the meta device, and a step at a reduced size."""
 
+import shlex
 from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from lightning_fabric import Fabric
 
+import retrain.command
+import supernet.command
 from analysis.measures.published import table_names
+from benchmarks.presets import describe, models_of, network_of
 from experiment.config import Config
 from experiment.run import Run
 from multitask.cost import parameter_count
-from multitask.data import FILES, open_dataset
-from multitask.network import MultiTaskNetwork
-from multitask.tasks import build_tasks
+from multitask.data import open_dataset
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
-from search_spaces import Architecture, Exchange, SearchSpace
-from tests.support.networks import small_network
+from retrain.baselines import baseline
+from search_spaces import SearchSpace
 from tests.support.pages import ROOT
 from tests.support.published import WRITERS
 
 PRESETS = sorted((ROOT / "configs/papers").glob("*.yaml"))
-# {preset: (block on every pair, or none, parameters, how far they may be off)}
+# {(preset, model): parameters, and how far they may be off}
 PUBLISHED = {
-    "nyud_hrnet18": (None, 4_516_000, 1_000),  # ATRC, Table 1: 4.516 M
-    "vkitti2_densemtl": ("xtam", 111_006_564, 0),
+    ("nyud_hrnet18", "multi_task"): (4_516_000, 1_000),  # ATRC, Table 1: 4.516 M
+    ("vkitti2_densemtl", "uniform:xtam"): (111_006_564, 0),
+    ("cityscapes_ladder", "joint"): (26_756_996, 0),
+    ("cityscapes_ladder", "branched"): (32_183_220, 0),
+    ("cityscapes_ladder", "distillation"): (36_949_960, 0),
+    ("cityscapes_ladder", "distillation, edge"): (43_558_137, 0),
+    ("cityscapes_ladder", "distillation, normals"): (43_562_747, 0),
 }
+EXPECTED = {preset: {key[1] for key in PUBLISHED if key[0] == preset} for preset, _ in PUBLISHED}
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_opens_with_its_commands_and_builds_its_network(path):
-    text, config = path.read_text(), Config.load(path)
+def lines(path):
+    """The commands at a preset's head: [(script, {option: value})]."""
+    split = [shlex.split(line)[2:] for line in path.read_text().splitlines() if line.startswith("#   python ")]
+    return [(script, dict(zip(options[::2], options[1::2], strict=True))) for script, *options in split]
+
+
+def commands(path, folder):
+    """[(model, configuration, output)] of the commands; making their parsers would take most of the tests' time."""
+    found = []
+    for script, options in lines(path):
+        assert options.pop("--config") == f"configs/papers/{path.name}"
+        output, model = options.pop("--output"), options.pop("--baseline", None)
+        architecture = options.pop("--architecture", None)
+        assert script == ("retrain.py" if model or architecture else "search.py") and not (model and architecture)
+        content = yaml.safe_load(path.read_text())
+        for option, value in options.items():
+            group, key = option.removeprefix("--").split(".")
+            content[group][key] = yaml.safe_load(value)
+        (folder / "config.yaml").write_text(yaml.safe_dump(content))
+        config = Config.load(folder / "config.yaml")
+        found.append((model or (f"of {architecture}" if architecture else "search"), config, output))
+    return found
+
+
+@pytest.fixture(scope="module", params=PRESETS, ids=lambda path: path.stem)
+def preset(request, tmp_path_factory):
+    return request.param, commands(request.param, tmp_path_factory.mktemp("configuration"))
+
+
+def test_a_preset_opens_with_its_commands_and_figures(preset):
+    path, trained = preset
+    text = path.read_text()
     head = text[: text.index("\ndata:")]
     assert all(line.startswith("#") for line in head.splitlines())
-    assert f"--config configs/papers/{path.name}" in head and f"make paper ROW={path.stem} " in head
-    assert "Estimated, not measured" in head and "hours" in head and "Published" in head
+    assert f"make paper ROW={path.stem} " in head
+    assert "Estimated by `python -m benchmarks.presets`" in head and "hours" in head and "Published" in head
     named = [text.split()[0].strip("`.,):") for text in head.split("--published ")[1:]]
     assert set(named) <= set(table_names())
-    tasks = build_tasks(config.data.tasks, config.data, len(FILES[config.data.name].class_names(config.data)))
-    block, count, tolerance = PUBLISHED.get(path.stem, (None, None, 0))
-    with torch.device("meta"):
-        exchange = None
-        if block is not None:
-            space = SearchSpace.from_settings(config.space, tuple(tasks))
-            plan = Architecture.uniform(tuple(tasks), block, space.aggregator, space.normalize_messages)
-            exchange = Exchange(plan, channels=128)
-        network = MultiTaskNetwork(replace(config.network, pretrained=False), tasks, exchange)
-    found = parameter_count(network)
-    assert f"{parameter_count(network) / 1e6:.2f} M" in head or exchange is not None
-    assert count is None or abs(found - count) <= tolerance
+    outputs = [output for _, _, output in trained]
+    assert len(set(outputs)) == len(outputs) > 1
+    assert all(output.startswith(f"runs/{path.stem}/") for output in outputs)
+    assert {name for name, _, _ in trained if not name.startswith("of ")} == set(models_of(text))
+    for name, config, _ in trained:
+        assert config.data.root == "ROOT"
+        if name.startswith("of "):
+            assert name == f"of runs/{path.stem}/search/architecture.yaml" and f"runs/{path.stem}/search" in outputs
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_trains_a_step_at_a_reduced_size(path, tmp_path):
-    config = Config.load(path)
+def test_the_scripts_parse_such_commands(monkeypatch):
+    """The longest one, and a search."""
+    called = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("supernet.search.search", lambda config, *others: called.append((config, others)))
+    monkeypatch.setattr("retrain.retraining.retrain", lambda config, *others: called.append((config, others)))
+    ladder, atrc = (ROOT / f"configs/papers/{name}.yaml" for name in ("cityscapes_ladder", "nyud_hrnet18"))
+    for main, (_, options) in ((retrain.command, lines(ladder)[-1]), (supernet.command, lines(atrc)[0])):
+        main.run([part for pair in options.items() for part in pair])
+    (config, others), (searched, _) = called
+    assert others == (None, "distillation", "runs/cityscapes_ladder/9_normals", [0], False)
+    assert config.network.source_only == ["normals"] and config.data.classes == 19
+    assert searched.search.strategy == "gumbel" and searched.data.root == "ROOT"
+
+
+def test_its_networks_are_built_at_full_size(preset):
+    path, trained = preset
+    counted = set()
+    for name, config, _ in trained:
+        if name == "single_task" or name.startswith("of "):
+            continue
+        parameters = parameter_count(network_of(config, name))
+        if name == "multi_task" and config.network == Config.load(path).network:
+            assert f"multi_task has {parameters / 1e6:.2f} M parameters" in path.read_text()
+        label = ", ".join([name, *config.network.source_only])
+        if (path.stem, label) in PUBLISHED:
+            count, tolerance = PUBLISHED[path.stem, label]
+            assert abs(parameters - count) <= tolerance, label
+            counted.add(label)
+    assert counted == EXPECTED.get(path.stem, set())
+
+
+def test_a_step_is_trained_at_a_reduced_size(preset, tmp_path):
+    """With the encoder, decoder and exchange of the preset's last command; random blocks where it searches.
+
+    HRNet48 is left out: it is HRNet18 with other widths, and drawing its weights alone takes as long as three presets.
+    """
+    path, trained = preset
+    if "hrnet48" in path.stem:
+        pytest.skip("hrnet_w48 takes too long; hrnet_w18_small_v2 trains a step with the same decoder")
+    name, config, _ = next(one for one in reversed(trained) if one[0] != "multi_task")
+    if any(one[0] == "search" for one in trained):
+        name = "random"
+    elif name == "single_task":
+        name = "multi_task"
     WRITERS[config.data.name](tmp_path / "data")
     data = replace(config.data, root=str(tmp_path / "data"), height=64, width=64, workers=0)
     dataset = open_dataset(data)
@@ -61,8 +137,21 @@ def test_a_preset_trains_a_step_at_a_reduced_size(path, tmp_path):
     recipe = Recipe.from_config(
         replace(config, data=data, training=training), dataset, Fabric(accelerator="cpu", devices=1)
     )
-    network = MultiTaskNetwork(replace(small_network(), decoder=config.network.decoder), dataset.tasks)
-    before = [parameter.detach().clone() for parameter in network.parameters()]
-    Trainer(network, recipe, Run(tmp_path / "run", {"seed": 0}, False), 0, quiet=True).fit()
+    model = baseline(name, SearchSpace.from_settings(config.space, tuple(dataset.tasks)), 0)
+    network = model.build(replace(config.network, pretrained=False), dataset.tasks)
+    before = {key: parameter.detach().clone() for key, parameter in network.named_parameters()}
+    trainer = Trainer(network, recipe, Run(tmp_path / "run", {"seed": 0}, False), 0, quiet=True)
+    sample = next(iter(trainer.loader(dataset.splits["train"], 0, 1)))
+    losses = trainer.train_step(trainer.augment(sample, trainer.device))  # fit() would write a gigabyte
+    assert all(loss.isfinite() for loss in losses.values()) and {"loss", *dataset.tasks} <= losses.keys()
+    moved = [key for key, parameter in network.named_parameters() if not torch.equal(parameter, before[key])]
     assert all(parameter.isfinite().all() for parameter in network.parameters())
-    assert any(not torch.equal(p, q) for p, q in zip(network.parameters(), before))
+    for part in ("encoder", "decoder", "heads"):
+        assert any(key.startswith(part) for key in moved), part
+    assert network.exchange is None or any(key.startswith("exchange") for key in moved)
+
+
+def test_the_estimate_at_a_head_is_what_the_command_prints():
+    path = ROOT / "configs/papers/scenenet_fission.yaml"
+    text = path.read_text()
+    assert "\n".join(describe(Config.load(path), models_of(text))) in text

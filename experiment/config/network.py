@@ -29,9 +29,9 @@ class NetworkSettings:
             read the task's own image where the data has one for each task, and else the same.
         branches: which units of the encoder tasks share, of shared encoders: the branching.yaml of a search by the
             strategy branching, or for each unit its groups of tasks; by default they share all.
-        decoder: concat, fpm, aspp, deeplab_joint, deeplab_branched, distillation, densemtl, fission_early,
-            fission_early_mid, fission_mid, fission_late, mtan, mti_net, mti_net_faithful, or a class of your own,
-            package.module:Class.
+        decoder: concat, fpm, aspp, deeplab_plain, deeplab_aspp, deeplab_joint, deeplab_branched, distillation,
+            densemtl, fission_early, fission_early_mid, fission_mid, fission_late, mtan, mti_net, mti_net_faithful, or a
+            class of your own, package.module:Class.
         channels: channels C of each task's features; by default the decoder's, mostly a quarter of the encoder's
             channels, all maps together.
         source_only: tasks that others read and that are not refined themselves (decoder distillation).

@@ -10,7 +10,7 @@ from experiment.errors import unknown
 from multitask.decoders.aspp import AsppDecoder
 from multitask.decoders.base import Decoded, Decoder, Early
 from multitask.decoders.concat import ConcatDecoder
-from multitask.decoders.deeplab import DeeplabBranched, DeeplabJoint
+from multitask.decoders.deeplab import DeeplabAspp, DeeplabBranched, DeeplabJoint, DeeplabPlain
 from multitask.decoders.densemtl import DenseMtlDecoder
 from multitask.decoders.distillation import DistillationDecoder
 from multitask.decoders.fission import FissionEarly, FissionEarlyMid, FissionLate, FissionMid
@@ -23,6 +23,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "concat": ConcatDecoder,
     "fpm": FpmDecoder,
     "aspp": AsppDecoder,
+    "deeplab_plain": DeeplabPlain,
+    "deeplab_aspp": DeeplabAspp,
     "deeplab_joint": DeeplabJoint,
     "deeplab_branched": DeeplabBranched,
     "distillation": DistillationDecoder,

@@ -18,11 +18,13 @@ SKIP = 48  # channels of the finest map beside the ASPP's
 
 
 class AsppPart(nn.Module):
-    """F = convs3x3([ASPP(coarsest), conv1x1(finest)]); `convs` of them, each with BN and ReLU."""
+    """F = convs3x3([ASPP(coarsest), conv1x1(finest)]); `convs` of them, each with BN and ReLU. Without rates, a conv1x1
+    with BN and ReLU stands in the ASPP's place.
+    """
 
     def __init__(self, channels: Sequence[int], out_channels: int, rates: Sequence[int], convs: int = 1):
         super().__init__()
-        self.aspp = Aspp(channels[-1], out_channels, rates)
+        self.aspp = Aspp(channels[-1], out_channels, rates) if rates else conv_norm(channels[-1], out_channels)
         self.skip = nn.Conv2d(channels[0], SKIP, 1)
         widths = [out_channels + SKIP, *([out_channels] * convs)]
         self.refine = nn.Sequential(*(conv_norm(width, out_channels, 3) for width in widths[:convs]))

@@ -1,4 +1,5 @@
-"""deeplab_joint and deeplab_branched: DeepLabV3+ decoders that all tasks share, or that each has for itself.
+"""deeplab_joint and deeplab_branched: DeepLabV3+ decoders that all tasks share, or that each has for itself; and
+deeplab_plain and deeplab_aspp, which have less of them.
 
 Source: Chen et al., DeepLabV3+, ECCV 2018, as a course report compared them on ResNet-34 with a dilated last stage
 (`network.backbone_options: {output_stride: 16}`): ASPP rates 3, 6 and 9, two 3x3 convolutions of 256 channels, and a
@@ -6,13 +7,15 @@ Source: Chen et al., DeepLabV3+, ECCV 2018, as a course report compared them on 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from multitask.decoders.aspp import AsppPart
+from multitask.decoders.aspp import SKIP, AsppPart
 from multitask.decoders.base import Decoder, prediction
 
 RATES = (3, 6, 9)
+CHANNELS = 256
 
 
 class DeeplabJoint(Decoder):
@@ -30,7 +33,7 @@ class DeeplabJoint(Decoder):
 
     @classmethod
     def default_channels(cls, encoder_channels: Sequence[int]) -> int:
-        return 256
+        return CHANNELS
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         features = self.common(maps)
@@ -50,3 +53,23 @@ class DeeplabBranched(DeeplabJoint):
     def forward(self, maps: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         features = {task: part(maps) for task, part in self.parts.items()}
         return features, features
+
+
+class DeeplabAspp(DeeplabJoint):
+    """`deeplab_joint` without the two convolutions: the heads read the ASPP's maps beside the finest one's."""
+
+    rates: ClassVar[Sequence[int]] = RATES
+
+    def build(self) -> None:
+        self.shared_channels = self.channels
+        self.common = AsppPart(self.encoder_channels, self.channels - SKIP, self.rates, convs=0)
+
+    @classmethod
+    def default_channels(cls, encoder_channels: Sequence[int]) -> int:
+        return CHANNELS + SKIP
+
+
+class DeeplabPlain(DeeplabAspp):
+    """`deeplab_aspp` with a conv1x1 in the ASPP's place."""
+
+    rates = ()

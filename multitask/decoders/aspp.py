@@ -22,11 +22,13 @@ class AsppPart(nn.Module):
     with BN and ReLU stands in the ASPP's place.
     """
 
-    def __init__(self, channels: Sequence[int], out_channels: int, rates: Sequence[int], convs: int = 1):
+    def __init__(
+        self, channels: Sequence[int], out_channels: int, rates: Sequence[int], convs: int = 1, skip: int = SKIP
+    ):
         super().__init__()
         self.aspp = Aspp(channels[-1], out_channels, rates) if rates else conv_norm(channels[-1], out_channels)
-        self.skip = nn.Conv2d(channels[0], SKIP, 1)
-        widths = [out_channels + SKIP, *([out_channels] * convs)]
+        self.skip = nn.Conv2d(channels[0], skip, 1)
+        widths = [out_channels + skip, *([out_channels] * convs)]
         self.refine = nn.Sequential(*(conv_norm(width, out_channels, 3) for width in widths[:convs]))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

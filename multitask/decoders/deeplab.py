@@ -62,7 +62,8 @@ class DeeplabAspp(DeeplabJoint):
 
     def build(self) -> None:
         self.shared_channels = self.channels
-        self.common = AsppPart(self.encoder_channels, self.channels - SKIP, self.rates, convs=0)
+        skip = min(SKIP, self.channels // 2)
+        self.common = AsppPart(self.encoder_channels, self.channels - skip, self.rates, convs=0, skip=skip)
 
     @classmethod
     def default_channels(cls, encoder_channels: Sequence[int]) -> int:

@@ -207,6 +207,17 @@ def test_eight_bit_labels_of_synthia_and_unknown_classes(tmp_path):
         open_dataset(settings("synthia", tmp_path, "semseg"))
 
 
+@pytest.mark.parametrize("name", ["cityscapes", "synthia", "nyuv2_13", "vkitti2"])
+def test_files_that_other_programs_leave_are_no_images(name, tmp_path):
+    """Such as the ._NAME of macOS and Thumbs.db."""
+    WRITERS[name](tmp_path)
+    before = {key: split.ids for key, split in open_dataset(settings(name, tmp_path, "semseg")).splits.items()}
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        (path.parent / f"._{path.name}").write_bytes(b"no image")
+        (path.parent / "Thumbs.db").write_bytes(b"no image")
+    assert {k: s.ids for k, s in open_dataset(settings(name, tmp_path, "semseg")).splits.items()} == before
+
+
 def test_disparities_without_a_valid_pixel_and_cameras_without_numbers(tmp_path):
     write_cityscapes(tmp_path)
     disparity = next((tmp_path / "disparity" / "train").rglob("*.png"))

@@ -48,7 +48,7 @@ class Cityscapes(FileDataset):
             {
                 f"{split}/{path.parent.name}/{path.stem.removesuffix(end)}"
                 for top, end in places
-                for path in (top / split).glob(f"*/*{end}.*")
+                for path in (top / split).glob(f"*/[!.]*{end}.*")
             }
         )
         if not ids:

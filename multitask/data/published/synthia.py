@@ -42,7 +42,7 @@ class Synthia(FileDataset):
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
         """The numbers of the images that have a photo or classes."""
         folders = (self.root / "RGB", self.root / "GT" / "LABELS")
-        names = sorted({path.stem for folder in folders for path in folder.glob("*.png")})
+        names = sorted({path.stem for folder in folders for path in folder.glob("[!.]*.png")})
         strange = [name for name in names if not name.isdecimal()]
         if strange:
             raise InputError(f"{self.root / 'RGB' / strange[0]}.png: no number, expected NNNNNNN.png")

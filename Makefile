@@ -14,17 +14,10 @@ $(READY): requirements.txt
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $(READY)
 
-# searches on built-in rooms, retrains what was found and its controls, compares them and writes a report;
+# searches on built-in rooms, retrains what was found and no exchange, compares them and writes a report;
 # called again, it goes on where it stopped
 demo: $(READY)
-	$(BIN)/python search.py $(DEMO) --output $(RUNS)/demo --resume
-	$(BIN)/python retrain.py $(DEMO) --architecture $(RUNS)/demo/architecture.yaml --output $(RUNS)/demo_found --resume
-	$(BIN)/python retrain.py $(DEMO) --baseline uniform:xtam --output $(RUNS)/demo_uniform_xtam --resume
-	$(BIN)/python retrain.py $(DEMO) --baseline single_task --output $(RUNS)/demo_single_task --resume
-	$(BIN)/python -m analysis report $(RUNS)/demo --found $(RUNS)/demo_found --baseline $(RUNS)/demo_single_task \
-		--models $(RUNS)/demo_uniform_xtam --output $(RUNS)/demo/report.html
-	$(BIN)/python -m analysis compare --baseline $(RUNS)/demo_single_task $(RUNS)/demo_uniform_xtam $(RUNS)/demo_found
-	@echo "report: $(RUNS)/demo/report.html"
+	$(BIN)/python -m crosstalk demo --output $(RUNS)/demo
 
 # the commands at the head of configs/papers/ROW.yaml, with ROOT as the data's folder, then our scores, with TABLE beside
 # the published ones: make paper ROW=nyud_hrnet18 ROOT=/data/NYUD_MT TABLE=nyud_hrnet18

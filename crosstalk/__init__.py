@@ -3,19 +3,9 @@
 The library of exchange blocks is `search_spaces`. Nothing here loads torch before it is needed.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-
-def _version() -> str:
-    try:
-        return version("crosstalk")
-    except PackageNotFoundError:  # a checkout that is not installed
-        import tomllib
-
-        project: dict[str, str] = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-        return project["version"]
+from experiment.version import version
 
 
 def __getattr__(name: str) -> Any:
@@ -26,5 +16,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'crosstalk' has no attribute '{name}'")
 
 
-__version__ = _version()
+__version__ = version()
 __all__ = ["__version__", "load"]

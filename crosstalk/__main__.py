@@ -16,6 +16,7 @@ from experiment.processes import refuse_several_processes
 TRAINING = {
     "search": "how the tasks should exchange features",
     "retrain": "a network from scratch, over seeds, or a race of several",
+    "demo": "both on built-in rooms, with a report, in minutes",
 }
 DEPLOYMENT = {
     "predict": "every task on photos of any size",
@@ -68,6 +69,10 @@ def _command(name: str, program: str) -> Callable[[Sequence[str]], int]:
         from retrain.command import main as command
     elif name in DEPLOYMENT:
         return lambda rest: exit_code(lambda: _deploy(name, f"{program} {name}", rest))
+    elif name == "demo":
+        from crosstalk.demo import main as demonstrate
+
+        return lambda rest: demonstrate(f"{program} demo", rest)
     else:
         from analysis.__main__ import main as read
 

@@ -20,6 +20,16 @@ FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaini
 Item = TypeVar("Item")
 
 _spoke = time.monotonic()  # when this process last printed a line
+_row: int | None = None  # of this process's bars on the terminal, where other processes have bars of their own
+_name = ""  # with which its labels begin
+
+
+def share_terminal(row: int, name: str = "") -> None:
+    """From now on this process's bars stand in a row of the terminal of their own, counted from 0 downwards, beside
+    those of other processes. name: with which their labels begin.
+    """
+    global _row, _name
+    _row, _name = row, name
 
 
 class Progress:
@@ -35,7 +45,8 @@ class Progress:
     def __init__(
         self, total: int, start: int = 0, label: str = "", quiet: bool = False, unit: str = "step", delay: float = 0.0
     ):
-        self.total, self.start, self.step, self.label, self.quiet, self.unit = total, start, start, label, quiet, unit
+        self.total, self.start, self.step, self.quiet, self.unit = total, start, start, quiet, unit
+        self.label = ": ".join(filter(None, (_name, label)))
         self.began = time.monotonic()
         self.figures: dict[str, str] = {}
         self.bar: tqdm | None = None
@@ -44,13 +55,14 @@ class Progress:
             self.bar = tqdm(
                 total=total,
                 initial=start,
-                desc=f"{label} " if label else None,
+                desc=f"{self.label} " if self.label else None,
                 bar_format=FORMAT,
                 smoothing=SMOOTHING,
                 delay=delay,
                 ncols=columns,
                 nrows=rows,
-                leave=not quiet,
+                leave=not quiet and _row is None,
+                position=_row,
             )
 
     def advance(self) -> None:

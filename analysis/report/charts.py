@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+FEW = 30  # points of a line that are drawn one by one
 WIDTH, HEIGHT = 300, 120  # of the box, in the page's own units
 
 
@@ -11,6 +12,7 @@ class Line:
     label: str
     colour: str | None  # None: the page's own
     points: str  # "x,y x,y ...", y downwards
+    dots: tuple[tuple[float, float], ...] = ()  # the points, where they are few enough to be told apart
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,31 @@ def chart(
     low: float | None = None, high: float | None = None,
 ) -> Chart:  # fmt: skip
     """lines: {label: (colour, a value per step)}; low and high of the y axis are the values' unless given."""
-    values = [value for _, line in lines.values() for value in line]
-    low, high = min(values) if low is None else low, max(values) if high is None else high
-    span, time = (high - low) or 1.0, (steps[-1] - steps[0]) or 1
+    courses = {label: (colour, list(zip(steps, line))) for label, (colour, line) in lines.items()}
+    return chart_of_courses(title, courses, low, high)
 
-    def y(value: float) -> float:
-        return HEIGHT * (1 - (value - low) / span)
 
-    drawn = tuple(
-        Line(label, colour, " ".join(f"{WIDTH * (x - steps[0]) / time:.1f},{y(v):.1f}" for x, v in zip(steps, line)))
-        for label, (colour, line) in lines.items()
-    )
-    return Chart(title, drawn, f"{low:.3g}", f"{high:.3g}", y(0) if low < 0 < high else None, steps[0], steps[-1])
+def chart_of_courses(
+    title: str, courses: Mapping[str, tuple[str | None, Sequence[tuple[int, float]]]],
+    low: float | None = None, high: float | None = None,
+) -> Chart:  # fmt: skip
+    """courses: {label: (colour, [(step, value), ...])}, whose steps may differ."""
+    points = [point for _, course in courses.values() for point in course]
+    first, last = min(step for step, _ in points), max(step for step, _ in points)
+    low = min(value for _, value in points) if low is None else low
+    high = max(value for _, value in points) if high is None else high
+    span, time = (high - low) or 1.0, (last - first) or 1
+
+    def place(step: int, value: float) -> tuple[float, float]:
+        return WIDTH * (step - first) / time, HEIGHT * (1 - (value - low) / span)
+
+    drawn = []
+    for label, (colour, course) in courses.items():
+        places = tuple(place(*point) for point in course)
+        text = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        drawn.append(Line(label, colour, text, places if len(places) <= FEW else ()))
+    zero = HEIGHT * (1 + low / span) if low < 0 < high else None
+    return Chart(title, tuple(drawn), f"{low:.3g}", f"{high:.3g}", zero, first, last)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Numbers as cells of a table; n/a for those that do not exist."""
 
+SMALLER = {"G": "M", "M": "k"}  # of thousands
+
 
 def spread(mean: float | None, std: float | None, digits: int, sign: str = "") -> str:
     """The mean, and ± the standard deviation where there is one; sign: + writes the sign of a positive mean too."""
@@ -11,8 +13,12 @@ def decimal(value: float | None, digits: int, sign: str = "", missing: str = "n/
 
 
 def scaled(value: float | None, unit: float, letter: str) -> str:
-    """In multiples of a unit, as in 3.00 G."""
-    return "n/a" if value is None else f"{value / unit:.2f} {letter}"
+    """In multiples of a unit, as in 3.00 G; what is less than a tenth of it in the next smaller one, as in 25.00 M."""
+    if value is None:
+        return "n/a"
+    if letter[0] in SMALLER and value < unit / 10:
+        unit, letter = unit / 1000, SMALLER[letter[0]] + letter[1:]
+    return f"{value / unit:.2f} {letter}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from analysis.report.result import Result, Table
 from experiment.files import write_atomic
 
-WIDTH = 100  # characters of a terminal
+WIDTH = 100  # characters at most; fewer on a narrow terminal
 
 
 def as_csv(result: Result) -> str:
@@ -34,7 +35,8 @@ def as_text(result: Result, draw: Callable[[Table], str]) -> str:
 
 
 def aligned(table: Table) -> str:
-    """Columns side by side; those beyond `WIDTH` follow below, with the first column again."""
+    """Columns side by side; those beyond the terminal or `WIDTH` follow below, with the first column again."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     depth = max(name.count("\n") for name in table.header) + 1
     # headers end on the same line
     columns = [[""] * (depth - name.count("\n") - 1) + name.split("\n") for name in table.header]
@@ -48,7 +50,7 @@ def aligned(table: Table) -> str:
         needed = 2 + len(column[0])
         if not blocks or needed > room:
             blocks.append([first])
-            room = WIDTH - len(first[0])
+            room = width - len(first[0])
         blocks[-1].append(column)
         room -= needed
     return "\n\n".join("\n".join("  ".join(cells).rstrip() for cells in zip(*block, strict=True)) for block in blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from experiment.progress import track
 from multitask.data.rendering import Body, Panel, cast
 from multitask.data.rooms import CLASSES, LABEL, PARTS, Room
 from multitask.data.samples import Sample
@@ -86,6 +88,23 @@ def _rendered(seed: tuple[int, ...], height: int, width: int) -> Scene:
     return _kept[key]
 
 
+def _of_key(key: tuple[tuple[int, ...], int, int]) -> Scene:
+    return render(*key)
+
+
+def render_ahead(splits: Sequence[Scenes], processes: int) -> None:
+    """Renders all scenes in some processes, into the memory of this one and of those that it forks later."""
+    wanted = [key for split in splits for key in split.keys_in_memory() if key not in _kept]
+    if not wanted:
+        return
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        rendered = pool.imap(_of_key, wanted, chunksize=8)
+        for key, scene in zip(wanted, track(rendered, "rendering images", len(wanted)), strict=True):
+            _kept[key] = scene
+        pool.close()
+        pool.join()
+
+
 class Scenes(torch.utils.data.Dataset):
     """`count` scenes of one split with the labels of `tasks`; splits and seeds never share a scene.
 
@@ -100,6 +119,10 @@ class Scenes(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return self.count
+
+    def keys_in_memory(self) -> list[tuple[tuple[int, ...], int, int]]:
+        """By which rendered scenes are kept."""
+        return [((*self.key, index), self.height, self.width) for index in range(self.count)]
 
     def identity(self) -> list:
         """What its scenes follow from."""
@@ -130,4 +153,4 @@ def to_tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1).copy())
 
 
-__all__ = ["CLASSES", "PARTS", "SPLITS", "Scene", "Scenes", "render", "to_tensor"]
+__all__ = ["CLASSES", "PARTS", "SPLITS", "Scene", "Scenes", "render", "render_ahead", "to_tensor"]

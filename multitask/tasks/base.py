@@ -133,6 +133,12 @@ class Task(ABC):
         """
         return pictures.scaled(values, scale)
 
+    def error(self, values: Array, label: Array) -> Array:
+        """How far decoded maps are from the label, pixel by pixel: two (c, H, W) -> (H, W); here the distance in the
+        label's units. `error_unit` names them.
+        """
+        return np.sqrt(((values.astype(np.float64) - label) ** 2).sum(0))
+
     def rescale(self, label: Tensor, factor: Tensor) -> Tensor:
         """The label after the image was magnified by `factor` (B, 1, 1, 1)."""
         return label

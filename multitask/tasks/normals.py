@@ -78,6 +78,10 @@ class Normals(Task):
     def picture(self, values: Array, scale: Range) -> Array:
         return pictures.directions(values)
 
+    def error(self, values: Array, label: Array) -> Array:
+        """The angle between them."""
+        return np.degrees(np.arccos((values.astype(np.float64) * label).sum(0).clip(-1, 1)))
+
     def rotate(self, label: Tensor, angle: Tensor) -> Tensor:
         """Turned about the optical axis."""
         x, y, z = label.split(1, 1)

@@ -73,6 +73,10 @@ class ClassTask(Task):
     def picture(self, values: Array, scale: Range) -> Array:
         return pictures.classes(values, background=self.first_id == 0)
 
+    def error(self, values: Array, label: Array) -> Array:
+        """1 where the class is wrong."""
+        return (values[0] != label[0]).astype(np.float64)
+
 
 class SemanticSegmentation(ClassTask):
     """The classes of a dataset."""

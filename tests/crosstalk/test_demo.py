@@ -1,0 +1,72 @@
+"""crosstalk demo: numbered stages from rooms to a verdict, two trainings at a time, resumed when called again."""
+
+import dataclasses
+
+import pytest
+
+from crosstalk import demo
+from experiment.config import Config
+from experiment.errors import InputError
+
+SMALL_NETWORK = {"channels": [4, 8, 16, 32], "stem_type": "deep", "stem_width": 2, "layers": [1, 1, 1, 1]}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Problems of a few images and steps."""
+
+    def made(config: Config) -> Config:
+        data = dataclasses.replace(
+            config.data, train_images=12, validation_images=2, test_images=2, tasks=["semseg", "depth"]
+        )
+        network = dataclasses.replace(config.network, backbone_options=SMALL_NETWORK, channels=8)
+        training = dataclasses.replace(config.training, iterations=3, batch_size=2)
+        weights = dataclasses.replace(config.loss_weights, weights={})
+        return dataclasses.replace(config, data=data, network=network, training=training, loss_weights=weights)
+
+    given = demo.problems()
+    monkeypatch.setattr(demo, "problems", lambda: tuple(map(made, given)))
+
+
+def test_from_rooms_to_a_verdict_and_again(small, tmp_path, capsys):
+    output = tmp_path / "runs/demo"
+    assert demo.main("crosstalk demo", ["--output", str(output)]) == 0
+    first = capsys.readouterr().out
+    stages = [line for line in first.splitlines() if " of 5: " in line]
+    assert [line[:7] for line in stages] == [f"{k} of 5:" for k in range(1, 6)]
+    last = first.splitlines()[-3:]
+    assert last[0].startswith("found ") and "over no exchange (uniform:none)" in last[0]
+    assert last[1].startswith("where all tasks share one camera and one encoder, the search chose")
+    assert last[2].endswith(f"open {output / 'report.html'}")
+    assert (output / "report.html").is_file()
+    assert "next:" not in first and "proof:" not in first
+
+    before = (output / "metrics.json").stat().st_mtime_ns
+    assert demo.main("crosstalk demo", ["--output", str(output)]) == 0
+    again = capsys.readouterr().out
+    assert "not needed: all runs are finished" in again
+    assert again.splitlines()[-3:-1] == last[:2]
+    assert (output / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_failure_names_the_log_and_ends_the_other(tmp_path, capfd):
+    def fail():
+        print("so far so good")
+        raise InputError("the disk is full")
+
+    with pytest.raises(InputError, match=r"search failed.*demo_logs/search\.log"):
+        demo._together(tmp_path / "demo", {"search": fail, "other": lambda: __import__("time").sleep(600)})
+    assert "error: the disk is full" in capfd.readouterr().err
+    assert (tmp_path / "demo_logs/search.log").read_text() == "so far so good\n"
+
+
+def test_the_two_problems_differ_in_sensors_and_encoders_alone():
+    sensors, camera = demo.problems()
+    assert (sensors.data.name, camera.data.name) == ("sensors", "scenes")
+    assert (sensors.network.encoders, camera.network.encoders) == ("per_task", "shared")
+    same = dataclasses.replace(
+        camera,
+        data=dataclasses.replace(camera.data, name="sensors"),
+        network=dataclasses.replace(camera.network, encoders="per_task"),
+    )
+    assert same == sensors

@@ -7,7 +7,9 @@ Called again, it goes on where it stopped.
 
 import multiprocessing
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +29,7 @@ from experiment.progress import BEAT, share_terminal
 STAGES = 5
 STEPS, IMAGES = 240, 1200  # of configs/demo.yaml's 300 and 1600
 SEEDS = (0, 1)
+STOPPED = 130  # the exit code of a training that was interrupted
 
 Job = Callable[[], Any]
 
@@ -61,7 +64,7 @@ def run(program: str, arguments: Sequence[str]) -> None:
         render_ahead(rooms, 2)
         print(f"{sum(map(len, rooms))} rooms of {camera.data.height} x {camera.data.width} pixels")
 
-    _stage(2, "searching, where each task has a sensor of its own and where all share one camera")
+    _stage(2, "searching: a sensor for each task, and one camera for all")
     _together(
         output,
         {
@@ -101,8 +104,9 @@ def run(program: str, arguments: Sequence[str]) -> None:
     drawn = Parser("report")
     report.add_arguments(drawn)
     report.run(drawn.parse_args([str(output), "--baseline", models[0], "--found", models[1], "--output", str(page)]))
-    print(f"\n{_verdict(output, models)}.")
-    print(f"{_counterpart(folders['one_camera'])}.")
+    width = shutil.get_terminal_size().columns
+    print("\n" + textwrap.fill(f"{_verdict(output, models)}.", width))
+    print(textwrap.fill(f"{_counterpart(folders['one_camera'])}.", width))
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; open {page}")
 
 
@@ -145,11 +149,11 @@ def _together(output: Path, jobs: dict[str, Job]) -> None:
         for process in running.values():
             process.join()
     print("\n" * (len(jobs) - 1) if sys.stderr.isatty() else "", end="")
-    for name, process in running.items():
-        if process.exitcode == 130:
-            raise Interrupted("the same command goes on")
-        if process.exitcode:
+    for name, process in running.items():  # those that ended by themselves
+        if process.exitcode not in (0, STOPPED):
             raise InputError(f"{name} failed; what it printed is in '{logs[name]}'")
+    if any(process.exitcode == STOPPED for process in running.values()):
+        raise Interrupted("the same command goes on")
 
 
 def _work(job: Job, row: int, name: str, log: Path, threads: int) -> None:

@@ -35,7 +35,7 @@ def choice_alone(architecture: Architecture) -> str:
 
 def named(comparison: Comparison) -> str:
     name = comparison.reference.model
-    return "no exchange (uniform:none)" if name == "uniform:none" else name
+    return "no exchange (uniform:none)" if name in ("uniform:none", "none") else name  # none: in a race
 
 
 def _predicted(found: ModelResult, choices: Mapping[Pair, Choice]) -> str:

@@ -1,7 +1,7 @@
 """Images, labels and predictions as small PNGs that stand inside a page."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from analysis.report.figures import png_uri
 from multitask.data.samples import plain_batch
 from multitask.tasks import Task
+from multitask.tasks import pictures as pictures_of_tasks
 from multitask.tasks.pictures import Array, Range, value_range
 from retrain.loading import Trained
 
@@ -34,9 +35,10 @@ def data_uri(pixels: Array) -> str:
 
 
 def pictures(networks: Mapping[str, Trained], count: int, split: str = "test") -> list[dict[str, Any]]:
-    """{"images": {name: uri}, "tasks": {task: {"label" or a network's name: uri}}} for images spread over the split.
+    """{"images": {name: uri}, "tasks": {task: views}} for images spread over the split; views: [{"name": "label" or a
+    network's, "picture": uri, "error": uri or None, "note": text}].
 
-    The image's name is "image", or that of the task whose image it is.
+    The image's name is "image", or that of the task whose image it is. Errors of all networks share a scale.
     Images and labels are those of the first network; only the tasks that all of them have are shown.
     """
     first = next(iter(networks.values()))
@@ -48,18 +50,60 @@ def pictures(networks: Mapping[str, Trained], count: int, split: str = "test") -
     return [_picture(networks, dataset[index], tasks) for index in chosen]
 
 
+def legend(names: Sequence[str], shown: Sequence[int], first_id: int) -> list[tuple[str, str]]:
+    """(colour, name) of the classes that are shown."""
+    colours = pictures_of_tasks.classes(np.array([[list(shown)]]), background=first_id == 0)[0]
+    return [("#" + bytes(colour).hex(), names[k]) for k, colour in zip(shown, colours) if k < len(names)]
+
+
+def viridis() -> str:
+    """A bar from the nearest to the farthest, as a PNG."""
+    return data_uri(pictures_of_tasks.scaled(np.linspace(0, 1, 128)[None, None].repeat(4, 1), (0.0, 1.0)))
+
+
 @torch.inference_mode()
 def _picture(networks: Mapping[str, Trained], sample: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, Any]:
     batch = plain_batch(default_collate([sample]), torch.device("cpu"))
     outputs = {name: one.network(batch.image, batch.valid).predictions for name, one in networks.items()}
-    shown: dict[str, dict[str, str]] = {}
+    shown: dict[str, list[dict[str, Any]]] = {}
     for name, task in tasks.items():
         label, mask = batch.labels[name][0].numpy(), batch.masks[name][0].numpy()
         scale = value_range(label, mask)
-        shown[name] = {"label": data_uri(render(task, label, scale, mask))}
-        for network in networks:
-            decoded = task.decode(outputs[network][name])[0].numpy()
-            shown[name][network] = data_uri(render(task, decoded, scale))
+        decoded = {network: task.decode(outputs[network][name])[0].numpy() for network in networks}
+        errors = {network: np.where(mask[0], task.deviation(values, label), 0) for network, values in decoded.items()}
+        largest = max(float(np.quantile(error, 0.98)) for error in errors.values()) or 1.0
+        valid = max(1, int(mask.sum()))
+        views = [{"name": "label", "picture": data_uri(render(task, label, scale, mask)), "error": None, "note": ""}]
+        for network, values in decoded.items():
+            mean = f"{errors[network].sum() / valid:.3g} {task.deviation_unit}".strip()
+            views.append(
+                {
+                    "name": network,
+                    "picture": data_uri(render(task, values, scale)),
+                    "error": data_uri(_darkness(errors[network] / largest)),
+                    "note": f"error {mean}",
+                }
+            )
+        shown[name] = views
     image = sample["image"]
     images = image if isinstance(image, dict) else {"image": image}
-    return {"images": {name: data_uri(one.permute(1, 2, 0).numpy()) for name, one in images.items()}, "tasks": shown}
+    return {
+        "images": {name: data_uri(one.permute(1, 2, 0).numpy()) for name, one in images.items()},
+        "tasks": shown,
+        "classes": {
+            name: sorted(np.unique(label[0].numpy()[mask[0].numpy()]).astype(int).tolist())
+            for name, label, mask in ((name, batch.labels[name], batch.masks[name]) for name in tasks)
+            if not label.is_floating_point() and label.shape[1] == 1
+        },
+        "ranges": {
+            name: value_range(batch.labels[name][0].numpy(), batch.masks[name][0].numpy())
+            for name in tasks
+            if batch.labels[name].is_floating_point() and batch.labels[name].shape[1] == 1
+        },
+    }
+
+
+def _darkness(shares: Array) -> Array:
+    """Errors of 0 to 1: white to red, (H, W) -> (H, W, 3)."""
+    rest = (255 * (1 - shares.clip(0, 1)))[..., None]
+    return np.concatenate([np.full_like(rest, 255) - 60 * shares.clip(0, 1)[..., None], rest, rest], 2).astype(np.uint8)

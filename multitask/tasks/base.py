@@ -34,6 +34,7 @@ class Task(ABC):
     balances_crops: ClassVar[bool] = False  # whether a crop that one of its classes fills is drawn again
     marks_lines: ClassVar[bool] = False  # whether the label is 1 on thin lines, which a smaller label must not lose
     metrics: ClassVar[Mapping[str, bool]]
+    deviation_unit: ClassVar[str] = ""  # of `deviation`
     undefined: ClassVar[str] = "no valid pixel"  # why the metrics have no value, where `defines` finds no labels
     channels: int
     region_count: int
@@ -133,9 +134,9 @@ class Task(ABC):
         """
         return pictures.scaled(values, scale)
 
-    def error(self, values: Array, label: Array) -> Array:
+    def deviation(self, values: Array, label: Array) -> Array:
         """How far decoded maps are from the label, pixel by pixel: two (c, H, W) -> (H, W); here the distance in the
-        label's units. `error_unit` names them.
+        label's units. `deviation_unit` names them.
         """
         return np.sqrt(((values.astype(np.float64) - label) ** 2).sum(0))
 

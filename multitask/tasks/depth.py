@@ -23,6 +23,7 @@ class Depth(Task):
     """
 
     name = "depth"
+    deviation_unit = "m"
     metrics = {
         "rmse": False,
         "absolute_relative": False,

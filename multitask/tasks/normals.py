@@ -27,6 +27,7 @@ class Normals(Task):
 
     name = "normals"
     label_channels = 3
+    deviation_unit = "degrees"
     metrics = {
         "mean_angle": False,
         "median_angle": False,
@@ -78,7 +79,7 @@ class Normals(Task):
     def picture(self, values: Array, scale: Range) -> Array:
         return pictures.directions(values)
 
-    def error(self, values: Array, label: Array) -> Array:
+    def deviation(self, values: Array, label: Array) -> Array:
         """The angle between them."""
         return np.degrees(np.arccos((values.astype(np.float64) * label).sum(0).clip(-1, 1)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -17,6 +18,7 @@ class ClassTask(Task):
     """Cross-entropy, mean IoU; the label regions are the classes."""
 
     metrics = {"mean_iou": True}
+    deviation_unit = "of the pixels"
     first_id = 0  # of the ids in files
 
     def __init__(self, classes: int, loss_weight: float, skip_empty: bool):
@@ -73,7 +75,7 @@ class ClassTask(Task):
     def picture(self, values: Array, scale: Range) -> Array:
         return pictures.classes(values, background=self.first_id == 0)
 
-    def error(self, values: Array, label: Array) -> Array:
+    def deviation(self, values: Array, label: Array) -> Array:
         """1 where the class is wrong."""
         return (values[0] != label[0]).astype(np.float64)
 

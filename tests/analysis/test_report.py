@@ -64,7 +64,7 @@ def whole(runs):
 
 def test_everything_stands_on_one_page(whole, runs):
     _, page = whole
-    assert page.sections == [*OF_SEARCH[:5], "comparison", "resources", "costs", "importance", "pictures"]
+    assert page.sections == [*OF_SEARCH[:5], "comparison", "training", "resources", "costs", "importance", "pictures"]
     titles = [value for name, value in page.attributes if name == "title"]
     for (target, source), block in Architecture.load(runs / "search/architecture.yaml").exchanges.items():
         assert f"{target} <- {source}: {block}" in titles
@@ -85,7 +85,8 @@ def test_a_search_on_sensors_shows_what_each_task_sees(report, tmp_path):
     _, page = report(tmp_path / "search", "--found", tmp_path / "found", "--images", 2, "--importance")
     assert page.sections[-2:] == ["importance", "pictures"]
     addresses = [value for name, value in page.attributes if name == "src"]
-    assert len(addresses) == 2 * (2 + 2 * 2)  # an image, a label and a prediction for each of two tasks
+    # an image, a label, a prediction and its error for each of two tasks, and the scale of depth
+    assert len(addresses) == 2 * (2 * (1 + 3) + 1)
     assert "semseg sees" in page.texts and "depth sees" in page.texts
 
 

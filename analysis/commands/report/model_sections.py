@@ -15,14 +15,16 @@ from analysis.measures.comparison import Comparison, ModelResult, remarks
 from analysis.measures.costs import resources
 from analysis.measures.importance import measure_importance
 from analysis.measures.proportions import proportions
-from analysis.measures.runs import ModelRun, load_network
+from analysis.measures.runs import ModelRun, load_architecture, load_network
 from analysis.measures.searches import Search, marked, read_searches
-from analysis.report.charts import bars
+from analysis.report.charts import bars, chart_of_courses
 from analysis.report.numbers import spread
 from analysis.report.page import Section
-from analysis.report.pictures import pictures
+from analysis.report.pictures import legend, pictures, viridis
 from analysis.report.result import Table
+from analysis.report.training import courses
 from experiment.config import Config
+from multitask.data import class_names
 from retrain.race.record import RACE, read_race
 from retrain.race.verdict import row_cells
 from search_spaces import BLOCKS, Architecture
@@ -79,8 +81,8 @@ def _ordered(count: Counter[str], order: Sequence[str]) -> list[tuple[str, int]]
     return sorted(((block, count[block]) for block in order if count[block]), key=lambda pair: -pair[1])
 
 
-def comparison(comparison: Comparison, own: str | None) -> Section:
-    """The tables of `compare` side by side, and a bar per model."""
+def comparison(comparison: Comparison, own: str | None, note: str | None) -> Section:
+    """The tables of `compare`, and a bar per model."""
     summary, metrics, _ = tables(comparison)
     models = comparison.shown[1:]
 
@@ -93,14 +95,13 @@ def comparison(comparison: Comparison, own: str | None) -> Section:
         (name, spread(row.delta_m, row.delta_m_std, 2, "+"), row.delta_m, whisker(row))
         for name, row in zip(labels(comparison)[1:], models, strict=True)
     ]
-    joined = [[*left, *right[1:]] for left, right in zip(summary.rows, metrics.rows, strict=True)]
     return {
-        "table": replace(summary, header=[*summary.header, *metrics.header[1:]], rows=joined),
+        "tables": [summary, metrics],
         "bars": bars(points),
         "own": [own is not None and row.run == str(Path(own)) for row in models],
         "baseline": comparison.reference.model,
         "whiskers": "95 % interval" if any(row.delta_m_interval for row in models) else "standard deviation over seeds",
-        "remarks": remarks(comparison),
+        "remarks": [*([note] if note else []), *remarks(comparison)],
     }
 
 
@@ -121,12 +122,53 @@ def importance(run: ModelRun, baseline: str | None, data_root: str | None) -> Se
 
 
 def predictions(
-    found: ModelRun | None, models: Sequence[ModelRun], count: int, data_root: str | None
+    found: ModelRun | None, baseline: ModelRun | None, models: Sequence[ModelRun], count: int, data_root: str | None
 ) -> Section | None:
-    """Of the found network and of the multi-task baseline, from their first seeds."""
+    """Of the found network, the baseline and the multi-task network, from their first seeds."""
     shown = {"found": found} if found is not None else {}
     shown |= {model.name: model for model in models if model.name == "multi_task"}
     if not shown or count < 1:
         return None
+    shown |= {} if baseline is None else {baseline.name: baseline}
     networks = {name: load_network(model.seeds[0].folder, data_root) for name, model in shown.items()}
-    return {"images": pictures(networks, count), "names": ["label", *networks]}
+    images = pictures(networks, count)
+    first = next(iter(networks.values()))
+    names = class_names(first.data)
+    classes = {
+        task: legend(
+            names.get(task, ()), sorted({k for image in images for k in image["classes"].get(task, ())}), first_id
+        )
+        for task in first.dataset.tasks
+        if (first_id := getattr(first.dataset.tasks[task], "first_id", None)) is not None
+    }
+    return {
+        "images": images,
+        "legends": {task: colours for task, colours in classes.items() if colours},
+        "scale": viridis(),
+    }
+
+
+def training(found: ModelRun | None, baseline: ModelRun | None) -> Section | None:
+    """Loss and validation over the steps, of the first seeds, as their events recorded them."""
+    models = [model for model in (found, baseline) if model is not None]
+    if not models:
+        return None
+    looks = {model.name: colour for model, colour in zip(models, (None, "var(--other)"))}
+    recorded = {model.name: courses(model.seeds[0], list(models[0].seeds[0].tasks)) for model in models}
+    titles = dict.fromkeys(title for of_model in recorded.values() for title in of_model)
+    charts = []
+    for title in titles:
+        lines = {name: (looks[name], of_model[title]) for name, of_model in recorded.items() if title in of_model}
+        if max(len(course) for _, course in lines.values()) > 1:
+            charts.append(chart_of_courses(title, lines))
+    return {"charts": charts, "looks": looks} if charts else None
+
+
+def other_architecture(found: ModelRun | None, chosen: Architecture | None) -> str | None:
+    """A remark where the network that is shown as found has another architecture than the search chose."""
+    if found is None or chosen is None:
+        return None
+    path = found.seeds[0].folder / "architecture.yaml"
+    if path.is_file() and dict(load_architecture(path).exchanges) == dict(chosen.exchanges):
+        return None
+    return f"note: {found.name} in '{found.folder}' has not the architecture of this search"

@@ -1,5 +1,6 @@
 """Sections from the files of the search run itself."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from analysis.report.figures import colour, data_uri, png_uri
 from analysis.report.numbers import probability
 from analysis.report.page import Section
 from experiment.config import Config
-from search_spaces import BLOCKS, Architecture
+from search_spaces import BLOCKS, Architecture, SpaceError
+from search_spaces.blocks import block_class
 from supernet.loss_weights import figures
 from supernet.records.choices import Choice
 from supernet.records.costs import CostTable
@@ -68,9 +70,25 @@ def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: C
         "legend": [*known, *sorted(chosen - set(known))],
         "probability": {pair: probability(c.probability) for pair, c in choices.items() if c.probability is not None},
         "undecided": undecided,
+        "meanings": {block: meaning(block) for block in [*known, *sorted(chosen - set(known))]},
         "count": f"{len(undecided)} of {len(blocks)} pairs" if choices else None,
         "why": UNDECIDED.get(config.search.strategy, f"{UNSURE} none, or the cheapest near-best block"),
     }
+
+
+def meaning(block: str) -> str:
+    """What a block does, in the words with which its file begins, and of a file of several blocks its class."""
+    try:
+        kind = block_class(block)
+    except (SpaceError, ImportError):  # somebody's own, which has gone
+        return ""
+    names, _, text = _opening(sys.modules[kind.__module__].__doc__).rpartition(": ")
+    return f"{text} {_opening(kind.__doc__)}" if "," in names else text
+
+
+def _opening(text: str | None) -> str:
+    """A docstring's first paragraph as one line."""
+    return " ".join((text or "").partition("\n\n")[0].split())
 
 
 def shares(architecture: Architecture) -> Section:

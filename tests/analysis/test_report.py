@@ -9,10 +9,17 @@ import pytest
 import yaml
 
 from analysis.__main__ import main
+from analysis.commands.report.model_sections import other_architecture
+from analysis.commands.report.search_sections import meaning
+from analysis.measures.runs import read_model
 from analysis.report.charts import HEIGHT, WIDTH, bars, chart
-from analysis.report.pictures import render
+from analysis.report.pictures import legend, render
+from analysis.report.training import courses
+from experiment.config import DataSettings
+from experiment.version import version
+from multitask.tasks import build_tasks
 from multitask.tasks.binary import Edge
-from search_spaces import SPACES, Architecture
+from search_spaces import BLOCKS, SPACES, Architecture
 from supernet.records.costs import CostTable
 from supernet.records.selection_history import History, read_history
 from tests.support.commands import search
@@ -323,7 +330,8 @@ def test_thinning_keeps_both_ends():
 def test_charts_and_bars_stay_in_their_boxes():
     drawn = chart("x", [0, 5, 10], {"line": ("#000", [-1.0, 0.0, 3.0])})
     assert drawn.lines[0].points == f"0.0,{HEIGHT:.1f} {WIDTH / 2:.1f},{0.75 * HEIGHT:.1f} {WIDTH:.1f},0.0"
-    assert drawn.zero == 0.75 * HEIGHT
+    assert drawn.zero == 0.75 * HEIGHT and len(drawn.lines[0].dots) == 3
+    assert not chart("x", range(100), {"line": (None, range(100))}).lines[0].dots  # too many to be told apart
     assert chart("x", [0], {"line": (None, [2.0])}, 0, 1).zero is None  # a single step, 0 at the edge
     good, bad = bars([("a", "", 3.0, (1.0, 5.0)), ("b", "", -1.0, None)])
     assert good.zero == bad.zero and good.start == good.zero and bad.start + bad.length == pytest.approx(bad.zero)
@@ -336,3 +344,50 @@ def test_labels_are_transparent_outside_their_mask():
     half = np.full((1, 1, 2), 0.5)
     masked = render(Edge(), half, (0, 1), np.array([[[True, False]]]))
     assert masked.tolist() == [[[127, 127, 127, 255], [127, 127, 127, 0]]]
+
+
+def test_a_block_is_explained_in_the_words_of_its_file():
+    assert meaning("local") == "every target pixel attends to the 9x9 source neighbourhood around it."
+    assert "PAD-Net" in meaning("padnet_gate") and "sigmoid" in meaning("padnet_gate")
+    assert all(meaning(block) for block in BLOCKS)
+
+
+def test_the_verdict_stands_at_the_head_with_date_version_and_command(whole, runs):
+    text, page = whole
+    assert text.index('class="verdict"') < text.index("<section")
+    words = " ".join(" ".join(page.texts).split())
+    assert "found " in words and "over single_task" in words
+    assert f"version {version()}, by python -m analysis report {runs / 'search'} --found" in words
+
+
+def test_another_architecture_is_named(runs):
+    chosen = Architecture.load(runs / "search/architecture.yaml")
+    found = read_model(runs / "found")
+    assert other_architecture(found, chosen) is None
+    other = Architecture.uniform(chosen.tasks, "s_label")
+    assert "has not the architecture of this search" in other_architecture(found, other)
+    assert other_architecture(read_model(runs / "multi"), chosen) is not None
+
+
+def test_curves_are_what_the_events_recorded(runs):
+    joint = courses(read_model(runs / "multi").seeds[0], TASKS)
+    separate = courses(read_model(runs / "single").seeds[0], TASKS)
+    assert {"loss of semseg", "loss of depth", "validation depth rmse"} <= joint.keys() == separate.keys()
+    recorded = json.loads((runs / "multi/seed_0/metrics.json").read_text())["validation"]["tasks"]["depth"]["rmse"]
+    assert dict(joint["validation depth rmse"])[8] == pytest.approx(recorded["value"], rel=1e-5)
+
+
+def test_the_legend_has_the_colours_of_the_picture():
+    task = build_tasks(("semseg",), DataSettings(), 3)["semseg"]
+    ((colour, name),) = legend(("wall", "floor", "door"), [1], 1)
+    shown = task.picture(np.ones((1, 1, 1)), (0, 1))[0, 0]
+    assert (colour, name) == (f"#{bytes(shown).hex()}", "floor")
+
+
+def test_deviations_by_hand():
+    tasks = build_tasks(("semseg", "depth", "normals"), DataSettings(), 3)
+    ones = np.ones((1, 1, 2))
+    assert tasks["semseg"].deviation(ones, np.array([[[1, 2]]])).tolist() == [[0, 1]]
+    assert tasks["depth"].deviation(ones, np.array([[[3.0, 0.5]]])).tolist() == [[2, 0.5]]
+    up, right = np.array([[[0.0]], [[1.0]], [[0.0]]]), np.array([[[1.0]], [[0.0]], [[0.0]]])
+    assert tasks["normals"].deviation(up, right) == pytest.approx(90)

@@ -199,8 +199,8 @@ class Trainer:
         return True
 
     def show_examples(self, loggers: Loggers) -> None:
-        """Predictions on a few validation images, beside their labels."""
-        if loggers.show_images:
+        """Predictions on a few validation images, beside their labels; none of a quiet training, one of many."""
+        if loggers.show_images and not self.quiet:
             shown = examples(self.model, self.recipe.dataset.splits["val"], self.tasks, self.device)
             for name, pixels in shown.items():
                 loggers.image(f"validation/{name}", pixels, self.step)

@@ -4,8 +4,7 @@ The loss of each task has a gradient of its own. Where several tasks have one fo
 combines these rows of the Jacobian into one update; what a single task uses, such as its head, gets its gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +13,17 @@ from experiment.errors import InputError, one_line
 from experiment.seeds import derive_seed
 from multitask.processes import average
 
-
-def _equal(kind: Any, tasks: int) -> Any:
-    """With equal preferences that add up to the sum of the gradients, where none of them conflict."""
-    return kind(torch.ones(tasks))
-
-
-# each is built from its class in torchjd.aggregation and the number of tasks
-AGGREGATORS: dict[str, tuple[str, Callable[[Any, int], Any]]] = {
-    "upgrad": ("UPGrad", _equal),  # Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024
-    "dualproj": ("DualProj", _equal),  # Lopez-Paz and Ranzato, Gradient Episodic Memory, NeurIPS 2017
-    "aligned_mtl": ("AlignedMTL", _equal),  # Senushkin et al., CVPR 2023
-    "mgda": ("MGDA", lambda kind, tasks: kind()),  # Desideri, 2012; Sener and Koltun, NeurIPS 2018
-    "pcgrad": ("PCGrad", lambda kind, tasks: kind()),  # Yu et al., NeurIPS 2020
-    "imtl_g": ("IMTLG", lambda kind, tasks: kind()),  # Liu et al., ICLR 2021
-    "graddrop": ("GradDrop", lambda kind, tasks: kind()),  # Chen et al., NeurIPS 2020
+# {method: (class in torchjd.aggregation, whether it takes preferences)}
+AGGREGATORS = {
+    "upgrad": ("UPGrad", True),  # Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024
+    "dualproj": ("DualProj", True),  # Lopez-Paz and Ranzato, Gradient Episodic Memory, NeurIPS 2017
+    "aligned_mtl": ("AlignedMTL", True),  # Senushkin et al., CVPR 2023
+    "mgda": ("MGDA", False),  # Desideri, 2012; Sener and Koltun, NeurIPS 2018
+    "pcgrad": ("PCGrad", False),  # Yu et al., NeurIPS 2020
+    "imtl_g": ("IMTLG", False),  # Liu et al., ICLR 2021
+    "graddrop": ("GradDrop", False),  # Chen et al., NeurIPS 2020
 }
+CPU = torch.device("cpu")
 
 
 def check_balancing(method: str) -> None:
@@ -44,12 +38,14 @@ class Balancing:
     Raises InputError if TorchJD is missing.
     """
 
-    def __init__(self, method: str, tasks: int, seed: int):
-        name, build = AGGREGATORS[method]
+    def __init__(self, method: str, tasks: int, seed: int, device: torch.device = CPU):
+        name, preferring = AGGREGATORS[method]
+        # equal preferences, which give the sum of the gradients where none of them conflict
+        preferences = [torch.ones(tasks, device=device)] if preferring else []
         try:
             import torchjd.aggregation
 
-            self.aggregator = build(getattr(torchjd.aggregation, name), tasks)
+            self.aggregator = getattr(torchjd.aggregation, name)(*preferences)
         except ImportError as error:
             need = f"loss_weights.method is {method}, which needs torchjd ({one_line(error)})"
             raise InputError(f"{need}: expected after pip install 'torchjd[quadprog-projector]>=0.18'") from error

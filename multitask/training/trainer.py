@@ -71,7 +71,9 @@ class Trainer:
         learn_weights = recipe.learn_weights and len(self.tasks) > 1
         self.uncertainty = UncertaintyWeighting(list(self.tasks)) if learn_weights else None
         balancing = recipe.balancing if len(self.tasks) > 1 else None
-        self.balancing = None if balancing is None else Balancing(balancing, len(self.tasks), seed)
+        self.balancing = (
+            None if balancing is None else Balancing(balancing, len(self.tasks), seed, recipe.fabric.device)
+        )
         self.optimizer = self._optimizer()
         self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
         self.device = recipe.fabric.device

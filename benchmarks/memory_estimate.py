@@ -1,12 +1,12 @@
-"""The estimate of a step's memory against what this machine's CPU takes, for ten configurations.
+"""The estimate of a step's memory against what a process on this machine's CPU takes, for ten configurations.
 
-MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=65536 python -m benchmarks.memory_estimate --output runs/benchmarks
+python -m benchmarks.memory_estimate --output runs/benchmarks
 
-With these settings the C library gives memory back as soon as it is freed. Otherwise the process holds a fifth more
-than its tensors at these sizes.
+Each in a process of its own, the most that any of its first steps takes. --only 3 5 runs the third and fifth.
 """
 
 import argparse
+import multiprocessing
 from pathlib import Path
 
 import torch
@@ -19,6 +19,8 @@ from multitask.training.step_cost import task_losses
 from search_spaces import SPACES, SearchSpace
 from supernet.cost.memory import Conditions, Fixed, search_memory
 from supernet.supernet import Supernet
+
+STEPS = 4  # what the C library keeps grows over the first ones
 
 # backbone, tasks, space, batch size, height, width, precision, blocks to recompute
 CONFIGURATIONS = (
@@ -56,18 +58,24 @@ def compare(configuration: tuple[str, int, str, int, int, int, str, tuple[str, .
         total.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
 
-    step()
+    def steps() -> None:
+        for _ in range(STEPS):
+            step()
+
     given = image.nbytes + image.nbytes // 12  # images and their validity are there before
-    return estimate - state - given, peak(step, bench.device)
+    return estimate - state - given, peak(steps, bench.device)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="folder for memory_estimate.json")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of configurations, from 1")
     options = parser.parse_args()
+    chosen = [CONFIGURATIONS[number - 1] for number in options.only] if options.only else CONFIGURATIONS
     rows = []
-    for configuration in CONFIGURATIONS:
-        estimate, measured = compare(configuration)
+    for configuration in chosen:
+        with multiprocessing.get_context("fork").Pool(1) as process:
+            estimate, measured = process.apply(compare, (configuration,))
         share = estimate / measured - 1
         name = " ".join(map(str, configuration))
         print(f"{name}: estimated {estimate / 1e9:.3f} GB, measured {measured / 1e9:.3f} GB, {share:+.1%}", flush=True)

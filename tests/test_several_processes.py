@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.support import forked, several
 from tests.support.commands import assert_one_line, search
@@ -12,10 +13,15 @@ from tests.support.commands import assert_one_line, search
 # steps of Adam would make of a gradient that is rounding alone a whole step; the batch is one that three do not divide
 TINY = ["--training.optimizer=sgd", "--training.batch_size=4", "--space.blocks=[none, xtam, padnet_gate]"]
 TINY += ["--training.iterations=6", "--training.checkpoint_every=2", "--data.train_images=12"]
+TINY += ["--training.log_every=1"]
 
 
 def assert_alike(one, two):
-    """The same weights to 1e-5, and the same choice."""
+    """The same weights and losses of all steps to 1e-5, and the same choice."""
+    losses = [logged_losses(folder) for folder in (one, two)]
+    assert losses[0] and losses[0].keys() == losses[1].keys()
+    for name, values in losses[0].items():
+        assert values == pytest.approx(losses[1][name], rel=1e-5), name
     paths = sorted(path.relative_to(one) for path in one.rglob("last.pt"))
     assert paths and paths == sorted(path.relative_to(two) for path in two.rglob("last.pt"))
     for path in paths:
@@ -27,6 +33,18 @@ def assert_alike(one, two):
     names = ("architecture.yaml", "choices.csv")
     for name in [name for name in names if (one / name).is_file()]:
         assert [_plain(one / name), _plain(one / name)] == [_plain(one / name), _plain(two / name)]
+
+
+def logged_losses(folder):
+    """{(training, name): the loss at each step}, from the events of TensorBoard."""
+    found = {}
+    for part in sorted({path.parent for path in folder.rglob("events.out.tfevents.*")}):
+        events = EventAccumulator(str(part), size_guidance={"scalars": 0}).Reload()
+        for tag in events.Tags()["scalars"]:
+            if tag.startswith("loss/"):
+                values = {event.step: event.value for event in events.Scalars(tag)}  # of a step twice, the last
+                found[str(part.relative_to(folder)), tag] = [values[step] for step in sorted(values)]
+    return found
 
 
 def _plain(path):

@@ -27,7 +27,6 @@ from multitask.tasks import Task
 
 ROOT = Path(__file__).parents[2]
 GRAIN = 512  # bytes: what the CUDA allocator rounds up to
-HEAP = 32 << 20  # bytes: glibc gives larger blocks back at once (DEFAULT_MMAP_THRESHOLD_MAX)
 # of autocast's lists for GPUs, by the names of functions and methods
 IN_HALF = {"conv2d", "conv_transpose2d", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum"}
 IN_HALF |= {"scaled_dot_product_attention"}
@@ -39,8 +38,7 @@ IN_FULL |= {"normalize", "cumsum", "reciprocal", "group_norm", "binary_cross_ent
 class StepCost:
     """Bytes. state: weights, their gradients and the optimizer's moments; kept: what is held at the end of the forward
     pass for the backward one; peak: the most that is held at once, state included; moved: what all calls read and
-    write; places: {"file:line": bytes kept that were made there}; largest: of what is made, the largest that glibc may
-    take from its heap.
+    write; places: {"file:line": bytes kept that were made there}.
     """
 
     state: int
@@ -48,7 +46,6 @@ class StepCost:
     peak: int
     moved: int
     places: Counter[str] = field(default_factory=Counter)
-    largest: int = 0
 
 
 class Counted(TorchDispatchMode):
@@ -59,7 +56,7 @@ class Counted(TorchDispatchMode):
     def __init__(self, known: Sequence[Any] = (), blame: bool = False):
         super().__init__()
         self.blame = blame
-        self.live = self.peak = self.moved = self.largest = 0
+        self.live = self.peak = self.moved = 0
         self.held: dict[int, tuple[int, str]] = {}  # {number of a storage: its bytes, where it was made}
         self._known = weakref.WeakKeyDictionary[Any, int]()
         self._count = 0
@@ -89,8 +86,6 @@ class Counted(TorchDispatchMode):
         self.held[number] = (size, _line() if self.blame else "")
         self.live += size
         self.peak = max(self.peak, self.live)
-        if size <= HEAP:
-            self.largest = max(self.largest, size)
 
     def _freed(self, number: int) -> None:
         self.live -= self.held.pop(number)[0]
@@ -176,7 +171,7 @@ def count_step(
         total.backward()  # type: ignore[no-untyped-call]
         del total
     peak = state + sum(tensor.nbytes for tensor in given) + moments * trained + counted.peak
-    return StepCost(state + (1 + moments) * trained, kept, peak, counted.moved, places, counted.largest)
+    return StepCost(state + (1 + moments) * trained, kept, peak, counted.moved, places)
 
 
 def meta_inputs(batch_size: int, height: int, width: int) -> tuple[Tensor, Tensor]:

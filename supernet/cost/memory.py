@@ -1,9 +1,8 @@
 """An estimate of the memory that a search needs, printed before each of its phases, and ways out where it is too much.
 
 A phase is counted call by call on the meta device (multitask/training/step_cost.py), with the forms of the device that
-will train. What tensors hold is met to 1 %. On a CPU the process holds more: glibc keeps freed blocks of up to 32 MB in
-its heap, where small ones that stay lie between them. That part grows with the largest such block; `KEPT` is fitted to
-ten configurations, whose peaks the estimate then meets to 15 % (docs/log/performance.md).
+will train. What tensors hold is met to 1 %. A process on a CPU takes up to 0.3 GB more: glibc keeps freed blocks of up
+to 32 MB in its heap, where small ones that stay lie between them (docs/log/performance.md).
 """
 
 import copy
@@ -25,7 +24,6 @@ from supernet.supernet import Supernet
 
 ROOM = 0.15  # left free where search.recompute is chosen
 AUTO = "auto"  # as search.recompute: as little as fits
-KEPT = 11  # blocks of the largest size that glibc keeps, beyond what tensors hold
 SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
 
 Active = Mapping[str, Sequence[int]]  # {block: numbers of the pairs on which it is computed}
@@ -104,17 +102,11 @@ def search_memory(
 def step_peak(
     twin: nn.Module, loss: Callable[[Outputs], Tensor], conditions: Conditions, beside: Sequence[nn.Module] = ()
 ) -> int:
-    """Bytes that a step holds at most, with what the C library keeps; twin, beside: see `count_step`."""
+    """Bytes that a step holds at most; twin, beside: see `count_step`."""
     c = conditions
     inputs = meta_inputs(c.batch_size, c.height, c.width)
     with counting_for(c.kind):
-        cost = count_step(twin, loss, inputs, c.kind, c.precision, c.moments, beside)
-    return cost.peak + kept(cost.largest, c)
-
-
-def kept(largest: int, conditions: Conditions) -> int:
-    """Bytes of freed memory that the process holds beside its tensors; on a GPU not known. largest: see `StepCost`."""
-    return KEPT * largest if conditions.kind == "cpu" else 0
+        return count_step(twin, loss, inputs, c.kind, c.precision, c.moments, beside).peak
 
 
 def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.device) -> str:

@@ -15,7 +15,7 @@ from multitask.network import MultiTaskNetwork, Outputs, shrink
 from multitask.training.step_cost import Counted, meta_inputs, on_meta
 from search_spaces import SearchSpace
 from search_spaces.blocks.layers import counting_for
-from supernet.cost.memory import SMALL, Conditions, describe, kept, largest_path, step_peak
+from supernet.cost.memory import SMALL, Conditions, describe, largest_path, step_peak
 from supernet.score_test.evidence import Collection, HeldOut, probe_exchanges
 from supernet.score_test.held_out import held_out_size, image_losses
 from supernet.score_test.probes import MIDDLE, ProbedNetwork, per_probe
@@ -95,8 +95,7 @@ def held_out_memory(network: MultiTaskNetwork, space: SearchSpace, candidates: T
         losses = partial(image_losses, twin, tasks, batch, None)
         collection.add(HeldOut(features, regions, losses, shrink(valid, features)), 0)
     sums = sum(part.nbytes for of_pair in collection.sums.values() for part in of_pair.parts.values())
-    state = sum(weight.nbytes for weight in weights) + (1 + c.moments) * trained
-    return state + counted.peak + sums + kept(counted.largest, c)
+    return sum(weight.nbytes for weight in weights) + (1 + c.moments) * trained + counted.peak + sums
 
 
 def describe_held_out(

@@ -6,6 +6,7 @@ python -m benchmarks.supernet_step --output runs/benchmarks
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,9 +17,9 @@ from benchmarks.naive import NaiveExchange, NaiveSupernet
 from benchmarks.output import print_table, write
 from benchmarks.supernets import gumbel_supernet
 from experiment.config import DataSettings, NetworkSettings
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, exchange_channels, feature_channels
 from multitask.tasks import TASKS, Task, build_tasks
-from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces import Architecture, Exchange, ScaledExchange, SearchSpace
 from search_spaces.space import SPACES
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.supernet import Supernet
@@ -54,10 +55,11 @@ class Bench:
         assert set(ORDER) == set(TASKS)
         return build_tasks(list(ORDER[:count]), DataSettings(), CLASSES)
 
-    def network(self, tasks: dict[str, Task], exchange: nn.Module | None) -> MultiTaskNetwork:
+    def network(self, tasks: dict[str, Task], exchange: nn.Module | None, decoder: str = "concat") -> MultiTaskNetwork:
         inner = getattr(exchange, "exchange", exchange)
-        auxiliary = inner.region_tasks() if isinstance(inner, Exchange | NaiveExchange) else ()
-        return MultiTaskNetwork(self.settings, tasks, exchange, auxiliary).to(self.device).train()
+        auxiliary = inner.region_tasks() if isinstance(inner, Exchange | ScaledExchange | NaiveExchange) else ()
+        settings = replace(self.settings, decoder=decoder)
+        return MultiTaskNetwork(settings, tasks, exchange, auxiliary).to(self.device).train()
 
     def supernet(self, space: SearchSpace, single_path: bool = False, recompute: Sequence[str] = ()) -> Supernet:
         return gumbel_supernet(space, self.channels, None, single_path, recompute)
@@ -185,6 +187,23 @@ def against_single(bench: Bench, options: argparse.Namespace) -> dict[str, Call]
     return sides
 
 
+def spaces(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
+    """The whole network, 4 tasks: other candidates than full's; and the decoder fpm, at one scale and at two."""
+    tasks = bench.tasks(4)
+    sides: dict[str, Call] = {}
+    for name in ("full", "modern"):
+        space = SearchSpace(tuple(tasks), SPACES[name])
+        sides[name] = bench.whole_step(bench.network(tasks, bench.supernet(space)))
+    for name in ("full", "modern"):
+        for scales in ((), (0, 1)):
+            space = SearchSpace(tuple(tasks), SPACES[name], scales=scales)
+            channels = exchange_channels(replace(bench.settings, decoder="fpm"), scales)
+            network = bench.network(tasks, gumbel_supernet(space, channels), "fpm")
+            where = "scales 0 and 1" if scales else "behind the decoder"
+            sides[f"{name}, fpm, {where}"] = bench.whole_step(network)
+    return sides
+
+
 def smaller(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
     """The ways out when memory is short: the whole network, 4 tasks, full space."""
     tasks = bench.tasks(4)
@@ -203,6 +222,7 @@ PARTS = {
     "tasks": over_tasks,
     "whole_tasks": whole_over_tasks,
     "single": against_single,
+    "spaces": spaces,
     "smaller": smaller,
 }
 

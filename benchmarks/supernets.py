@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from search_spaces import SearchSpace
+from search_spaces.scaled_exchange import Channels
 from supernet.samplers.relaxed import GumbelSampler
 from supernet.selection import Selection
 from supernet.supernet import Supernet
@@ -12,7 +13,7 @@ from supernet.supernet import Supernet
 
 def gumbel_supernet(
     space: SearchSpace,
-    channels: int,
+    channels: Channels,
     generator: torch.Generator | None = None,
     single_path: bool = False,
     recompute: Sequence[str] = (),

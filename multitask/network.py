@@ -19,7 +19,7 @@ from multitask.branching import branching_of
 from multitask.data import DatasetSplits
 from multitask.data.samples import Image, first_image
 from multitask.decoders import Decoded, Decoder, Early, decoder_class
-from multitask.decoders.base import prediction
+from multitask.decoders.base import Scales, prediction
 from multitask.initialization import seeded
 from multitask.per_task import TaskDecoders, TaskEncoders, build_decoder
 from multitask.resizing import resize
@@ -53,6 +53,38 @@ def feature_size(settings: NetworkSettings, height: int, width: int) -> tuple[in
     return -(-height // stride), -(-width // stride)
 
 
+def exchange_channels(settings: NetworkSettings, scales: Sequence[int] = ()) -> int | dict[int, int]:
+    """C of the features that tasks exchange; of several scales, {scale: C}.
+
+    Raises InputError where the decoder has no features of these scales.
+    """
+    if not scales:
+        return feature_channels(settings)
+    widths = _scale_channels(settings)
+    if not widths or settings.encoders == "per_task" or settings.branches is not None:
+        raise InputError(
+            f"tasks exchange at the scales {list(scales)}, which network.decoder {settings.decoder} does not have: "
+            "expected space.scales [0], or the decoder fpm on a shared encoder without branches"
+        )
+    if max(scales) >= len(widths):
+        raise InputError(f"space.scales is {list(scales)}: expected numbers from 0 to {len(widths) - 1}")
+    return {scale: widths[scale] for scale in scales}
+
+
+def _scale_channels(settings: NetworkSettings) -> tuple[int, ...]:
+    return decoder_class(settings.decoder).scale_channels(encoder_channels(settings))
+
+
+def exchange_size(
+    settings: NetworkSettings, height: int, width: int, scales: Sequence[int] = ()
+) -> tuple[int, int] | dict[int, tuple[int, int]]:
+    """(h, w) of the features that tasks exchange, for images of this size; of several scales, {scale: (h, w)}."""
+    if not scales:
+        return feature_size(settings, height, width)
+    strides = encoder_reductions(settings)
+    return {scale: (-(-height // strides[scale]), -(-width // strides[scale])) for scale in scales}
+
+
 def check_encoders(settings: NetworkSettings, dataset: DatasetSplits) -> None:
     """Raises InputError where tasks have images of their own and the encoder is shared."""
     if dataset.images and settings.encoders == "shared":
@@ -73,7 +105,9 @@ class MultiTaskNetwork(nn.Module):
     whatever their exchanges, tasks and auxiliary heads.
 
     exchange: called as `exchange(features, regions, valid)` with {task: (B, C, h, w)}, {task: (B, R, h, w)} and
-        (B, 1, h, w) bool or None; returns {task: (B, C, h, w)}. None leaves the features as they are.
+        (B, 1, h, w) bool or None; returns {task: (B, C, h, w)}. None leaves the features as they are. One with an
+        attribute `scales` that is not empty refines the features of a decoder with scales before they are joined: all
+        it is called with, and what it returns, is by scale, {scale: {task: ...}}.
     auxiliary: the tasks that get an auxiliary prediction of label regions. Its input carries no gradient to the
         encoder, but the final loss does train it through the exchange.
     """
@@ -155,7 +189,7 @@ class MultiTaskNetwork(nn.Module):
         """image: (B, 3, H, W), or with an encoder for each task {task: (B, 3, H, W)} of these tasks and perhaps others;
         valid: (B, 1, H, W) bool, False on padding.
         """
-        (features, _, early), regions = self._decode(image)
+        (features, _, early), regions = self._decode(image, valid)
         refined = self.refine(features, regions, valid)
         size = first_image(image).shape[2:]
         enlarged = [one._replace(predictions=enlarge(one.predictions, size)) for one in early]
@@ -163,23 +197,50 @@ class MultiTaskNetwork(nn.Module):
 
     def features(self, image: Image) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The image, or {task: image} -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with
-        an auxiliary head, the logits of the label regions, {task: (B, R, h, w)}.
+        an auxiliary head, the logits of the label regions, {task: (B, R, h, w)}. With scales, the exchange lies before.
         """
         decoded, regions = self._decode(image)
         return decoded.features, regions
 
-    def _decode(self, image: Image) -> tuple[Decoded, dict[str, Tensor]]:
-        decoded = Decoded(*self.decoder(self.encoder(image)))
-        shared, regions = decoded.shared, {}
-        for name, head in self.auxiliary_heads.items():
-            regions[name] = head((shared if isinstance(shared, Tensor) else shared[name]).detach())
-        return decoded, regions
+    @property
+    def _scaled(self) -> bool:
+        """Whether the exchange refines several scales of the decoder's features."""
+        return bool(getattr(self.exchange, "scales", ()))
+
+    def _decode(self, image: Image, valid: Tensor | None = None) -> tuple[Decoded, dict[str, Tensor]]:
+        maps, regions = self.encoder(image), dict[str, Tensor]()
+        if not self._scaled:
+            decoded = Decoded(*self.decoder(maps))
+            return decoded, self._regions(decoded.shared)
+
+        def refine(features: Scales, shared: Tensor) -> Scales:
+            regions.update(self._regions(shared))
+            return self._refine_scales(features, regions, valid)
+
+        return Decoded(*self.decoder(maps, refine)), regions
+
+    def _regions(self, shared: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{task: logits of its label regions (B, R, h, w)}"""
+        return {
+            name: head((shared if isinstance(shared, Tensor) else shared[name]).detach())
+            for name, head in self.auxiliary_heads.items()
+        }
+
+    def _refine_scales(self, features: Scales, regions: Mapping[str, Tensor], valid: Tensor | None) -> Scales:
+        """The exchange at several scales; label regions are shrunk to each."""
+        assert self.exchange is not None
+        of_scale, masks = {}, {}
+        for scale in self.exchange.scales:  # type: ignore[union-attr]
+            size = next(iter(features[scale].values())).shape[2:]
+            of_scale[scale] = {name: resize(logits, size) for name, logits in regions.items()}
+            masks[scale] = shrink(valid, features[scale])
+        return self.exchange(features, of_scale, None if valid is None else masks)
 
     def refine(
         self, features: dict[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The exchange, {task: (B, C, h, w)} -> the same; valid at the image's size."""
-        if self.exchange is None:
+        if self.exchange is None or self._scaled:
             return features
         refined = self.exchange(features, regions, shrink(valid, features))
         return refined | {name: features[name] for name in self.settings.source_only if name in features}

@@ -6,10 +6,10 @@ from typing import Any
 
 from experiment.config import NetworkSettings
 from experiment.errors import InputError
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, exchange_channels, feature_channels
 from multitask.tasks import Task
 from retrain.refinements import REFINEMENTS
-from search_spaces import Architecture, Exchange
+from search_spaces import Architecture, build_exchange
 
 ARROW = " <- "  # from a pair's source to its target
 
@@ -53,7 +53,8 @@ class Model:
             return MultiTaskNetwork(settings, tasks, refinement, seed=seed)
         if self.architecture is None:
             return MultiTaskNetwork(settings, tasks, seed=seed)
-        exchange = Exchange(self.architecture, feature_channels(settings), seed=seed, own_features=self.own_features)
+        channels = exchange_channels(settings, self.architecture.scales)
+        exchange = build_exchange(self.architecture, channels, seed=seed, own_features=self.own_features)
         return MultiTaskNetwork(settings, tasks, exchange, exchange.region_tasks(), seed=seed)
 
     def identity(self) -> dict[str, Any]:

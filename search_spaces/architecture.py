@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, block_class, legal_on, regions_needed, scales_differ
 from search_spaces.documents import read_document
 from search_spaces.errors import SpaceError, unknown_name
-from search_spaces.space import SPACES, SearchSpace, check_tasks, pairs_of
+from search_spaces.scales import pairs_of, place, places, scale_of, task_of
+from search_spaces.space import SPACES, SearchSpace, check_tasks
 
 VERSION = 2
+SCALED = 3  # the version of a file with several scales: exchanges are {scale: {target: {source: block}}}
 KEYS = ("version", "tasks", "aggregator", "normalize_messages", "exchanges", "provenance")
 # the integers of the genotypes that ATRC released, and its spelling of one task
 ATRC_BLOCKS = ("none", "global", "local", "t_label", "s_label")
@@ -27,12 +29,14 @@ class Architecture:
     """Determines the exchange module of a network, given the width of its features.
 
     tasks: their names, in order.
-    exchanges: {(target, source): block name} for every ordered pair.
+    exchanges: {(target, source): block name} for every ordered pair. With several scales, targets and sources are
+        places (scales.py), such as depth@1, and every scale has all ordered pairs.
     aggregator: how a target joins its messages: atrc, mteb or pad.
     normalize_messages: whether every message ends in BatchNorm and ReLU. By default it does if some block lies outside
         ATRC's; an architecture of a search space has the rule of its space (`from_space`).
     provenance: where the architecture comes from; it takes no part in equality.
-    Raises SpaceError for an unknown or illegal block, an unknown aggregator, a missing or a superfluous pair.
+    Raises SpaceError for an unknown or illegal block, an unknown aggregator, a missing or a superfluous pair, and one
+        that joins two scales.
     """
 
     tasks: tuple[str, ...]
@@ -46,7 +50,7 @@ class Architecture:
         check_tasks(self.tasks)
         if self.aggregator not in AGGREGATORS:
             raise unknown_name("aggregator", self.aggregator, AGGREGATORS)
-        for pair in pairs_of(self.tasks):
+        for pair in self.pairs:
             if pair not in self.exchanges:
                 raise SpaceError(f"no block for {pair[0]} <- {pair[1]}: expected one for every ordered pair of tasks")
             name = self.exchanges[pair]
@@ -55,21 +59,39 @@ class Architecture:
                 raise SpaceError(
                     f"block '{name}' on {pair[0]} <- {pair[1]}: it is not defined on a task's own features"
                 )
-        superfluous = [pair for pair in self.exchanges if not set(pair) <= set(self.tasks)]
+        superfluous = [pair for pair in self.exchanges if pair not in set(self.pairs)]
         if superfluous:
             target, source = superfluous[0]
-            unknown = next(name for name in (target, source) if name not in self.tasks)
-            raise unknown_name(f"task in exchange {target} <- {source}", unknown, self.tasks)
+            unknown = next((name for name in (target, source) if name not in self.places), None)
+            if unknown is None:
+                raise SpaceError(f"exchange {target} <- {source} joins two scales: expected pairs within a scale")
+            raise unknown_name(f"task in exchange {target} <- {source}", unknown, self.places)
         if self.normalize_messages is None:
             object.__setattr__(self, "normalize_messages", scales_differ(self.exchanges.values()))
 
     @property
+    def scales(self) -> tuple[int, ...]:
+        """Empty where tasks exchange the features that a network's heads read."""
+        found = {scale_of(target) for target, _ in self.exchanges} - {None}
+        return tuple(sorted(scale for scale in found if scale is not None))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The tasks, or with scales every task at every scale."""
+        return places(self.tasks, self.scales)
+
+    @property
     def pairs(self) -> tuple[Pair, ...]:
-        return pairs_of(self.tasks)
+        return pairs_of(self.tasks, self.scales)
+
+    def at(self, scale: int) -> "Architecture":
+        """What one of the scales has: an architecture without scales."""
+        exchanges = {(t, s): self.exchanges[place(t, scale), place(s, scale)] for t, s in pairs_of(self.tasks)}
+        return replace(self, exchanges=exchanges)
 
     def region_tasks(self) -> tuple[str, ...]:
         """The tasks whose label regions some block reads, and which therefore need an auxiliary prediction."""
-        needed = {task for pair, name in self.exchanges.items() for task in regions_needed(name, pair)}
+        needed = {task_of(end) for pair, name in self.exchanges.items() for end in regions_needed(name, pair)}
         return tuple(task for task in self.tasks if task in needed)
 
     @classmethod
@@ -83,10 +105,15 @@ class Architecture:
 
     @classmethod
     def uniform(
-        cls, tasks: Sequence[str], block: str, aggregator: str = "atrc", normalize_messages: bool | None = None
+        cls,
+        tasks: Sequence[str],
+        block: str,
+        aggregator: str = "atrc",
+        normalize_messages: bool | None = None,
+        scales: Sequence[int] = (),
     ) -> "Architecture":
         """The same block on every pair; `none` on the self-pairs where that block is not legal."""
-        exchanges = {pair: block if legal_on(block, pair) else "none" for pair in pairs_of(tasks)}
+        exchanges = {pair: block if legal_on(block, pair) else "none" for pair in pairs_of(tasks, scales)}
         return cls(tuple(tasks), exchanges, aggregator, normalize_messages, {"source": f"uniform:{block}"})
 
     @classmethod
@@ -113,14 +140,11 @@ class Architecture:
         if unknown:
             raise unknown_name(f"key in '{path}'", unknown[0], KEYS)
         version = content.get("version")
-        if version not in (1, VERSION) or isinstance(version, bool):
-            raise SpaceError(f"'{path}' has version {version}: expected {VERSION} (or 1)")
-        rows = content["exchanges"]
-        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
-            raise SpaceError(f"'{path}': expected exchanges as {{target: {{source: block}}}}")
-        exchanges = {(str(t), str(s)): str(name) for t, row in rows.items() for s, name in row.items()}
+        if version not in (1, VERSION, SCALED) or isinstance(version, bool):
+            raise SpaceError(f"'{path}' has version {version}: expected {VERSION}, {SCALED} (or 1)")
+        exchanges = _exchanges(content["exchanges"], version == SCALED, path)
         tasks, aggregator = content.get("tasks"), content.get("aggregator", "atrc")
-        tasks = list(rows) if tasks is None else tasks
+        tasks = list(dict.fromkeys(task_of(target) for target, _ in exchanges)) if tasks is None else tasks
         provenance = {} if content.get("provenance") is None else content["provenance"]
         for key, value, kind in (("tasks", tasks, list), ("provenance", provenance, dict)):
             if not isinstance(value, kind):
@@ -145,9 +169,10 @@ class Architecture:
 
     def to_yaml(self) -> str:
         """The text of architecture.yaml."""
-        rows = {t: {s: self.exchanges[t, s] for s in self.tasks} for t in self.tasks}
+        by_scale = {scale: self.at(scale)._rows() for scale in self.scales}
+        rows = by_scale or self._rows()
         content = {
-            "version": VERSION,
+            "version": SCALED if by_scale else VERSION,
             "tasks": list(self.tasks),
             "aggregator": self.aggregator,
             "normalize_messages": self.normalize_messages,
@@ -157,9 +182,20 @@ class Architecture:
         text: str = yaml.dump(content, sort_keys=False, default_flow_style=None, width=120)
         return text
 
+    def _rows(self) -> dict[str, dict[str, str]]:
+        return {t: {s: self.exchanges[t, s] for s in self.tasks} for t in self.tasks}
+
     def table(self, mark: Mapping[Pair, str] | None = None) -> str:
-        """A text table, a row for each target and a column for each source; `mark` adds a note to a pair's block."""
+        """A text table, a row for each target and a column for each source; `mark` adds a note to a pair's block. With
+        scales, a table for each.
+        """
         mark = mark or {}
+        if self.scales:
+            marks = {
+                scale: {(task_of(t), task_of(s)): m for (t, s), m in mark.items() if scale_of(t) == scale}
+                for scale in self.scales
+            }
+            return "\n\n".join(f"scale {scale}\n{self.at(scale).table(marks[scale])}" for scale in self.scales)
         rows = [["target \\ source", *self.tasks]]
         for target in self.tasks:
             blocks = (self.exchanges[target, source] + mark.get((target, source), "") for source in self.tasks)
@@ -168,6 +204,23 @@ class Architecture:
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
+
+
+def _exchanges(content: Any, scaled: bool, path: Path) -> dict[Pair, str]:
+    """{target: {source: block}}, or if `scaled` {scale: {target: {source: block}}}, as a mapping of pairs."""
+    nested = "{scale: {target: {source: block}}}" if scaled else "{target: {source: block}}"
+    problem = SpaceError(f"'{path}': expected exchanges as {nested}")
+    found: dict[Pair, str] = {}
+    by_scale = content if scaled else {None: content}
+    if not isinstance(by_scale, dict):
+        raise problem
+    for scale, table in by_scale.items():
+        whole = isinstance(scale, int) and not isinstance(scale, bool) and scale >= 0
+        if whole != scaled or not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
+            raise problem
+        for target, row in table.items():
+            found |= {(place(str(target), scale), place(str(source), scale)): str(name) for source, name in row.items()}
+    return found
 
 
 def _rule_of_version_1(provenance: Mapping[str, Any]) -> bool | None:

@@ -42,8 +42,10 @@ class Exchange(nn.Module):
         what whoever builds the exchange will set.
     own_features: every block reads the target's own features and regions in the source's place, with the weights that
         it would have otherwise. No pair then learns anything of another task: a control of capacity.
-    Raises SpaceError for a block to recompute that the plan lacks.
+    Raises SpaceError for a block to recompute that the plan lacks, and for a plan with scales (scaled_exchange.py).
     """
+
+    scales: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -57,6 +59,10 @@ class Exchange(nn.Module):
         own_features: bool = False,
     ):
         super().__init__()
+        if plan.scales:
+            raise SpaceError(
+                f"the plan has the scales {list(plan.scales)}: expected build_exchange with channels of each"
+            )
         searching = isinstance(plan, SearchSpace)
         candidates: dict[Pair, tuple[str, ...]]
         if isinstance(plan, SearchSpace):

@@ -16,7 +16,12 @@ def initial_weights(seed: int | None, *names: str) -> Iterator[None]:
     if seed is None:
         yield
         return
-    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        torch.default_generator.manual_seed(derived(seed, *names))
         yield
+
+
+def derived(seed: int, *names: str) -> int:
+    """A seed that follows from (seed, names)."""
+    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

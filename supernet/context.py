@@ -13,7 +13,7 @@ from experiment.config import Config
 from experiment.run import Run
 from experiment.seeds import derive_seed
 from multitask.data import DatasetSplits
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, exchange_channels
 from multitask.training.callback import Callback
 from multitask.training.recipe import Recipe
 from multitask.training.trainer import Trainer
@@ -68,7 +68,7 @@ class SearchContext:
         config = self.config
         supernet = Supernet(
             self.space,
-            feature_channels(config.network),
+            exchange_channels(config.network, self.space.scales),
             sampler,
             config.search.recompute,
             derive_seed(self.seed, *names) if names else self.seed,

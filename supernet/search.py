@@ -21,14 +21,14 @@ from multitask import processes
 from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory
 from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
-from multitask.network import MultiTaskNetwork, check_encoders, check_network, feature_channels, feature_size
+from multitask.network import MultiTaskNetwork, check_encoders, check_network, exchange_channels, exchange_size
 from multitask.training.balancing import AGGREGATORS, check_balancing
 from multitask.training.evaluation import describe, primary_results, score, table
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.loggers import Loggers, check_loggers
 from multitask.training.loss_weighting import loss_weights
-from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces import Architecture, SearchSpace, build_exchange
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
@@ -37,7 +37,7 @@ from supernet.records.choices import CHOICES, Choice, write_choices
 from supernet.records.costs import COSTS, Costs, CostTable
 from supernet.records.samples import PARETO
 from supernet.shared_weights import evaluate_shared
-from supernet.strategies import build_strategy
+from supernet.strategies import STRATEGIES, build_strategy, strategy_class
 from supernet.summary import print_choice, print_cost, print_next
 from supernet.supernet import Supernet
 from supernet.trained_network import load_network, network_without_exchange, read_network
@@ -54,12 +54,13 @@ def search(config: Config, output: str, resume: bool, hints: bool = True) -> Arc
     """
     dataset = open_dataset(config.data)
     check_splits(dataset)
+    space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
+    _check_scales(config, space)
     build_strategy(config.search).check(config, dataset)
     check_encoders(config.network, dataset)
     check_loggers(config.training.loggers)
     _check_balancing(config)
     config = replace(config, network=with_branches(config.network, tuple(dataset.tasks)))
-    space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     weights = loss_weights(dataset.tasks, config.loss_weights)
     fabric = Hardware(config.device, config.precision).fabric()
     processes.share(config.training.batch_size)  # too few images are noticed before anything is written
@@ -140,11 +141,22 @@ def _check_balancing(config: Config) -> None:
     check_balancing(method)
 
 
+def _check_scales(config: Config, space: SearchSpace) -> None:
+    """Raises InputError for a strategy that knows one scale only."""
+    strategy = config.search.strategy
+    if space.scales and not strategy_class(strategy).knows_scales:
+        names = ", ".join(name for name, kind in STRATEGIES.items() if kind.knows_scales)
+        raise InputError(
+            f"space.scales is {list(space.scales)}, and search.strategy {strategy} knows one scale: expected {names}"
+        )
+
+
 def _check_network(config: Config, dataset: DatasetSplits, space: SearchSpace) -> None:
     """Builds once what the strategy will build, so that what cannot be built ends before anything is written."""
     check_network(config.network, dataset.tasks, config.data.height, config.data.width)
     with torch.random.fork_rng(devices=[]):
-        exchange = Exchange(space, feature_channels(config.network), recompute=config.search.recompute)
+        channels = exchange_channels(config.network, space.scales)
+        exchange = build_exchange(space, channels, recompute=config.search.recompute)
         MultiTaskNetwork(config.network, dataset.tasks, exchange, exchange.region_tasks())
 
 
@@ -167,10 +179,10 @@ def _costs(
     costs = CostTable.read(former) if former is not None and former.is_file() else None
     if costs is not None and costs.covers(space):
         return costs
-    size = feature_size(config.network, config.data.height, config.data.width)
+    size = exchange_size(config.network, config.data.height, config.data.width, space.scales)
     regions = {name: task.region_count for name, task in dataset.tasks.items()}
     with torch.random.fork_rng(devices=[]):  # building what is measured must not change the search
-        return cost_table(space, feature_channels(config.network), size, regions, device)
+        return cost_table(space, exchange_channels(config.network, space.scales), size, regions, device)
 
 
 def _budget(config: Config, space: SearchSpace, table: CostTable) -> Budget | None:

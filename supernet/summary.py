@@ -25,8 +25,8 @@ def print_choice(config: Config, architecture: Architecture, choices: Mapping[Pa
         print(
             "posterior probability in %; ? marks pairs below search.confidence (none, or the cheapest near-best block)"
         )
-        for target in architecture.tasks:
-            cells = [choices[target, source] for source in architecture.tasks]
+        for target in architecture.places:
+            cells = [choice for pair, choice in choices.items() if pair[0] == target]
             marks = [f"{100 * (c.probability or 0):.0f}{'' if c.decided else '?'}" for c in cells]
             print(f"  {target:<12} " + " ".join(f"{mark:>12}" for mark in marks))
     if config.search.strategy in READERS["worth"]:

@@ -12,9 +12,9 @@ from experiment.config import Config
 from experiment.errors import InputError
 from experiment.run import read_identity
 from multitask.data import DatasetSplits
-from multitask.network import MultiTaskNetwork, feature_channels
+from multitask.network import MultiTaskNetwork, exchange_channels
 from multitask.training.checkpoints import checkpoint_path, read_checkpoint
-from search_spaces import Architecture, Exchange, SearchSpace
+from search_spaces import Architecture, SearchSpace, build_exchange
 
 EXPECTED = "expected a retraining of --baseline uniform:none or multi_task, or a checkpoint of such a network"
 AUXILIARY = "auxiliary_heads."
@@ -23,7 +23,7 @@ AUXILIARY = "auxiliary_heads."
 def network_without_exchange(config: Config, dataset: DatasetSplits, space: SearchSpace) -> MultiTaskNetwork:
     """The network whose exchange passes no message: the aggregator alone. All tasks have label regions."""
     none = Architecture.from_space(space, dict.fromkeys(space.pairs, "none"))
-    exchange = Exchange(none, feature_channels(config.network), seed=config.seed)
+    exchange = build_exchange(none, exchange_channels(config.network, space.scales), seed=config.seed)
     return MultiTaskNetwork(config.network, dataset.tasks, exchange, tuple(dataset.tasks), seed=config.seed)
 
 

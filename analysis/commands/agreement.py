@@ -22,6 +22,7 @@ from analysis.measures.searches import Search, marked, read_searches
 from analysis.measures.variance import Variance
 from analysis.report.numbers import decimal
 from analysis.report.result import Result, Table
+from supernet.records.pairs import rows_by_scale
 
 SHARES = ("block_share", "pair_block_share", "seed_share")
 
@@ -34,15 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Result:
     searches = read_searches(arguments.runs)
     kinds = repeated(searches)
-    tables = [*map(pair_table, kinds), summary(kinds), *run_tables(searches), *variance_tables(kinds)]
+    tables = [
+        *(table for kind in kinds for table in pair_tables(kind)),
+        summary(kinds),
+        *run_tables(searches),
+        *variance_tables(kinds),
+    ]
     return Result("", tables, _records(searches, kinds), _data(searches, kinds), remarks(searches, kinds))
 
 
-def pair_table(kind: Repeated) -> Table:
-    tasks = kind.searches[0].architecture.tasks
-    rows = [[target, *(f"{kind.by_pair[target, source]:.0f}" for source in tasks)] for target in tasks]
+def pair_tables(kind: Repeated) -> list[Table]:
+    """One, or with scales one of each."""
     title = marked(f"agreement of {len(kind.searches)} searches", kind.noise_null)
-    return Table(["target \\ source", *tasks], rows, f"{title}, in % of the couples of runs with the same block")
+    tables = []
+    for scale, by_target in rows_by_scale(kind.by_pair).items():
+        rows = [[t, *(f"{kind.by_pair[t, s]:.0f}" for s in sources)] for t, sources in by_target.items()]
+        where = f"{title} at scale {scale}" if scale else title
+        heading = f"{where}, in % of the couples of runs with the same block"
+        tables.append(Table(["target \\ source", *by_target], rows, heading))
+    return tables
 
 
 def summary(kinds: Sequence[Repeated]) -> Table:
@@ -145,14 +156,17 @@ def _variance(split: Variance) -> dict[str, object]:
 
 def _data(searches: Sequence[Search], kinds: Sequence[Repeated]) -> dict[str, object]:
     """Noise nulls stand under a key of their own."""
-    tasks = searches[0].architecture.tasks
     content: dict[str, object] = {"runs": [search.path for search in searches]}
     for kind in kinds:
         values: dict[str, object] = {
             name: {**dataclasses.asdict(scope.block), "exchange_or_none": dataclasses.asdict(scope.exchange)}
             for name, scope in kind.scopes.items()
         }
-        values["by_pair"] = {target: {source: kind.by_pair[target, source] for source in tasks} for target in tasks}
+        values["by_pair"] = {
+            target: {source: kind.by_pair[target, source] for source in sources}
+            for rows in rows_by_scale(kind.by_pair).values()
+            for target, sources in rows.items()
+        }
         values["variance"] = _variance(kind.variance) if kind.variance else None
         content |= {"noise_null": values} if kind.noise_null else values
     return {**content, "by_run": [_run(search) for search in searches]}

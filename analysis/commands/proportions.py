@@ -13,7 +13,7 @@ from analysis.arguments import add_output_options
 from analysis.measures.proportions import Proportions, count_by_decision, proportions
 from analysis.measures.searches import NULL, Search, read_searches
 from analysis.report.result import Result, Table
-from supernet.records.pairs import pair_name
+from supernet.records.pairs import pair_name, rows_by_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,6 +52,7 @@ def _tables(shares: Proportions) -> list[Table]:
     groups = {"overall": shares.shares()}
     groups |= {f"target {task}": shares.shares(target=task) for task in shares.tasks}
     groups |= {f"source {task}": shares.shares(source=task) for task in shares.tasks}
+    groups |= {f"scale {scale}": shares.shares(scale=scale) for scale in shares.scales}
     decided = shares.shares_by_decision().items()
     groups |= {f"{name} pairs ({shares.by_decision[name].total()})": values for name, values in decided}
     pairs = {pair_name(pair): shares.shares(*pair) for pair in shares.counts}
@@ -70,6 +71,7 @@ def _records(shares: Proportions) -> list[dict[str, object]]:
     scopes += [("source", None, task) for task in shares.tasks]
     scopes += [("pair", target, source) for target, source in shares.counts]
     groups = [(*scope, shares.count(*scope[1:]), shares.shares(*scope[1:])) for scope in scopes]
+    groups += [(f"scale {one}", None, None, shares.count(scale=one), shares.shares(scale=one)) for one in shares.scales]
     groups += [
         (name, None, None, shares.by_decision[name], values) for name, values in shares.shares_by_decision().items()
     ]
@@ -90,5 +92,10 @@ def _data(searches: Sequence[Search], shares: Proportions) -> dict[str, object]:
         **shares.shares_by_decision(),
         "by_target": {task: shares.shares(target=task) for task in tasks},
         "by_source": {task: shares.shares(source=task) for task in tasks},
-        "by_pair": {target: {source: shares.shares(target, source) for source in tasks} for target in tasks},
+        **({"by_scale": {scale: shares.shares(scale=scale) for scale in shares.scales}} if shares.scales else {}),
+        "by_pair": {
+            target: {source: shares.shares(target, source) for source in sources}
+            for rows in rows_by_scale(shares.counts).values()
+            for target, sources in rows.items()
+        },
     }

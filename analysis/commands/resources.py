@@ -5,6 +5,9 @@ of one image, in convolutions and matrix products. The auxiliary heads stand apa
 --baseline, also Delta_m against both costs of trained models (as in Fig. 5 of Bruggemann et al., Exploring Relational
 Context for Multi-Task Dense Prediction, ICCV 2021), as delta_m_by_cost.png in --output. For a search run, tables also
 show the costs of all candidates (costs.csv).
+
+--networks counts whole baselines in the network of --config, trained or not. Its last column also counts biases, batch
+norms and ReLUs, as Table 1 of that paper does.
 """
 
 import argparse
@@ -20,18 +23,26 @@ from analysis.report.result import Result, Table
 from experiment.config import Config
 from experiment.errors import InputError
 from supernet.records.costs import COSTS, MEASURES, Cost, CostTable, receiving_targets
-from supernet.records.pairs import Pair, pair_name
+from supernet.records.pairs import Pair, pair_name, rows_by_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analysis.measures.costs import Resources
+    from analysis.measures.networks import NetworkCosts
 
 COLUMNS = {"multiply_adds": "multiply-adds", "parameters": "parameters", "latency": "latency, ms"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="search runs, retrain runs or architecture files")
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="search runs, retrain runs or architecture files")
+    parser.add_argument(
+        "--networks",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="baselines to count whole in the network of --config, such as single_task, mtan or uniform:xtam",
+    )
     parser.add_argument("--config", metavar="FILE", help="configuration, for files without a config.yaml beside them")
     parser.add_argument(
         "--baseline",
@@ -46,15 +57,21 @@ def run(arguments: argparse.Namespace) -> Result:
     if arguments.baseline is not None and (arguments.output is None or len(arguments.baseline) < 2):
         raise InputError("--baseline draws a figure: expected one or more MODEL_DIR behind its DIR, and --output")
     comparison = None if arguments.baseline is None else compare(arguments.baseline[0], arguments.baseline[1:])
-    architectures = read_architectures(arguments.runs)
+    if not arguments.runs and not arguments.networks:
+        raise InputError("no RUN is given: expected search runs or architecture files, or --networks with --config")
+    if arguments.networks and arguments.config is None:
+        raise InputError("--networks needs the sizes of the network: expected --config FILE")
+    architectures = read_architectures(arguments.runs) if arguments.runs else {}
     from analysis.measures.costs import resources  # loads torch
+    from analysis.measures.networks import network_costs
 
     tables: list[Table] = []
     records: list[dict[str, object]] = []
     data = []
     for path, architecture in architectures.items():
         costs = resources(architecture, Config.load(_config(Path(path), arguments.config)))
-        title = f"{path}: {costs.channels} channels, one image of {costs.height} x {costs.width}"
+        channels = costs.channels if isinstance(costs.channels, int) else " + ".join(map(str, costs.channels.values()))
+        title = f"{path}: {channels} channels, one image of {costs.height} x {costs.width}"
         tables += [replace(pair_table(costs), title=title), part_table(costs)]
         file = Path(path).with_name(COSTS)
         if file.is_file():
@@ -62,6 +79,11 @@ def run(arguments: argparse.Namespace) -> Result:
             tables.append(replace(table, title=f"{file}: the cost of every block on one pair"))
         records += _records(path, costs)
         data.append({"architecture": path, **_data(costs)})
+    if arguments.networks:
+        networks = network_costs(arguments.networks, Config.load(arguments.config))
+        tables.append(network_table(networks))
+        records += [_record(one) for one in networks]
+        data += [_network(one) for one in networks]
     figures = {} if comparison is None else {"delta_m_by_cost.png": lambda: _draw(comparison)}
     return Result("", tables, records, data, figures=figures)
 
@@ -107,6 +129,32 @@ def part_table(costs: "Resources") -> Table:
     return Table(["part", "parameters", "multiply-adds"], [[name, *_cells(cost)] for name, cost in parts])
 
 
+def network_table(networks: "Sequence[NetworkCosts]") -> Table:
+    """Whole networks; the last column counts as published tables do."""
+    header = ["network", "decoder", "exchange\nparameters", "exchange\nmultiply-adds", "\nparameters"]
+    header += ["\nmultiply-adds", "with biases,\nnorms, ReLUs"]
+    rows = [
+        [one.name, one.decoder, *_cells(one.exchange), *_cells(one.network), f"{_elementwise(one):,}"]
+        for one in networks
+    ]
+    return Table(header, rows, words=2)
+
+
+def _elementwise(one: "NetworkCosts") -> int:
+    return one.network.multiply_adds + one.elementwise
+
+
+def _network(one: "NetworkCosts") -> dict[str, object]:
+    counts = {"multiply_adds_elementwise": _elementwise(one), "exchange": _counts(one.exchange)}
+    return {"network": one.name, "decoder": one.decoder, **_counts(one.network), **counts}
+
+
+def _record(one: "NetworkCosts") -> dict[str, object]:
+    """A row with the columns of `_records`."""
+    empty = dict.fromkeys(("target", "source", "block"))
+    return {"architecture": one.name, "part": "network", **empty, **_counts(one.network)}
+
+
 def _cells(cost: Cost) -> list[str]:
     return [f"{cost.parameters:,}", f"{cost.multiply_adds:,}"]
 
@@ -119,7 +167,7 @@ def candidates(costs: CostTable, exchanges: Mapping[Pair, str]) -> Table:
     blocks = dict.fromkeys(name for row in costs.rows.values() for name in row if name != "none")
     chosen = list(exchanges.values())
     each = [(name, chosen.count(name), [row[name] for row in costs.rows.values() if name in row]) for name in blocks]
-    each.append(("overhead per target", len(receiving_targets(exchanges)), [costs.per_target_overhead]))
+    each.append(("overhead per target", len(receiving_targets(exchanges)), list(costs.overheads.values())))
     rows = [[name, str(count), *_ranges(values)] for name, count, values in each]
     rows.append(["no exchange at all", "", *_ranges([costs.base])])
     rows.append(["the chosen exchange", "", *_ranges([total])])
@@ -159,16 +207,16 @@ def _records(path: str, costs: "Resources") -> list[dict[str, object]]:
 
 
 def _data(costs: "Resources") -> dict[str, object]:
-    blocks, tasks = costs.architecture.exchanges, costs.architecture.tasks
+    blocks = costs.architecture.exchanges
 
-    def row(target: str) -> dict[str, object]:
-        return {s: {"block": blocks[target, s], **_counts(costs.pairs[target, s])} for s in tasks}
+    def row(target: str, sources: Sequence[str]) -> dict[str, object]:
+        return {s: {"block": blocks[target, s], **_counts(costs.pairs[target, s])} for s in sources}
 
     return {
         "height": costs.height,
         "width": costs.width,
         "channels": costs.channels,
-        "pairs": {target: row(target) for target in tasks},
+        "pairs": {t: row(t, sources) for rows in rows_by_scale(blocks).values() for t, sources in rows.items()},
         "blocks": {block: {"pairs": count, **_counts(cost)} for block, (count, cost) in costs.blocks().items()},
         "auxiliary": {task: _counts(cost) for task, cost in costs.auxiliary.items()},
         **{part: _counts(getattr(costs, part)) for part in ("aggregator", "exchange", "host", "network")},

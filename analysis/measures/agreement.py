@@ -15,7 +15,7 @@ from analysis.measures.searches import Search
 from analysis.measures.spread import mean
 from analysis.measures.variance import Variance, variance_split
 from experiment.errors import InputError
-from supernet.records.pairs import Pair
+from supernet.records.pairs import Pair, rows_by_scale, scale_of
 
 Blocks = Mapping[Pair, str]  # of one search: {pair: block}
 
@@ -119,6 +119,11 @@ def _of_kind(noise_null: bool, searches: Sequence[Search]) -> Repeated:
     scopes = {"all": Scope.of(blocks)}
     if len(searches[0].architecture.tasks) > 1:
         scopes["different_tasks"] = Scope.of([{p: b for p, b in one.items() if p[0] != p[1]} for one in blocks])
+    scales = rows_by_scale(searches[0].architecture.pairs)
+    for scale in scales if len(scales) > 1 else ():
+        scopes[f"scale_{scale}"] = Scope.of(
+            [{p: b for p, b in one.items() if scale_of(p[0]) == scale} for one in blocks]
+        )
     if any(search.choices for search in searches):
         scopes["decided_in_both"] = Scope.of([search.decided() for search in searches])
     last = [search.history.last() for search in searches if search.history is not None]

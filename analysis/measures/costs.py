@@ -14,8 +14,9 @@ from experiment.errors import InputError
 from multitask.cost import parameter_count
 from multitask.data import open_dataset
 from retrain.model import Model
-from search_spaces import Architecture, Exchange, SearchSpace, SpaceError
+from search_spaces import Architecture, Exchange, ScaledExchange, SearchSpace, SpaceError
 from search_spaces.blocks import regions_needed
+from search_spaces.scales import place
 from supernet.records.costs import Cost
 from supernet.records.pairs import Pair
 
@@ -25,12 +26,13 @@ class Resources:
     """The pairs and the aggregator make up the exchange; with the auxiliary heads and the host, the network.
 
     auxiliary: {task: its auxiliary head}, needed by label blocks alone. host: encoder, decoder and heads.
+    channels: C of the exchanged features; with scales, {scale: C}.
     """
 
     architecture: Architecture
     height: int
     width: int
-    channels: int
+    channels: int | dict[int, int]
     pairs: dict[Pair, Cost]
     aggregator: Cost
     exchange: Cost
@@ -66,24 +68,34 @@ def resources(architecture: Architecture, config: Config) -> Resources:
     except SpaceError as error:
         raise InputError(str(error)) from error
     exchange = network.exchange
-    assert isinstance(exchange, Exchange) and isinstance(network.auxiliary_heads, nn.ModuleDict)
+    assert isinstance(exchange, Exchange | ScaledExchange) and isinstance(network.auxiliary_heads, nn.ModuleDict)
+    scaled = isinstance(exchange, ScaledExchange)
+    parts: dict[int | None, Exchange] = {}
+    parts.update(exchange.by_scale if isinstance(exchange, ScaledExchange) else {None: exchange})  # type: ignore[arg-type]
 
-    inputs: list[tuple[Any, ...]] = []  # of the exchange
-    exchange.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments))
+    inputs: dict[nn.Module, tuple[Any, ...]] = {}  # of the exchange, at each scale: features, regions, validity
+    for one in parts.values():
+        one.register_forward_pre_hook(lambda module, arguments: inputs.update({module: arguments[:3]}))
     counts = _multiply_adds(network, torch.empty(1, 3, data.height, data.width, device="meta"))
 
     def part(module: nn.Module, name: str) -> Cost:
         return Cost(counts.get(name, 0), parameter_count(module))
 
     auxiliary = {task: part(head, f"auxiliary_heads.{task}") for task, head in network.auxiliary_heads.items()}
+    pairs, aggregator = dict[Pair, Cost](), Cost()
+    for scale, one in parts.items():
+        own = _pairs(one, inputs[one])
+        pairs |= {(place(target, scale), place(source, scale)): cost for (target, source), cost in own.items()}
+        name = f"exchange.parts.{scale}" if scaled else "exchange"
+        aggregator += part(one.aggregator, f"{name}.aggregator")
     whole, refinement = part(network, ""), part(exchange, "exchange")
     return Resources(
         architecture,
         data.height,
         data.width,
         exchange.channels,
-        _pairs(exchange, inputs[0]),
-        part(exchange.aggregator, "exchange.aggregator"),
+        pairs,
+        aggregator,
         refinement,
         auxiliary,
         whole - refinement - sum(auxiliary.values(), Cost()),

@@ -59,6 +59,9 @@ def measure_importance(
     trained = load_network(folder, data_root)
     if trained.architecture is None:
         raise InputError(f"'{folder}' has no exchange: expected a seed of a retrained architecture")
+    if trained.architecture.scales:
+        scales = list(trained.architecture.scales)
+        raise InputError(f"'{folder}' exchanges features at the scales {scales}: importance is measured at one scale")
     if split not in trained.dataset.splits:
         raise unknown("split", split, trained.dataset.splits)
     dataset, tasks = trained.dataset.splits[split], trained.dataset.tasks

@@ -158,7 +158,7 @@ def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
     """{file: architecture} of search runs, architecture files, and retrain runs.
 
     Of a retrain run each different architecture counts once: its seeds usually share one. Raises InputError for a
-    run that is given twice, that holds no architecture, or whose tasks are not those of the first.
+    run that is given twice, that holds no architecture, or whose tasks or scales are not those of the first.
     """
     architectures: dict[str, Architecture] = {}
     places: set[Path] = set()
@@ -180,6 +180,9 @@ def read_architectures(runs: Sequence[str | Path]) -> "dict[str, Architecture]":
                 f"'{first}' and '{other}' differ in tasks: {', '.join(ours)} against {', '.join(theirs)}; "
                 "expected the same"
             )
+        if architectures[first].scales != architectures[other].scales:
+            found = " against ".join(str(list(architectures[path].scales or (0,))) for path in (first, other))
+            raise InputError(f"'{first}' and '{other}' differ in scales: {found}; expected the same")
     return architectures
 
 

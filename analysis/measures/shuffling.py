@@ -21,7 +21,7 @@ from multitask.network import MultiTaskNetwork, shrink
 from multitask.tasks import Task
 from multitask.training.evaluation import primary_values
 from search_spaces import Architecture, Exchange
-from search_spaces.space import pairs_of
+from search_spaces.scales import pairs_of
 from supernet.records.pairs import Pair
 
 LIMIT = 2_000_000_000  # bytes of features and labels that are remembered

@@ -1,7 +1,7 @@
 """What a decoder is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ class Decoded(NamedTuple):
     features: dict[str, Tensor]
     shared: Tensor | dict[str, Tensor]
     early: Sequence[Early] = ()
+
+
+Scales = dict[int, dict[str, Tensor]]  # {scale: {task: (B, C, h, w)}}
+Refine = Callable[[Scales, Tensor], Scales]  # of the features of all scales, and the shared map
 
 
 class Decoder(nn.Module, ABC):
@@ -93,6 +97,16 @@ class Decoder(nn.Module, ABC):
     def default_channels(cls, encoder_channels: Sequence[int]) -> int:
         """C where `network.channels` is not set: a quarter of the channels of all maps together."""
         return sum(encoder_channels) // 4
+
+    @classmethod
+    def scale_channels(cls, encoder_channels: Sequence[int]) -> tuple[int, ...]:
+        """C of each task's features at each scale, finest first; empty where the decoder has features of one alone.
+
+        A decoder with scales has one for each of the encoder's maps. Its `forward(maps, refine)` passes the features of
+        all scales, {scale: {task: (B, C, h, w)}}, and the shared map to `refine`, where that is given, and goes on with
+        what it returns.
+        """
+        return ()
 
     @classmethod
     def feature_reduction(cls, reductions: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from multitask.decoders.base import Decoded, Decoder, Early, prediction
+from multitask.decoders.base import Decoded, Decoder, Early, Refine, prediction
 from multitask.decoders.layers import BasicBlock, concatenate, conv_norm
 from multitask.resizing import resize
 
@@ -109,9 +109,16 @@ class FpmDecoder(Decoder):
                 coarser = self.propagation[i - 1](refined)
         return scales, early
 
-    def forward(self, maps: Sequence[Tensor]) -> Decoded:
+    @classmethod
+    def scale_channels(cls, encoder_channels: Sequence[int]) -> tuple[int, ...]:
+        return tuple(encoder_channels)
+
+    def forward(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Decoded:
         scales, early = self.pyramids(maps)
+        shared = concatenate(maps)
+        if refine is not None:
+            scales = list(refine(dict(enumerate(scales)), shared).values())
         features = {}
         for task, part in self.parts.items():
             features[task] = part["join"](concatenate([scale[task] for scale in scales]))  # type: ignore[index]
-        return Decoded(features, concatenate(maps), early)
+        return Decoded(features, shared, early)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from multitask.decoders.base import Decoded
+from multitask.decoders.base import Decoded, Refine
 from multitask.decoders.fpm import FpmDecoder
 from multitask.decoders.layers import concatenate, conv_norm
 
@@ -43,7 +43,11 @@ class MtiNetDecoder(FpmDecoder):
     def default_channels(cls, encoder_channels: Sequence[int]) -> int:
         return sum(encoder_channels)
 
-    def forward(self, maps: Sequence[Tensor]) -> Decoded:
+    @classmethod
+    def scale_channels(cls, encoder_channels: Sequence[int]) -> tuple[int, ...]:
+        return ()  # its own distillation is the exchange at all scales
+
+    def forward(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Decoded:
         scales, early = self.pyramids(maps)
         features = {}
         for task, part in self.parts.items():

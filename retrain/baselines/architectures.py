@@ -21,7 +21,8 @@ class Uniform(Baseline):
         return space.blocks
 
     def model(self, space: SearchSpace, seed: int, argument: str) -> Model:
-        architecture = Architecture.uniform(space.tasks, argument, space.aggregator, space.normalize_messages)
+        rule = space.normalize_messages
+        architecture = Architecture.uniform(space.tasks, argument, space.aggregator, rule, space.scales)
         return Model(f"{self.name}:{argument}", architecture)
 
 

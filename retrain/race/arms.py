@@ -10,6 +10,7 @@ from retrain.race.rules import NONE
 from retrain.race.search_run import SearchRun
 from search_spaces import Architecture, SearchSpace
 from search_spaces.blocks import Pair
+from search_spaces.scales import task_of
 
 FOUND = "found"
 UNIFORM = "uniform:"
@@ -115,9 +116,10 @@ def best_rows(
 ) -> Architecture:
     """Each target's row from the uniform network that was best on that target."""
     exchanges: dict[Pair, str] = {}
-    for target in space.tasks:
-        best = max(uniforms, key=lambda block: scores[uniforms[block]][target])
-        row = Architecture.uniform(space.tasks, best, space.aggregator, space.normalize_messages).exchanges
+    rule = space.normalize_messages
+    for target in space.places:
+        best = max(uniforms, key=lambda block: scores[uniforms[block]][task_of(target)])
+        row = Architecture.uniform(space.tasks, best, space.aggregator, rule, space.scales).exchanges
         exchanges |= {pair: block for pair, block in row.items() if pair[0] == target}
     return Architecture.from_space(space, exchanges, {"source": "best_rows", "space": space.name})
 

@@ -22,7 +22,7 @@ from experiment.run import check_name, first_difference
 from multitask import processes
 from multitask.branching import with_branches
 from multitask.data import check_splits, open_dataset, unlabelled
-from multitask.network import check_encoders, feature_channels
+from multitask.network import check_encoders, exchange_channels
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
@@ -33,7 +33,7 @@ from retrain.race.results import Result, mark_diverged, mean_validation, read_re
 from retrain.race.schedule import Field, Job, Standing, replay
 from retrain.race.search_run import read_search
 from retrain.retraining import check_weights, retrain_seed
-from search_spaces import Exchange, SearchSpace
+from search_spaces import SearchSpace, build_exchange
 
 CONFIG = "config.yaml"
 PLAN = "arms.json"  # what was to be trained when the race began
@@ -217,7 +217,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     processes.from_first(lambda: _check_output(folder, config, plan, resume))
     with torch.random.fork_rng(devices=[]):  # what cannot be built ends before anything is written
         arms.by_name[running.found].model.build(config.network, dataset.tasks)
-        Exchange(space, feature_channels(config.network))
+        build_exchange(space, exchange_channels(config.network, space.scales))
     processes.from_first(lambda: _write_plan(folder, config, plan))
     names = [" = ".join([arm.name, *arm.aliases]) for arm in arms.by_name.values()]
     print(f"race of {len(names)} arms: {', '.join(names)}; at most {len(running.seeds)} seeds each", flush=True)

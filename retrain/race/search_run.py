@@ -12,6 +12,7 @@ from experiment.errors import InputError
 from experiment.run import first_difference
 from search_spaces import Architecture, SearchSpace, SpaceError
 from search_spaces.blocks import Pair
+from search_spaces.scales import place
 
 FILES = ("config.yaml", "architecture.yaml", "choices.csv", "metrics.json")  # of a finished search
 FREE = {"data": ("root", "workers")}  # keys in which the race may differ
@@ -41,6 +42,8 @@ def read_search(folder: str | Path, config: Config, space: SearchSpace) -> Searc
         architecture = Architecture.load(folder / "architecture.yaml")
     except SpaceError as error:
         raise InputError(f"--race '{folder}': {error}") from error
+    if architecture.scales != space.scales:
+        raise InputError(f"--race '{folder}' has the scales {list(architecture.scales)}: expected {list(space.scales)}")
     if set(architecture.tasks) != set(space.tasks):
         raise InputError(f"--race '{folder}' has the tasks {list(architecture.tasks)}: expected {list(space.tasks)}")
     return SearchRun(architecture, _probabilities(folder / "choices.csv"), _likeliest(folder / "selection.csv", space))
@@ -86,13 +89,21 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
     """These columns of a CSV file. Raises InputError if it lacks one or has an incomplete row."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [tuple(row.get(column) for column in columns) for row in csv.DictReader(file)]
+            rows = [tuple(_placed(row).get(column) for column in columns) for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read: {error}") from error
     whole = [tuple(map(str, row)) for row in rows if None not in row]
     if not rows or len(whole) < len(rows):
         raise InputError(f"'{path}': expected the columns {', '.join(columns)} in every row")
     return whole
+
+
+def _placed(row: dict[str, str | None]) -> dict[str, str | None]:
+    """A row whose target and source are places, where the file has a column of scales."""
+    scale = row.get("scale")
+    if not scale or not scale.isdecimal():
+        return row
+    return {**row, **{end: place(str(row.get(end)), int(scale)) for end in ("target", "source")}}
 
 
 def _number(path: Path, text: str) -> float:

@@ -10,7 +10,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.blocks import BLOCKS, ExchangeBlock, ExchangeInputs, Pair, block_class, build_block, legal_on
 from search_spaces.errors import SpaceError
 from search_spaces.exchange import Exchange
-from search_spaces.space import SearchSpace, pairs_of
+from search_spaces.scales import pairs_of
+from search_spaces.space import SearchSpace
 from search_spaces.testing.maps import (
     BATCH,
     SIZES,

@@ -19,6 +19,7 @@ class Budget:
     def __init__(self, space: SearchSpace, costs: Costs, limit: float):
         self.space, self.costs, self.limit = space, costs, limit
         self.rows = torch.tensor([[costs.rows[p].get(name, 0.0) for name in space.blocks] for p in space.pairs])
+        self.overheads = torch.tensor([costs.overhead(target) for target in space.places])
 
     def keeps(self, exchanges: Mapping[Pair, str]) -> bool:
         """Whether these pairs, and none on all others, stay within the budget."""
@@ -26,15 +27,11 @@ class Budget:
 
     def expected(self, probabilities: Tensor) -> Tensor:
         """Mean cost of architectures whose pairs are drawn independently: (pairs, blocks) -> scalar."""
-        self.rows = self.rows.to(probabilities.device)
+        self.rows, self.overheads = (given.to(probabilities.device) for given in (self.rows, self.overheads))
         tasks = len(self.space.tasks)
         # the probability that a target has no message; its pairs stand together
-        no_message = probabilities[:, self.space.blocks.index("none")].view(tasks, tasks).prod(1)
-        return (
-            self.costs.base
-            + (probabilities * self.rows).sum()
-            + self.costs.per_target_overhead * (1 - no_message).sum()
-        )
+        no_message = probabilities[:, self.space.blocks.index("none")].view(-1, tasks).prod(1)
+        return self.costs.base + (probabilities * self.rows).sum() + (self.overheads * (1 - no_message)).sum()
 
     def choose(self, values: Mapping[Pair, Mapping[str, float]]) -> dict[Pair, str]:
         """The choice of highest total value that keeps the budget; see `choose`."""
@@ -65,7 +62,7 @@ def choose(values: Mapping[Pair, Mapping[str, float]], costs: Costs, budget: flo
                 [
                     *(one.adding(pair, name, rows[name], worth[name]) for name in worth for one in receiving),
                     *(
-                        one.adding(pair, n, rows[n] + costs.per_target_overhead, worth[n])
+                        one.adding(pair, n, rows[n] + costs.overhead(pair[0]), worth[n])
                         for n in blocks
                         for one in without
                     ),

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from multitask import processes
 from multitask.cost import free_memory, step_memory
 from multitask.network import MultiTaskNetwork, Outputs
 from multitask.training.step_cost import count_step, meta_inputs, task_losses
-from search_spaces import Exchange
+from search_spaces import Exchange, ScaledExchange
 from search_spaces.blocks.layers import counting_for
 from supernet.supernet import Supernet
 
@@ -53,15 +54,14 @@ class Conditions:
 class Fixed(nn.Module):
     """The supernet's exchange with a given set of blocks to compute, without any draw."""
 
-    def __init__(self, exchange: Exchange, active: Active):
+    def __init__(self, exchange: Exchange | ScaledExchange, active: Active):
         super().__init__()
-        self.exchange, self.active = exchange, active
+        self.exchange, self.active, self.scales = exchange, active, exchange.scales
         self.weights = nn.Parameter(torch.ones(len(exchange.pairs), len(exchange.block_names)))
 
-    def forward(
-        self, features: Mapping[str, Tensor], regions: Mapping[str, Tensor], valid: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        return self.exchange(features, regions, valid, self.weights, self.active)
+    def forward(self, features: Mapping[Any, Any], regions: Mapping[Any, Any], valid: Any = None) -> dict[Any, Any]:
+        refined: dict[Any, Any] = self.exchange(features, regions, valid, self.weights, self.active)
+        return refined
 
 
 def largest_path(
@@ -167,7 +167,7 @@ def describe(need: int, free: int, phase: str, remedies: Sequence[str] = ()) -> 
     return f"warning: {line}: {way}"
 
 
-def _stages(exchange: Exchange) -> list[tuple[str, ...]]:
+def _stages(exchange: Exchange | ScaledExchange) -> list[tuple[str, ...]]:
     """Blocks to recompute, those that keep most for what they cost first."""
     first = tuple(name for name in exchange.served if name in ("local", "xtam"))
     return [blocks for blocks in (first, tuple(exchange.served)) if blocks]

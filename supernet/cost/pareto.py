@@ -56,7 +56,7 @@ class Exploration:
         """The front, from the cheapest to the best. Raises Interrupted, all samples being saved, when stopped."""
         known = {self._blocks(sample.exchanges): sample for sample in self._read()}
         samples: dict[Blocks, Sample] = {}
-        alone = [Architecture.uniform(self.space.tasks, name) for name in self.space.blocks]
+        alone = [Architecture.uniform(self.space.tasks, name, scales=self.space.scales) for name in self.space.blocks]
         study = self._study([chosen, *self._parts(chosen), *alone])
         progress = Progress(self.count, label="architectures", unit="architecture")
         with closing(progress), Interruption() as interruption:

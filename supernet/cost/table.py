@@ -17,32 +17,40 @@ from multitask.cost import operations, parameter_count
 from search_spaces import Architecture, Exchange, SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import Pair, regions_needed
+from search_spaces.scaled_exchange import Channels
+from search_spaces.scales import place
 from supernet.records.costs import Cost, CostTable
 
 ROUNDS, PATIENCE = 15, 10.0  # of the latency: forward passes of each block, and seconds after which fewer must do
 
 
+Size = tuple[int, int] | Mapping[int, tuple[int, int]]  # (h, w) of the features, or {scale: (h, w)}
 Kind = tuple[object, ...]  # what pairs and blocks of the same cost have in common
 
 
 def cost_table(
-    space: SearchSpace, channels: int, size: tuple[int, int], regions: Mapping[str, int],
-    device: torch.device | None = None,
-) -> CostTable:  # fmt: skip
-    """Of exchanges over features (channels, *size), with the number of label regions of each task.
+    space: SearchSpace, channels: Channels, size: Size, regions: Mapping[str, int], device: torch.device | None = None
+) -> CostTable:
+    """Of exchanges over features (channels, *size), with scales {scale: channels} and {scale: size}, and the number of
+    label regions of each task.
 
     device: where latency is measured, if at all: batch 1, fp32, the median over rounds in which all take turns; blocks
     that differ only in their tasks' names are measured once. Pairs that run as one batch can be faster than the sum.
     """
+    if not isinstance(channels, int):
+        assert not isinstance(size, tuple)
+        return _joined({s: cost_table(space.at(s), channels[s], size[s], regions, device) for s in space.scales})
+    assert isinstance(size, tuple)
+    area, width = size, channels
     none = {pair: "none" for pair in space.pairs}
 
     def exchange(pair: Pair | None = None, block: str = "none") -> Exchange:
         exchanges = none if pair is None else {**none, pair: block}
-        return Exchange(Architecture.from_space(space, exchanges), channels).eval()
+        return Exchange(Architecture.from_space(space, exchanges), width).eval()
 
     def inputs(module: Exchange, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        features = {task: torch.zeros(1, channels, *size, device=device) for task in module.tasks}
-        return features, {t: torch.zeros(1, regions[t], *size, device=device) for t in module.region_tasks()}
+        features = {task: torch.zeros(1, width, *area, device=device) for task in module.tasks}
+        return features, {t: torch.zeros(1, regions[t], *area, device=device) for t in module.region_tasks()}
 
     def kind(pair: Pair, block: str) -> Kind:
         return block, pair[0] == pair[1], *(regions[task] for task in regions_needed(block, pair))
@@ -54,7 +62,7 @@ def cost_table(
         return Cost(operations(module.messages, *inputs(module, "meta")), parameters)
 
     kinds = {kind(pair, name): (pair, name) for pair in space.pairs for name in space.legal(pair) if name != "none"}
-    base, per_target_overhead, message = _aggregator(space, channels, size)
+    base, overhead, message = _aggregator(space, channels, size)
     found = {key: count(exchange(*where)) for key, where in kinds.items()}
     seconds: dict[Kind | None, float] = {None: 0.0, **dict.fromkeys(kinds, 0.0)}
     if device is not None:
@@ -73,10 +81,21 @@ def cost_table(
         )
 
     rows = {pair: {name: row(pair, name) for name in space.legal(pair)} for pair in space.pairs}
-    return CostTable(Cost(base.multiply_adds, base.parameters, seconds[None]), per_target_overhead, rows)
+    base = Cost(base.multiply_adds, base.parameters, seconds[None])
+    return CostTable(base, dict.fromkeys(space.tasks, overhead), rows)
 
 
-def block_costs(space: SearchSpace, channels: int, size: tuple[int, int]) -> dict[str, float]:
+def _joined(tables: Mapping[int, CostTable]) -> CostTable:
+    """The table of several scales, {scale: its own}."""
+    base, overheads, rows = Cost(), dict[str, Cost](), dict[Pair, Mapping[str, Cost]]()
+    for scale, table in tables.items():
+        base += table.base
+        overheads |= {place(task, scale): cost for task, cost in table.overheads.items()}
+        rows |= {(place(t, scale), place(s, scale)): row for (t, s), row in table.rows.items()}
+    return CostTable(base, overheads, rows)
+
+
+def block_costs(space: SearchSpace, channels: Channels, size: Size) -> dict[str, float]:
     """Multiply-adds of each block on the first pair on which it is legal, if all tasks had 40 label regions."""
     table = cost_table(space, channels, size, dict.fromkeys(space.tasks, 40))
     found: dict[str, float] = {}

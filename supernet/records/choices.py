@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supernet.records.pairs import Pair, pair_name
+from supernet.records.pairs import Pair, has_scales, pair_name
 from supernet.records.rows import finite, once, read_rows, write_rows
 
 CHOICES = "choices.csv"
@@ -44,7 +44,7 @@ def write_choices(path: Path, choices: Mapping[Pair, Choice]) -> None:
         effect = (None, None, None) if choice.interval is None else (choice.effect, *choice.interval)
         numbers = ["" if value is None else f"{value:.4f}" for value in (*effect, choice.probability)]
         rows.append([*pair, choice.block, *numbers, str(choice.decided).lower()])
-    write_rows(path, COLUMNS, rows)
+    write_rows(path, COLUMNS, rows, has_scales(choices))
 
 
 def read_choices(path: Path) -> dict[Pair, Choice]:

@@ -5,12 +5,12 @@ the row of each pair's block; and a fixed overhead for each target with incoming
 """
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
-from supernet.records.pairs import Pair, pair_name
+from supernet.records.pairs import Pair, has_scales, pair_name, scale_of
 from supernet.records.rows import finite, once, read_rows, whole, write_rows
 
 if TYPE_CHECKING:
@@ -35,21 +35,26 @@ class Cost:
         return Cost(*(mine - its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-MEASURES = tuple(field.name for field in fields(Cost))
+MEASURES = tuple(item.name for item in fields(Cost))
 COLUMNS = ("target", "source", "block", *MEASURES)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs in one unit: `base`, per pair and block a row (0 for none), and the overhead per target."""
+    """The costs in one unit: `base`, per pair and block a row (0 for none), and the overhead of targets, 0 where it is
+    not given.
+    """
 
     rows: Mapping[Pair, Mapping[str, float]]
     base: float = 0.0
-    per_target_overhead: float = 0.0
+    overheads: Mapping[str, float] = field(default_factory=dict)
+
+    def overhead(self, target: str) -> float:
+        return self.overheads.get(target, 0.0)
 
     def total(self, exchanges: Mapping[Pair, str]) -> float:
         rows = sum(self.rows[pair][block] for pair, block in exchanges.items())
-        return self.base + self.per_target_overhead * len(receiving_targets(exchanges)) + rows
+        return self.base + sum(map(self.overhead, receiving_targets(exchanges))) + rows
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,13 @@ class CostTable:
     """The costs by all measures. The latency of the overhead is part of the rows."""
 
     base: Cost
-    per_target_overhead: Cost
+    overheads: Mapping[str, Cost]  # of each target with incoming messages
     rows: Mapping[Pair, Mapping[str, Cost]]
 
     def costs(self, measure: str) -> Costs:
         rows = {p: {name: getattr(cost, measure) for name, cost in row.items()} for p, row in self.rows.items()}
-        return Costs(rows, getattr(self.base, measure), getattr(self.per_target_overhead, measure))
+        overheads = {target: getattr(cost, measure) for target, cost in self.overheads.items()}
+        return Costs(rows, getattr(self.base, measure), overheads)
 
     def total(self, exchanges: Mapping[Pair, str]) -> Cost:
         """Of an architecture's exchange. Raises InputError for a block that the table lacks."""
@@ -77,11 +83,10 @@ class CostTable:
 
     def write(self, path: Path) -> None:
         """The base has neither target nor source; the overhead has a target and the block `any`."""
-        targets = dict.fromkeys(target for target, _ in self.rows)
         lines: list[tuple[object, ...]] = [("", "", "none", *astuple(self.base))]
-        lines += [(target, "", OVERHEAD, *astuple(self.per_target_overhead)) for target in targets]
+        lines += [(target, "", OVERHEAD, *astuple(cost)) for target, cost in self.overheads.items()]
         lines += [(*pair, name, *astuple(cost)) for pair, row in self.rows.items() for name, cost in row.items()]
-        write_rows(path, COLUMNS, lines)
+        write_rows(path, COLUMNS, lines, has_scales(self.rows))
 
     @classmethod
     def read(cls, path: Path) -> "CostTable":
@@ -104,9 +109,9 @@ class CostTable:
                 f"'{path}' is incomplete: expected one row without a target, one '{OVERHEAD}' per target, and a row "
                 "for each block of each pair"
             )
-        if len(set(overhead.values())) > 1:
+        if len({(scale_of(target), cost) for target, cost in overhead.items()}) > len(set(map(scale_of, overhead))):
             raise InputError(f"'{path}' has '{OVERHEAD}' rows that differ: expected one overhead for all targets")
-        return cls(base, next(iter(overhead.values())), rows)
+        return cls(base, overhead, rows)
 
 
 def _parse(row: Mapping[str, str]) -> tuple[tuple[str, str, str], Cost]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from supernet.records.pairs import Pair, pair_name
+from supernet.records.pairs import Pair, has_scales, pair_name
 from supernet.records.rows import finite, once, read_rows, write_rows
 
 EFFECTS = "effects.csv"
@@ -36,7 +36,7 @@ def write_effects(path: Path, effects: Effects) -> None:
         [*pair, block, *(f"{v:.4f}" for v in (e.measured, e.error, e.effect, e.low, e.high, e.probability))]
         for (pair, block), e in effects.items()
     )
-    write_rows(path, COLUMNS, rows)
+    write_rows(path, COLUMNS, rows, has_scales(pair for pair, _ in effects))
 
 
 def read_effects(path: Path) -> dict[tuple[Pair, str], MeasuredEffect]:

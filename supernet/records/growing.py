@@ -1,8 +1,6 @@
 """A table that grows during a search: rows are appended step by step, and a resumed search goes on where it was."""
 
-import csv
 import hashlib
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 from experiment.errors import InputError
 from experiment.files import naming
 from experiment.processes import leads
-from supernet.records.rows import read_rows, write_rows
+from supernet.records.rows import csv_text, read_rows, split_scale, write_rows
 
 
 class GrowingTable:
@@ -19,7 +17,7 @@ class GrowingTable:
     Of several processes, the one that leads reads and writes.
 
     check: a row's cells as they are; raises ValueError unless they can be used. digest: what the table's was at that
-    step. Raises InputError if the file is damaged or has another digest.
+    step. scaled: see `write_rows`. Raises InputError if the file is damaged or has another digest.
     """
 
     def __init__(
@@ -29,18 +27,19 @@ class GrowingTable:
         check: Callable[[Mapping[str, str]], tuple[str, ...]],
         step: int,
         digest: str | None = None,
+        scaled: bool = False,
     ):
-        self.path = path
+        self.path, self.columns, self.scaled = path, columns, scaled
         kept: list[tuple[str, ...]] = []
         if step and path.is_file() and leads():
             rows = read_rows(path, columns, check, growing=True)
             kept = [row for row in rows if int(row[0]) <= step]
         self.last = int(kept[-1][0]) if kept else -1
-        self._sha256 = hashlib.sha256(_text(kept).encode())
+        self._sha256 = hashlib.sha256(self._text(kept).encode())
         if digest is not None and digest != self.digest and leads():
             state = "is damaged" if path.is_file() else "is missing"
             raise InputError(f"'{path}' {state}: expected the rows that were written up to step {step}")
-        write_rows(path, columns, kept)
+        write_rows(path, columns, kept, scaled)
 
     @property
     def digest(self) -> str:
@@ -52,7 +51,7 @@ class GrowingTable:
         if step <= self.last:
             return
         self.last = step
-        text = _text([(step, *row) for row in rows])
+        text = self._text([(step, *row) for row in rows])
         self._sha256.update(text.encode())
         if not leads():
             return
@@ -61,8 +60,5 @@ class GrowingTable:
             file.flush()
             os.fsync(file.fileno())  # a checkpoint that follows rests on these rows
 
-
-def _text(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    def _text(self, rows: Sequence[Sequence[object]]) -> str:
+        return csv_text([split_scale(self.columns, row) for row in rows] if self.scaled else rows)

@@ -10,15 +10,43 @@ from typing import TypeVar
 from experiment.errors import InputError
 from experiment.files import write_atomic
 
+PLACES, SCALE = ("target", "source"), "scale"  # columns
+AT = "@"  # between a task and its scale, as in search_spaces/scales.py, which loads torch
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]], scaled: bool = False) -> None:
+    """scaled: targets and sources are places at scales (search_spaces/scales.py), which get a column `scale`."""
+    cells = [list(row) for row in rows]
+    header = [*columns, SCALE] if scaled else columns
+    write_atomic(path, csv_text([header, *(split_scale(columns, row) if scaled else row for row in cells)]))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    write_atomic(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def split_scale(columns: Sequence[str], row: Sequence[object]) -> list[object]:
+    """A row whose target and source are places, with the tasks in their columns and the scale in a last one."""
+    cells, scale = list(row), ""
+    for column in PLACES:
+        i = columns.index(column)
+        task, at, number = str(cells[i]).partition(AT)
+        cells[i], scale = task, number if at else scale
+    return [*cells, scale]
+
+
+def _join_scale(row: dict[str, str]) -> dict[str, str]:
+    """The inverse of `split_scale`. Raises ValueError for a scale that is no number from 0."""
+    scale = row.pop(SCALE)
+    if scale and not scale.isdecimal():
+        raise ValueError(f"scale is '{scale}': expected a whole number from 0")
+    places = {column: f"{row[column]}{AT}{int(scale)}" for column in PLACES if scale and row[column]}
+    return {**row, **places}
 
 
 def read_rows(
@@ -42,6 +70,8 @@ def read_rows(
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from error
     header = lines[0] if lines else []
+    scaled = set(PLACES) <= set(columns) and header == [*columns, SCALE]
+    more_columns = more_columns or scaled
     if header[: len(columns)] != list(columns) or (len(header) > len(columns) and not more_columns):
         found, expected = (",".join(names) for names in (header, columns))
         raise InputError(f"'{path}' has the columns '{found}': expected {expected}{' and more' * more_columns}")
@@ -52,7 +82,8 @@ def read_rows(
         if len(line) != len(header):
             raise InputError(f"'{path}', line {number}, has {len(line)} cells: expected {len(header)}")
         try:
-            rows.append(parse(dict(zip(header, line, strict=True))))
+            cells = dict(zip(header, line, strict=True))
+            rows.append(parse(_join_scale(cells) if scaled else cells))
         except ValueError as error:
             raise InputError(f"'{path}', line {number}: {error}") from error
     return rows

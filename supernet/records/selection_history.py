@@ -24,7 +24,7 @@ class SelectionRecord(GrowingTable):
     """Appends the probabilities of all legal candidates; see `GrowingTable`."""
 
     def __init__(self, path: Path, space: "SearchSpace", step: int, digest: str | None = None):
-        super().__init__(path, COLUMNS, _checked, step, digest)
+        super().__init__(path, COLUMNS, _checked, step, digest, bool(space.scales))
         self.space = space
 
     def add_even(self) -> None:

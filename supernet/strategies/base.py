@@ -23,6 +23,7 @@ class Strategy(ABC):
     """
 
     name: ClassVar[str]
+    knows_scales: ClassVar[bool] = True  # whether tasks may exchange features at several scales
 
     @classmethod
     def check(cls, config: Config, dataset: DatasetSplits) -> None:

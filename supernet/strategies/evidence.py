@@ -14,7 +14,7 @@ from experiment.seeds import derive_seed
 from multitask.data import DatasetSplits
 from multitask.network import MultiTaskNetwork, feature_size
 from multitask.training.trainer import Trainer
-from search_spaces import SearchSpace
+from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks import Pair
 from supernet.context import SearchContext
 from supernet.cost.budget import Budget
@@ -40,6 +40,7 @@ def halved(iterations: int) -> int:
 
 class EvidenceSearch(Strategy):
     name = "evidence"
+    knows_scales = False
 
     @classmethod
     def check(cls, config: Config, dataset: DatasetSplits) -> None:
@@ -94,12 +95,14 @@ def _evidence(context: SearchContext, trainer: Trainer, images: Images) -> dict[
     trainer.network.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(trainer.seed, "probes"))
-        probes = probe_exchanges(context.space, supernet.exchange.channels)
+        exchange = supernet.exchange
+        assert isinstance(exchange, Exchange)  # evidence knows one scale
+        probes = probe_exchanges(context.space, exchange.channels)
     for probe in probes:
         probe.exchange.to(trainer.device)
     # of the noise null: a random sign per image leaves no relation between messages and errors
     signs = torch.Generator().manual_seed(trainer.seed) if context.config.search.noise_null else None
-    return collect(supernet.exchange, held_out_batches(trainer, images, signs), sampler.candidates, probes)
+    return collect(exchange, held_out_batches(trainer, images, signs), sampler.candidates, probes)
 
 
 def _choice(posterior: PairPosterior) -> Choice:

@@ -31,6 +31,7 @@ NETWORK = "without_exchange"  # the folder of the network that score measures
 
 class Guided(Strategy):
     name = "guided"
+    knows_scales = False
 
     @classmethod
     def check(cls, config: Config, dataset: DatasetSplits) -> None:

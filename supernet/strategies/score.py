@@ -46,6 +46,7 @@ FROM = "from"  # the checkpoint that keeps the network of search.from
 
 class Score(Strategy):
     name = "score"
+    knows_scales = False
 
     @classmethod
     def check(cls, config: Config, dataset: DatasetSplits) -> None:

@@ -36,9 +36,9 @@ def write_costs(folder):
     rows = {pair: {} for pair in SPACE.pairs}
     for k, (pair, block) in enumerate(candidates()):
         rows[pair][block] = Cost(1000 * (k + 1))
-    CostTable(Cost(10), Cost(5), {pair: {"none": Cost(), **row} for pair, row in rows.items()}).write(
-        folder / "costs.csv"
-    )
+    overheads = dict.fromkeys(SPACE.tasks, Cost(5))
+    table = CostTable(Cost(10), overheads, {pair: {"none": Cost(), **row} for pair, row in rows.items()})
+    table.write(folder / "costs.csv")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from analysis.measures.costs import resources
 from multitask.cost import multiply_adds, parameter_count
 from multitask.data import open_dataset
 from retrain.model import Model
+from search_spaces import Architecture
 from supernet.records.costs import Cost, CostTable
 from tests.support.mixed import MIXED, PIXELS, REGIONS, SETTINGS, TASKS, C, D, architecture
 from tests.support.networks import TINY
@@ -190,3 +191,26 @@ def test_refusals(run, tmp_path, capsys):
     assert "MODEL_DIR" in refusal(run, "--output", tmp_path / "out", "--baseline", tmp_path)
     assert "is a file" in refusal(run, "--output", config)
     assert "does not exist" in refusal(tmp_path / "nowhere")
+
+
+def test_whole_networks_by_name(run, capsys):
+    """A 1x1 convolution of PAD-Net A by hand: N^2 C^2 multiply-adds a pixel, a norm of two and a ReLU of one each."""
+    names = ["single_task", "multi_task", "padnet_a", "uniform:global"]
+    found = json.loads(printed(capsys, "--networks", *names, "--config", run / "config.yaml", "--format", "json"))
+    single, multi, padnet, uniform = found
+    tasks = open_dataset(SETTINGS.data).tasks
+    network = Model("").build(SETTINGS.network, tasks)
+    assert (multi["parameters"], multi["multiply_adds"]) == (parameter_count(network), multiply_adds(network, 32, 32))
+    assert multi["exchange"] == {"parameters": 0, "multiply_adds": 0}
+    encoder = parameter_count(network.encoder)
+    assert single["parameters"] == multi["parameters"] + 2 * encoder
+    assert padnet["exchange"] == {"parameters": 9 * C * C + 3 * 2 * C, "multiply_adds": PIXELS * 9 * C * C}
+    added = [one["multiply_adds_elementwise"] - one["multiply_adds"] for one in (padnet, multi)]
+    assert added[0] - added[1] == PIXELS * 3 * C * (2 + 1)
+    expected = resources(Architecture.uniform(TASKS, "global"), SETTINGS)
+    assert uniform["exchange"]["multiply_adds"] == expected.exchange.multiply_adds
+    text = printed(capsys, "--networks", "mtan", "--config", run / "config.yaml")
+    assert "mtan" in text and "with biases" in text
+    assert "expected --config FILE" in refused(capsys, "resources", "--networks", "mtan")
+    assert "mtan" in refused(capsys, "resources", "--networks", "mtam", "--config", run / "config.yaml")
+    assert "no RUN is given" in refused(capsys, "resources")

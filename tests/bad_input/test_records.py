@@ -50,7 +50,7 @@ def effects(path):
 
 def costs(path):
     rows = {pair: {"none": Cost(), "global": Cost(5, 6, 0.25)} for pair in SPACE.pairs}
-    CostTable(Cost(10, 3, 0.125), Cost(5, 1), rows).write(path)
+    CostTable(Cost(10, 3, 0.125), dict.fromkeys(SPACE.tasks, Cost(5, 1)), rows).write(path)
     return CostTable.read
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from search_spaces import Architecture
 from search_spaces.blocks import BLOCKS, legal_on
-from search_spaces.space import pairs_of
+from search_spaces.scales import pairs_of
 
 TASKS = st.lists(st.sampled_from(["semseg", "depth", "normals", "no", "1e3", "2026-01-01", "été"]), min_size=1, max_size=4, unique=True)  # fmt: skip  # noqa: E501
 few = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip  # noqa: E501

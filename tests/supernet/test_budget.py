@@ -48,7 +48,7 @@ def test_rows_follow_the_published_formulas(table):
     assert row["padnet_linear"].parameters == C * D + 2 * D + fuse  # with the norm behind it
     assert row["global"].parameters == 3 * C * D + 2 * D * D + 12 * D + fuse
     assert table.base.multiply_adds == len(TASKS) * PIXELS * C * C  # 1x1 convolutions without any message
-    assert table.per_target_overhead.multiply_adds == PIXELS * C * C
+    assert {cost.multiply_adds for cost in table.overheads.values()} == {PIXELS * C * C}
     assert set(table.rows["depth", "depth"]) == set(space().legal(("depth", "depth")))
 
 
@@ -80,7 +80,7 @@ def random_case(draw):
     tasks, blocks = ["a", "b"][: draw.randint(1, 2)], ["none", "x", "y", "z"][: draw.randint(2, 4)]
     pairs = [(t, s) for t in tasks for s in tasks]
     rows = {p: {n: 0 if n == "none" else draw.choice([0, 1, 2, 3, 5.5, 8]) for n in blocks} for p in pairs}
-    costs = Costs(rows, draw.choice([0, 4]), draw.choice([0, 3]))
+    costs = Costs(rows, draw.choice([0, 4]), {task: draw.choice([0, 3]) for task in tasks})
     values = {p: {n: draw.choice([draw.gauss(0, 1), 1.0]) for n in blocks} for p in pairs}
     if draw.random() < 0.5:  # a decided pair
         values[pairs[0]] = {"x": values[pairs[0]]["x"]}
@@ -114,7 +114,7 @@ def test_a_choice_that_fits_is_left_alone_and_many_pairs_are_no_problem():
     pairs = [(t, s) for t in tasks for s in tasks]
     rows = {p: {n: 0.0 if n == "none" else draw.uniform(1, 20) for n in names} for p in pairs}
     values = {p: {n: draw.gauss(0, 1) for n in names} for p in pairs}
-    costs = Costs(rows, 7.0, 2.0)
+    costs = Costs(rows, 7.0, dict.fromkeys(tasks, 2.0))
     best = {p: max(blocks, key=blocks.get) for p, blocks in values.items()}
     assert choose(values, costs, costs.total(best)) == best
     half = choose(values, costs, costs.total(best) / 2)
@@ -163,7 +163,7 @@ def test_pairs_are_fixed_only_while_the_budget_can_be_kept(table):
     with torch.no_grad():
         selection.logits[:, gate] = 5
         selection.logits[3] = torch.tensor([5.0, 0.0, 0.0])
-    one = costs.base + costs.per_target_overhead + costs.rows["semseg", "depth"]["padnet_gate"]
+    one = costs.base + costs.overhead("semseg") + costs.rows["semseg", "depth"]["padnet_gate"]
     selection.fix_affordable(0.3, Budget(small, costs, 1.2 * one).keeps)
     fixed = selection.fixed.tolist()
     assert fixed.count(gate) == 1 and fixed[3] == 0 and fixed.count(OPEN) == 9 - 2
@@ -213,7 +213,7 @@ def test_a_search_by_evidence_keeps_it_too(free, tmp_path, monkeypatch):
 
     monkeypatch.setattr(evidence_strategy, "infer_posterior", certain)
     costs = CostTable.read(free / "costs.csv").costs("multiply_adds")
-    two = costs.base + 2 * costs.per_target_overhead + 2 * costs.rows["semseg", "depth"]["global"]
+    two = costs.base + 2 * costs.overhead("semseg") + 2 * costs.rows["semseg", "depth"]["global"]
     run = tmp_path / "run"
     done = search("--output", run, "--search.strategy=evidence", f"--search.budget={two}", "--training.iterations=2")
     assert done.returncode == 0, done.stderr

@@ -38,7 +38,8 @@ costs = st.builds(Cost, st.integers(0, 2**62), st.integers(0, 2**62), numbers)
 @few
 @given(costs, costs, st.lists(costs, min_size=4, max_size=4))
 def test_costs(tmp_path, base, overhead, rows):
-    table = CostTable(base, overhead, {pair: {"none": Cost(), "global": row} for pair, row in zip(PAIRS, rows)})
+    overheads = dict.fromkeys((target for target, _ in PAIRS), overhead)
+    table = CostTable(base, overheads, {pair: {"none": Cost(), "global": row} for pair, row in zip(PAIRS, rows)})
     table.write(tmp_path / "a.csv")
     assert CostTable.read(tmp_path / "a.csv") == table
 

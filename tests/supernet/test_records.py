@@ -50,7 +50,7 @@ def test_choices_contradict_nothing():
 
 def test_costs_add_up(tmp_path):
     rows = {pair: {"none": Cost(), "local": Cost(100, 7, 0.5)} for pair in PAIRS}
-    table = CostTable(Cost(10, 3, 0.25), Cost(5, 1), rows)
+    table = CostTable(Cost(10, 3, 0.25), dict.fromkeys("ab", Cost(5, 1)), rows)
     table.write(tmp_path / "costs.csv")
     assert CostTable.read(tmp_path / "costs.csv") == table
     two = dict(zip(PAIRS, ("local", "local", "none", "none")))
@@ -73,7 +73,7 @@ def test_costs_add_up(tmp_path):
 )
 def test_malformed_costs_are_refused(tmp_path, change, message):
     rows = {pair: {"none": Cost(), "local": Cost(100, 7, 0.5)} for pair in PAIRS}
-    CostTable(Cost(10, 3, 0.25), Cost(5, 1), rows).write(tmp_path / "costs.csv")
+    CostTable(Cost(10, 3, 0.25), dict.fromkeys("ab", Cost(5, 1)), rows).write(tmp_path / "costs.csv")
     text = (tmp_path / "costs.csv").read_text()
     assert change(text) != text
     (tmp_path / "costs.csv").write_text(change(text))

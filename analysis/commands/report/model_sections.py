@@ -28,6 +28,7 @@ from multitask.data import class_names
 from retrain.race.record import RACE, read_race
 from retrain.race.verdict import row_cells
 from search_spaces import BLOCKS, Architecture
+from supernet.records.pairs import rows_by_scale
 
 
 def race(folder: Path, given: str | None) -> Section | None:
@@ -72,7 +73,11 @@ def reliability(searches: Sequence[Search]) -> Section:
         "title": marked(f"{len(shown.searches)} searches", shown.noise_null),
         "total": len(shown.searches),
         "legend": counts.blocks,
-        "targets": {t: {s: _ordered(counts.count(t, s), counts.blocks) for s in tasks} for t in tasks},
+        "targets": {
+            target: {source: _ordered(counts.count(target, source), counts.blocks) for source in sources}
+            for rows in rows_by_scale(counts.counts).values()
+            for target, sources in rows.items()
+        },
     }
 
 

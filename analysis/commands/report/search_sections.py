@@ -18,7 +18,7 @@ from search_spaces.blocks import block_class
 from supernet.loss_weights import figures
 from supernet.records.choices import Choice
 from supernet.records.costs import CostTable
-from supernet.records.pairs import Pair, pair_name
+from supernet.records.pairs import Pair, pair_name, rows_by_scale
 from supernet.records.samples import FRONT, read_samples
 from supernet.records.selection_history import History
 from supernet.records.trials import TRIALS, WEIGHTS, read_trials
@@ -40,6 +40,7 @@ def facts(folder: Path, config: Config, metrics: Any, architecture: Architecture
     entries = {
         "tasks": ", ".join(data.tasks or (architecture.tasks if architecture else ())),
         "space": "custom" if config.space.blocks else config.space.name,
+        "scales": ", ".join(map(str, architecture.scales)) if architecture else None,
         "strategy": config.search.strategy,
         "seed": config.seed,
         "image": f"{data.height} x {data.width} pixels",
@@ -65,7 +66,7 @@ def matrix(architecture: Architecture, choices: Mapping[Pair, Choice], config: C
     known = [block for block in BLOCKS if block in chosen]
     undecided = {pair for pair, choice in choices.items() if not choice.decided}
     return {
-        "tasks": architecture.tasks,
+        "scales": rows_by_scale(architecture.pairs),
         "blocks": blocks,
         "legend": [*known, *sorted(chosen - set(known))],
         "probability": {pair: probability(c.probability) for pair, c in choices.items() if c.probability is not None},
@@ -97,6 +98,7 @@ def shares(architecture: Architecture) -> Section:
     rows = {"all": counted.shares()}
     rows |= {f"into {task}": counted.shares(target=task) for task in counted.tasks}
     rows |= {f"from {task}": counted.shares(source=task) for task in counted.tasks}
+    rows |= {f"scale {scale}": counted.shares(scale=scale) for scale in counted.scales}
     return {"rows": rows}
 
 

@@ -13,7 +13,7 @@ from multitask.cost import free_memory
 from multitask.data import Batch
 from multitask.network import MultiTaskNetwork, Outputs, shrink
 from multitask.training.step_cost import Counted, meta_inputs, on_meta
-from search_spaces import SearchSpace
+from search_spaces import Exchange, SearchSpace
 from search_spaces.blocks.layers import counting_for
 from supernet.cost.memory import SMALL, Conditions, describe, largest_path, step_peak
 from supernet.score_test.evidence import Collection, HeldOut, probe_exchanges
@@ -78,18 +78,20 @@ def held_out_memory(network: MultiTaskNetwork, space: SearchSpace, candidates: T
     twin = copy.deepcopy(network).to("meta").eval()
     supernet, tasks, size = twin.exchange, network.tasks, held_out_size(c.batch_size)
     assert isinstance(supernet, Supernet)
+    exchange = supernet.exchange
+    assert isinstance(exchange, Exchange)  # evidence knows one scale
     image, valid = meta_inputs(size, c.height, c.width)
     labels = {t: image.new_zeros(size, task.label_channels, c.height, c.width) for t, task in tasks.items()}
     batch = Batch(image, valid, labels, dict.fromkeys(tasks, valid))
     weights = [*twin.parameters(), *twin.buffers()]
     trained = sum(weight.nbytes for weight in twin.parameters() if weight.requires_grad)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        probes = probe_exchanges(space, supernet.exchange.channels)
+        probes = probe_exchanges(space, exchange.channels)
     # outside the trainer's autocast, so in fp32
     with counting_for(c.kind), on_meta(c.kind, "fp32"), Counted(weights) as counted:
         for tensor in (image, valid, *labels.values(), *(t for one in probes for t in one.exchange.parameters())):
             counted.add(tensor)
-        collection = Collection(supernet.exchange, candidates, probes)
+        collection = Collection(exchange, candidates, probes)
         with torch.no_grad():
             features, regions = twin.features(image)
         losses = partial(image_losses, twin, tasks, batch, None)

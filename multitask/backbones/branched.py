@@ -55,8 +55,3 @@ class BranchedEncoder(nn.Module):
                 for task in tasks:
                     maps[task].append(features[task])
         return maps
-
-
-def unit_count(encoder: nn.Module, name: str) -> int:
-    """How many units an encoder has. Raises InputError where it cannot be split."""
-    return len(split(encoder, name).units)

@@ -39,7 +39,7 @@ def logged_losses(folder):
     """{(training, name): the loss at each step}, from the events of TensorBoard."""
     found = {}
     for part in sorted({path.parent for path in folder.rglob("events.out.tfevents.*")}):
-        events = EventAccumulator(str(part), size_guidance={"scalars": 0}).Reload()
+        events = EventAccumulator(str(part), {"scalars": 0}, purge_orphaned_data=False).Reload()
         for tag in events.Tags()["scalars"]:
             if tag.startswith("loss/"):
                 values = {event.step: event.value for event in events.Scalars(tag)}  # of a step twice, the last

@@ -43,7 +43,7 @@ def runs(tmp_path_factory):
         ("single", ["--baseline", "single_task", "--seeds", 0, 1]),
         ("multi", ["--baseline", "multi_task"]),
     ):
-        code, _, errors = retrain(*arguments, "--output", folder / name)
+        code, _, errors = retrain(*arguments, "--training.log_every=4", "--output", folder / name)
         assert code == 0, errors
     return folder
 
@@ -102,8 +102,8 @@ def test_nothing_is_fetched(whole):
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     addresses = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data")]
-    # two images; two tasks with a label and two predictions each
-    assert len(addresses) == 2 * (1 + 2 * 3) and all(a.startswith("data:image/png;base64,") for a in addresses)
+    # two images; two tasks with a label, three predictions and their errors each; the scale of depth
+    assert len(addresses) == 2 * (1 + 2 * 7 + 1) and all(a.startswith("data:image/png;base64,") for a in addresses)
     assert text.isascii()
 
 
@@ -360,6 +360,12 @@ def test_the_verdict_stands_at_the_head_with_date_version_and_command(whole, run
     assert f"version {version()}, by python -m analysis report {runs / 'search'} --found" in words
 
 
+def test_two_points_are_no_line(whole):
+    text, _ = whole
+    training = text.partition('<section id="training">')[2].partition("</section>")[0]
+    assert "polyline" not in training and training.count("<circle") == 2 * 2 * 2  # two points, tasks, networks
+
+
 def test_another_architecture_is_named(runs):
     chosen = Architecture.load(runs / "search/architecture.yaml")
     found = read_model(runs / "found")
@@ -373,6 +379,7 @@ def test_curves_are_what_the_events_recorded(runs):
     joint = courses(read_model(runs / "multi").seeds[0], TASKS)
     separate = courses(read_model(runs / "single").seeds[0], TASKS)
     assert {"loss of semseg", "loss of depth", "validation depth rmse"} <= joint.keys() == separate.keys()
+    assert [step for step, _ in joint["loss of depth"]] == [4, 8]
     recorded = json.loads((runs / "multi/seed_0/metrics.json").read_text())["validation"]["tasks"]["depth"]["rmse"]
     assert dict(joint["validation depth rmse"])[8] == pytest.approx(recorded["value"], rel=1e-5)
 

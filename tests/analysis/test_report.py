@@ -112,7 +112,8 @@ def test_there_is_a_chart_per_pair_and_schedule(whole, runs):
     labels = [value for name, value in page.attributes if name == "aria-label"]
     pairs = [f"{target} <- {source} over steps 0 to 8" for target in TASKS for source in TASKS]
     schedules = ["temperature", "entropy weight", "mean pair entropy, nats", "undecided pairs"]
-    assert labels == pairs + [f"{name} over steps 0 to 8" for name in schedules]
+    losses = [f"loss of {task} over steps 4 to 8" for task in TASKS]
+    assert labels == [*pairs, *(f"{name} over steps 0 to 8" for name in schedules), *losses]
 
 
 def test_numbers_are_those_of_the_other_commands(whole, runs, capsys):

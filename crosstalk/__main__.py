@@ -20,6 +20,7 @@ TRAINING = {
 }
 DEPLOYMENT = {
     "predict": "every task on photos of any size",
+    "export": "a retrained network for other programs (torch.export, ONNX)",
 }
 READING = {
     "compare": "models with a baseline on Delta_m",

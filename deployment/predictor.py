@@ -82,6 +82,10 @@ class Predictor(nn.Module):
             decoded[name] = self.tasks[name].decode(resize(raw.pop(name)[..., :h, :w], (height, width)))
         return decoded
 
+    def resized(self, images: Tensor) -> Tensor:
+        """Images as `predict` gives them to the network, (B, 3, h, w) in 0..1; with padding, where it needs some."""
+        return self._prepare(images, self.fit(images.shape[2], images.shape[3], False))
+
     def _prepare(self, images: Tensor, fit: Fit) -> Tensor:
         images = images.to(self.mean.device)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
@@ -103,7 +107,7 @@ class Predictor(nn.Module):
     def _fit(self, height: int, width: int, native: bool) -> Fit:
         scale = 1.0 if native else math.sqrt(self.size[0] * self.size[1] / (height * width))
         content = (max(1, round(scale * height)), max(1, round(scale * width)))
-        stride = max(encoder_reductions(self._network.settings))
+        stride = self.stride
         padded = tuple(-(-max(length, stride) // stride) * stride for length in content)
         for whole in (content, padded):
             if self._takes(whole):
@@ -113,6 +117,11 @@ class Predictor(nn.Module):
             content = (max(1, int(scale * height)), max(1, int(scale * width)))
             return Fit(content, self.size)
         raise InputError(f"the network takes no photos of {width}x{height} pixels: expected them without native size")
+
+    @property
+    def stride(self) -> int:
+        """How many pixels one element of the encoder's coarsest map spans."""
+        return max(encoder_reductions(self._network.settings))
 
     @property
     def _network(self) -> MultiTaskNetwork:

@@ -232,7 +232,7 @@ class Exchange(nn.Module):
                 collected[target] = [by_pair[i] for i in indices]
                 continue
             like = features[target]
-            zeros = like.new_zeros(len(like), self.message_channels, *like.shape[2:])
+            zeros = like.new_zeros(like.shape[0], self.message_channels, *like.shape[2:])
             received = any(i in by_pair for i in indices)
             collected[target] = [by_pair.get(i, zeros) for i in indices] if received else []
         return collected
@@ -298,7 +298,7 @@ class Exchange(nn.Module):
 
     def _check_message(self, name: str, message: Tensor, features: Mapping[str, Tensor], count: int) -> None:
         like = features[self.tasks[0]]
-        expected = (len(like), count, self.message_channels, *like.shape[2:])
+        expected = (like.shape[0], count, self.message_channels, *like.shape[2:])
         if tuple(message.shape) != expected:
             returned = (message.shape[0], *message.shape[2:])
             raise SpaceError(f"block '{name}' returned {tuple(returned)}: expected {(expected[0], *expected[2:])}")

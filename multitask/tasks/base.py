@@ -68,6 +68,10 @@ class Task(ABC):
     def decode(self, prediction: Tensor) -> Tensor:
         """Raw outputs to the units of the label, as the metric takes them."""
 
+    def scores(self, prediction: Tensor) -> Tensor:
+        """What an exported network gives: as `decode`, but of classes the probability of each."""
+        return self.decode(prediction)
+
     @abstractmethod
     def metric(self) -> Metric:
         """A fresh metric: `update(decoded, label, mask)`, and `compute()` gives {name: value} for `metrics`.

@@ -38,6 +38,9 @@ class ClassTask(Task):
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.argmax(1, keepdim=True)
 
+    def scores(self, prediction: Tensor) -> Tensor:
+        return prediction.float().softmax(1)
+
     def metric(self) -> Metric:
         return MeanIoU(self.channels, skip_empty=self.skip_empty)
 

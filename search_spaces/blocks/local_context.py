@@ -48,6 +48,8 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     """
     if query.device.type == "meta" and not torch.is_grad_enabled():
         return counted_attention(query, key, value, window)
+    if torch.compiler.is_exporting():  # the one form that is the same for every size
+        return tiled_attention(query, key, value, window)
     kind = kind_of(query.device)
     # autocast would round the logits of a CPU to half precision; the kernels of a GPU keep theirs in fp32 themselves
     with torch.autocast("cpu" if query.is_meta else query.device.type, enabled=False):
@@ -83,8 +85,10 @@ def tiled_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
     """All tiles at once in the form that a GPU fuses; maps are the batch, their tiles the heads."""
     tiles = _Tiles(query.shape, window)
     cut = (tiles.cores(query), tiles.halos(key), tiles.halos(value))
-    q, k, v = (each.transpose(1, 2).unflatten(0, (len(query), -1)) for each in cut)
-    out = fused_attention(q, k, v, _outside(window, query.dtype, query.device))
+    q, k, v = (each.transpose(1, 2).unflatten(0, (query.shape[0], -1)) for each in cut)
+    # what is made in a trace is no tensor to keep
+    outside = _outside.__wrapped__ if torch.compiler.is_exporting() else _outside
+    out = fused_attention(q, k, v, outside(window, query.dtype, query.device))
     return tiles.join(out.flatten(0, 1).transpose(1, 2))
 
 
@@ -217,5 +221,5 @@ def _attend(query: Tensor, key: Tensor, outside: Tensor) -> Tensor:
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _outside(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 in the window of each query of a tile, minus infinity outside."""
-    inside = _in_window(window, device)
+    inside = (_in_window.__wrapped__ if torch.compiler.is_exporting() else _in_window)(window, device)
     return torch.zeros(inside.shape, dtype=dtype, device=device).masked_fill(~inside, -torch.inf)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from search_spaces import SearchSpace
 
 COSTS = "costs.csv"
-OVERHEAD = "any"  # in the column of blocks: the rows of per_target_overhead
+OVERHEAD = "any"  # in the column of blocks: the rows of the overheads
 
 
 @dataclass(frozen=True)

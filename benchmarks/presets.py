@@ -88,7 +88,12 @@ def main() -> None:
     options = parser.parse_args()
     for path in sorted(FOLDER.glob("*.yaml")):
         if not options.names or path.stem in options.names:
-            print(path.stem, *describe(Config.load(path), models_of(path.read_text())), sep="\n", flush=True)
+            print(
+                path.stem,
+                *describe(Config.load(path), models_of(path.read_text(encoding="utf-8"))),
+                sep="\n",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -10,5 +10,7 @@ def version() -> str:
     try:
         return installed("crosstalk")
     except PackageNotFoundError:  # a checkout that is not installed
-        project: dict[str, str] = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+        project: dict[str, str] = tomllib.loads(
+            (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+        )["project"]
         return project["version"]

@@ -149,7 +149,8 @@ def test_worked_examples_join_a_search_and_pass_their_checks(tmp_path, monkeypat
         written = "architecture.yaml" if line[1] == "search.py" else "seed_0/metrics.json"
         assert (tmp_path / line[line.index("--output") + 1] / written).is_file()
     assert "my_blocks:Difference" in (tmp_path / "runs/own/selection.csv").read_text()
-    importlib.import_module("my_checks")
+    for name in ("my_checks", "my_scales"):
+        importlib.import_module(name)
     data = DataSettings(
         name="folder", root="ROOT", height=32, width=48, tasks=["my_albedo:Albedo", "my_keypoints:Keypoints"]
     )

@@ -36,7 +36,7 @@ def as_text(result: Result, draw: Callable[[Table], str]) -> str:
 
 def aligned(table: Table) -> str:
     """Columns side by side; those beyond the terminal or `WIDTH` follow below, with the first column again."""
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    width = min(WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
     depth = max(name.count("\n") for name in table.header) + 1
     # headers end on the same line
     columns = [[""] * (depth - name.count("\n") - 1) + name.split("\n") for name in table.header]

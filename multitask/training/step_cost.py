@@ -135,10 +135,25 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
+def _any_algorithms() -> Iterator[None]:
+    """Deterministic ones, when asked for, have other forms on the meta device, which no CPU uses."""
+    asked, only_warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=only_warned)
+
+
+@contextmanager
 def on_meta(kind: str, precision: str) -> Iterator[None]:
     """What is computed on the meta device takes the forms of a type of device, in its precision."""
     with ExitStack() as stack:
         stack.enter_context(resizing.counting_for(kind))
+        stack.enter_context(_any_algorithms())
         if precision == "bf16":
             stack.enter_context(torch.autocast("cpu", torch.bfloat16))
             stack.enter_context(MetaAutocast())

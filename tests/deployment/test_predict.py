@@ -102,7 +102,7 @@ def test_the_example_of_the_page_runs(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/found").symlink_to(run / "run")
     monkeypatch.chdir(tmp_path)
-    (example,) = fenced((ROOT / "docs/predicting.md").read_text(), "python")
+    example, *_ = fenced((ROOT / "docs/predicting.md").read_text(), "python")
     exec(example, {})
     assert "'depth': torch.Size([2, 1, 480, 640])" in capsys.readouterr().out
 

@@ -206,7 +206,7 @@ def test_bad_genotypes(tmp_path, genotype, expected):
         ("depth: xtam", "depth: ", ("semseg <- depth",)),
         ("version: 2", "version: true", ("version True", "expected 2")),
         ("version: 2", "version: " + "[" * 2000, ("nested",)),
-        ("version: 2", "version: 3", ("version 3", "expected 2")),
+        ("version: 2", "version: 4", ("version 4", "expected 2, 3")),
         ("version: 2\n", "", ("version None", "expected 2")),
         ("version: 2", "version: 2\nexchange: {}", ("'exchange'", "nearest: 'exchanges'")),
         ("version: 2", "version: 2\naggregater: pad", ("'aggregater'", "nearest: 'aggregator'")),

@@ -195,7 +195,7 @@ def test_a_block_of_ones_own_joins_the_space(tmp_path, monkeypatch):
         (["--device=gpu"], ["'gpu'", "auto, cpu, cuda"]),
         (["--precision=fp61"], ["'fp61'", "fp32, bf16"]),
         (["--search.strategy=gumbl"], ["'gumbl'", "nearest: 'gumbel'"]),
-        (["--training.optimizer=adma"], ["nearest: 'adamw'"]),
+        (["--training.optimizer=adamww"], ["nearest: 'adamw'"]),
         (["--network.backbone=resnet20"], ["nearest: 'resnet"]),
         (["--loss_weights.weights={dept: 1}"], ["nearest: 'depth'"]),
         (["--data.workers=-1"], ["data.workers"]),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import Config
+from experiment.errors import InputError
 from experiment.progress import track
 from experiment.seeds import derive_seed
 from multitask import processes
@@ -35,7 +36,7 @@ from supernet.score_test.effects import FoldLosses, effects
 from supernet.score_test.probes import Probe, ProbeBank, ProbedNetwork, ProbeTrainer, probe_losses, probes_of
 from supernet.score_test.screening import contenders, remaining_probes
 from supernet.score_test.worth import Posterior, choose
-from supernet.search_split import Images, group_numbers, halves, split_training, whole
+from supernet.search_split import LEAST, Images, group_numbers, halves, split_training, whole
 from supernet.strategies.base import Strategy
 from supernet.trained_network import load_network, network_without_exchange, read_network
 
@@ -50,7 +51,19 @@ class Score(Strategy):
 
     @classmethod
     def check(cls, config: Config, dataset: DatasetSplits) -> None:
-        halves(_parts(config, dataset)[1])
+        held_out = _parts(config, dataset)[1]
+        groups = len(group_numbers(held_out).unique())
+        if groups >= 2 * LEAST:
+            return
+        if config.search.from_ is None:
+            count, share = len(dataset.splits["train"]), config.search.score.held_out_fraction
+            found = f"of {count} training images {len(held_out)} are held out (search.score.held_out_fraction {share})"
+        else:
+            found = f"search.from leaves {len(held_out)} validation images"
+        raise InputError(
+            f"{config.search.strategy}: {found}, in {groups} groups: expected at least {2 * LEAST} groups, to tell "
+            "effects from chance; give more images, or take search.strategy gumbel"
+        )
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:
         posterior, _, _ = measure(context)
@@ -97,7 +110,7 @@ def _parts(config: Config, dataset: DatasetSplits) -> tuple[Images, Images]:
     """The images to train on, and those held out: what a network that was trained elsewhere has not seen."""
     if config.search.from_ is not None:
         return whole(dataset.splits["train"]), whole(dataset.splits["val"])
-    return split_training(dataset, config.search.score.held_out_fraction)
+    return split_training(dataset, config.search.score.held_out_fraction, "search.score.held_out_fraction")
 
 
 def _load(context: SearchContext, network: MultiTaskNetwork) -> bool:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import Subset
 
 from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from retrain.retraining import retrain
 from supernet.records.choices import read_choices
 from supernet.records.effects import read_effects
+from supernet.search_split import LEAST, group_numbers, halves
 from tests.support.commands import CONFIG, assert_one_line, rows, search, short
 
 SCORE = "--search.strategy=score"
@@ -115,3 +117,22 @@ def test_too_few_images_are_refused_before_anything_is_written(strategy: str, tm
     done = search("--output", tmp_path / "run", f"--search.strategy={strategy}", f"--data.train_images={images}")
     assert_one_line(done, ["images", "expected"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_refusal_for_want_of_images_says_what_to_change(baseline: Path, tmp_path: Path):
+    for options, found in (
+        (("--data.train_images=5",), ["of 5 training images 3 are held out", "held_out_fraction 0.5", "gumbel"]),
+        (("--search.score.held_out_fraction=0.01",), ["search.score.held_out_fraction is 0.01"]),
+        ((f"--search.from={baseline}", "--data.validation_images=3"), ["search.from leaves 3 validation images"]),
+    ):
+        assert_one_line(search("--output", tmp_path / "run", *TINY, *options), found)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_as_many_groups_as_are_asked_for_give_both_halves_enough(known: bool):
+    class Images(list):
+        groups = [str(i) for i in range(60)] if known else None
+
+    for count in range(2 * LEAST, 60):
+        for half in halves(Subset(Images(range(60)), range(count))):
+            assert len(group_numbers(half).unique()) >= LEAST

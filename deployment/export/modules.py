@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from deployment.predictor import Predictor
 from experiment.errors import InputError
-from multitask.network import MultiTaskNetwork
+from multitask.network import MultiTaskNetwork, feature_size
 from search_spaces import Exchange
 
 M = TypeVar("M", bound=nn.Module)
@@ -49,7 +49,8 @@ class ExchangeAlone(nn.Module):
         if not isinstance(network, MultiTaskNetwork) or not isinstance(network.exchange, Exchange):
             raise InputError("--exchange-only: this network has no exchange of blocks: expected one of an architecture")
         self.exchange = _copied(network.exchange)
-        self.stride = 1
+        # features come in such steps: a block that pools them to a half may take even sizes alone
+        self.stride = feature_size(network.settings, predictor.stride, predictor.stride)[0]
         self.half_precision = half
         if half:
             self.exchange.half()

@@ -81,6 +81,7 @@ def take_census(
     """Reads every label of the splits. names: {task: those of its classes}, as far as they are known."""
     report = DataReport()
     errors, report.warnings = repeated_images(splits)
+    seen: set[str] = set()  # problems
     for split, samples in splits.items():
         sizes: Counter[tuple[int, int]] = Counter()
         censuses = {name: TaskCensus(task) for name, task in tasks.items()}
@@ -90,7 +91,9 @@ def take_census(
                 found = examine(samples, index)
                 for name in found.labels:
                     censuses[name].add(found.labels[name], found.masks[name])
-            report.problems += found.problems
+            # of a folder that many labels lack, once
+            report.problems += [problem for problem in found.problems if problem not in seen]
+            seen.update(found.problems)
             unreadable.update(name for name in tasks if name not in found.labels)
             if found.size is not None:
                 sizes[found.size] += 1

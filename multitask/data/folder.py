@@ -79,6 +79,14 @@ class Folder(FileDataset):
     def reads_own(cls, entry: str) -> bool:
         return reads_files(entry)
 
+    def _existing(self, path: Path) -> Path:
+        there = [task for task in self.tasks if (self.root / task).is_dir()]
+        if there and not path.parent.is_dir():
+            raise InputError(
+                f"{path.parent}: no such folder; expected labels there, or data.tasks [{', '.join(there)}]"
+            )
+        return super()._existing(path)
+
     def label_paths(self, task: str, name: str) -> list[Path]:
         return [self.root / task / f"{name}{self.tasks[task].label_suffix}"]
 

@@ -25,13 +25,13 @@ SIZE = (32, 48)
 ENCODER = {"backbone": "tests.deployment.test_predictor:Patches", "backbone_options": {}}  # quickly traced
 
 
-def predictor(architecture=None) -> Predictor:
+def predictor(architecture=None, settings=None) -> Predictor:
     """A network of random weights and statistics."""
     torch.manual_seed(0)
     tasks = build_tasks(architecture.tasks if architecture else ["depth", "edge"], DataSettings(), 5)
     exchange = Exchange(architecture, 8, seed=0) if architecture else None
     regions = exchange.region_tasks() if exchange else ()
-    built = MultiTaskNetwork(small_network(**ENCODER), tasks, exchange, regions)
+    built = MultiTaskNetwork(settings or small_network(**ENCODER), tasks, exchange, regions)
     built.train()(torch.rand(4, 3, *SIZE))  # statistics that are not those of the beginning
     for weight in built.parameters():
         weight.data.add_(0.02 * torch.randn(weight.shape))
@@ -85,6 +85,13 @@ def test_activations_beyond_half_precision_are_named(model):
     whole.predictor.network.heads["depth"].weight.data.fill_(torch.inf)
     with pytest.raises(InputError, match=r"heads\.depth\.weight is beyond 65504"):
         check_range(whole, image)
+
+
+def test_an_exchange_alone_takes_the_sizes_that_its_features_have():
+    model = predictor(Architecture.uniform(NAMES, "xtam", "atrc"), small_network())
+    alone = ExchangeAlone(model)
+    features, _ = model.network.features(torch.zeros(1, 3, model.stride, model.stride))
+    assert alone.stride == features["depth"].shape[2] == features["depth"].shape[3] == 8
 
 
 def test_a_network_without_exchange_has_none_to_export():

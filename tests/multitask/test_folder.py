@@ -1,4 +1,5 @@
 import os
+import shutil
 import struct
 import zlib
 from fractions import Fraction
@@ -298,6 +299,14 @@ def test_tasks_with_images_of_their_own_see_them(root):
     assert all(torch.equal(sample["image"][task], photo) for task in TASKS if task != "depth")
     check_dataset(dataset)
     assert not open_dataset(settings(root, tasks=["semseg", "edge"])).images
+
+
+def test_a_task_without_a_folder_is_one_problem_that_names_the_other_tasks(root):
+    shutil.rmtree(root / "edge")
+    (found,) = problems(root)
+    assert "edge: no such folder" in found and "data.tasks [semseg, depth, normals, " in found
+    with pytest.raises(InputError, match="edge: no such folder"):
+        open_dataset(settings(root)).splits["train"][0]
 
 
 def test_images_of_tasks_have_the_size_of_their_labels(root):

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, plain lines elsewhere, never silent for long."""
+"""How far a run is: a bar on a terminal, plain lines elsewhere, one at least every BEAT seconds."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ FORMAT = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaini
 
 Item = TypeVar("Item")
 
-_spoke = time.monotonic()  # when this process last printed a line
+_printed = time.monotonic()  # when this process last printed a line
 _row: int | None = None  # of this process's bars on the terminal, where other processes have bars of their own
 _name = ""  # with which its labels begin
 
@@ -71,7 +71,7 @@ class Progress:
             self.bar.update()
         elif leads() and self.step < self.total:
             now = time.monotonic()
-            if now - _spoke > BEAT and now - self.began > SHORT:
+            if now - _printed > BEAT and now - self.began > SHORT:
                 self._line()
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -97,7 +97,7 @@ class Progress:
         pace = (time.monotonic() - self.began) / max(1, self.step - self.start)
         parts = [f"{self.unit} {self.step}/{self.total}", *(f"{name} {text}" for name, text in self.figures.items())]
         left = f"ETA {tqdm.format_interval(int(pace * (self.total - self.step)))}"
-        _say("  ".join([*([self.label] if self.label else []), *parts, left]))
+        _print("  ".join([*([self.label] if self.label else []), *parts, left]))
 
     def note(self, text: str) -> None:
         """A line of its own, above the bar, where it is broken at the terminal's width."""
@@ -108,7 +108,7 @@ class Progress:
             columns = shutil.get_terminal_size().columns
             self.bar.write("\n".join(textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False)))
         else:
-            _say(line)
+            _print(line)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -129,10 +129,10 @@ def track(items: Iterable[Item], label: str, total: int | None = None, unit: str
         progress.close()
 
 
-def _say(line: str) -> None:
-    global _spoke
+def _print(line: str) -> None:
+    global _printed
     print(line, flush=True)
-    _spoke = time.monotonic()
+    _printed = time.monotonic()
 
 
 def _short(value: float) -> str:

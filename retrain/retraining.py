@@ -15,10 +15,10 @@ from experiment.run import RETRAINING, Run, read_json
 from multitask import processes
 from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_peak_memory
-from multitask.data import check_splits, fingerprint, open_dataset
+from multitask.data import check_splits, open_dataset
 from multitask.network import check_encoders, check_network
 from multitask.training.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
-from multitask.training.evaluation import describe, primary_results, score, table
+from multitask.training.evaluation import describe, primary_results, results, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loggers import Loggers
 from multitask.training.recipe import Recipe
@@ -140,14 +140,7 @@ def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: R
         parts.append(_train(model, names, config, recipe, seed, own, label))
     total = _merge(parts)
     metrics = {
-        "version": 1,
-        "model": model.name,
-        "seed": seed,
-        "dataset": dataset.name,
-        "split": "test",
-        "images": len(dataset.splits["test"]),
-        "fingerprint": fingerprint(dataset, "test"),
-        "tasks": describe(total["best"], dataset.tasks),
+        **results(model.name, seed, dataset, "test", total["best"]),
         "last": {"tasks": describe(total["last"], dataset.tasks)},
         "validation": {"tasks": describe(total["validation"], dataset.tasks)},
         "prior": describe(total["prior"], dataset.tasks),

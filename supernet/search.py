@@ -1,6 +1,5 @@
 """A search: from a configuration to the run folder with the chosen architecture."""
 
-import hashlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 
 from experiment.calls import call
@@ -20,10 +18,10 @@ from experiment.run import Run
 from multitask import processes
 from multitask.branching import with_branches
 from multitask.cost import multiply_adds, parameter_count, peak_memory
-from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
+from multitask.data import DatasetSplits, check_splits, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network, exchange_channels, exchange_size
 from multitask.training.balancing import AGGREGATORS, check_balancing
-from multitask.training.evaluation import describe, primary_results, score, table
+from multitask.training.evaluation import describe, primary_results, results, score, table
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.loggers import Loggers, check_loggers
@@ -95,8 +93,7 @@ def _search(
     print(f"searching {pairs} pairs of {len(space.tasks)} tasks, {size:.3g} architectures, on {context.fabric.device}")
     torch.manual_seed(config.seed)
     choices = build_strategy(config.search).search(context)
-    digest = hashlib.sha256(yaml.safe_dump(config.to_dict()).encode()).hexdigest()
-    provenance = {"space": space.name, "seed": config.seed, "config_sha256": digest, "source": "search"}
+    provenance = {"space": space.name, "seed": config.seed, "config_sha256": config.sha256(), "source": "search"}
     architecture = Architecture.from_space(space, {pair: choice.block for pair, choice in choices.items()}, provenance)
     unit = costs.costs(config.search.cost)
     if config.search.pareto:
@@ -238,14 +235,7 @@ def _evaluate(context: SearchContext, costs: Costs, architecture: Architecture) 
     print(f"\nvalidation of {what}, after {context.training_seconds:.0f} s of training")
     print(table(values, dataset.tasks, prior))
     return {
-        "version": 1,
-        "model": "supernet" if supernet else "uniform:none",
-        "seed": config.seed,
-        "dataset": dataset.name,
-        "split": "val",
-        "images": len(dataset.splits["val"]),
-        "fingerprint": fingerprint(dataset, "val"),
-        "tasks": describe(values, dataset.tasks),
+        **results("supernet" if supernet else "uniform:none", config.seed, dataset, "val", values),
         "prior": describe(prior, dataset.tasks),
         "parameters": parameter_count(network),
         "multiply_adds": multiply_adds(network, config.data.height, config.data.width),

@@ -1,8 +1,11 @@
 """The configuration of search and retraining: one file a group, each a dataclass that checks itself."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from experiment.config.checks import no_nulls, one_of
 from experiment.config.data import DataSettings
@@ -93,6 +96,10 @@ class Config:
         content = _plain(asdict(self))
         content["search"] = {key.removesuffix("_"): value for key, value in content["search"].items()}
         return content
+
+    def sha256(self) -> str:
+        """The digest of config.yaml, by which an architecture names the search that it comes from."""
+        return hashlib.sha256(yaml.safe_dump(self.to_dict()).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,8 @@ from experiment.progress import track
 from multitask import processes
 from multitask.data.loader import evaluation_loader
 from multitask.data.samples import Dataset, Sample, plain_batch
+from multitask.data.split_checks import fingerprint
+from multitask.data.splits import DatasetSplits
 from multitask.metrics import Values, merged, values_of
 from multitask.metrics.delta_m import log_score
 from multitask.tasks import Task
@@ -112,6 +114,20 @@ def describe(values: Values, tasks: Mapping[str, Task]) -> dict[str, dict[str, d
             for metric, value in of_task.items()
         }
         for name, of_task in values.items()
+    }
+
+
+def results(model: str, seed: int, dataset: DatasetSplits, split: str, values: Values) -> dict[str, Any]:
+    """The first entries of metrics.json: whose results, on what, and `tasks`."""
+    return {
+        "version": 1,
+        "model": model,
+        "seed": seed,
+        "dataset": dataset.name,
+        "split": split,
+        "images": len(dataset.splits[split]),
+        "fingerprint": fingerprint(dataset, split),
+        "tasks": describe(values, dataset.tasks),
     }
 
 

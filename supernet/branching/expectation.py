@@ -26,8 +26,8 @@ def expected_cost(
     logits: Tensor, costs: Sequence[float], rule: str = "exact", generator: torch.Generator | None = None
 ) -> Tensor:
     """A scalar, float64, differentiable. costs: of each unit once; all else as in `expected_branches`."""
-    price = torch.tensor(costs, dtype=torch.float64, device=logits.device)
-    return (price * expected_branches(logits, rule, generator)).sum()
+    once = torch.tensor(costs, dtype=torch.float64, device=logits.device)
+    return (once * expected_branches(logits, rule, generator)).sum()
 
 
 def expected_branches(logits: Tensor, rule: str = "exact", generator: torch.Generator | None = None) -> Tensor:

@@ -1,12 +1,10 @@
 """search.strategy branching: from a configuration to the run folder with the tree of the encoder."""
 
-import hashlib
 import shlex
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
-import yaml
 
 from experiment.calls import call
 from experiment.config import Config, NetworkSettings
@@ -20,9 +18,9 @@ from multitask.backbones.branched import BranchedEncoder
 from multitask.backbones.units import split
 from multitask.branching import Branching
 from multitask.cost import multiply_adds, operations, parameter_count, peak_memory
-from multitask.data import DatasetSplits, check_splits, fingerprint, open_dataset
+from multitask.data import DatasetSplits, check_splits, open_dataset
 from multitask.network import MultiTaskNetwork, check_encoders, check_network
-from multitask.training.evaluation import describe, table
+from multitask.training.evaluation import describe, results, table
 from multitask.training.hardware import Hardware
 from multitask.training.loss_weighting import loss_weights
 from multitask.training.recipe import Recipe
@@ -62,9 +60,9 @@ def search_branches(config: Config, output: str, resume: bool) -> Branching:
         network = MultiTaskNetwork(settings, dataset.tasks, seed=config.seed)
         generator = torch.Generator().manual_seed(derive_seed(config.seed, "branching"))
         network.encoder = supernet = BranchingSupernet(cast(BranchedEncoder, network.encoder), generator)
-        prices = [getattr(cost, config.search.cost) for cost in costs]
+        of_units = [getattr(cost, config.search.cost) for cost in costs]
         steps, every = config.training.iterations, config.search.record_every
-        callback = BranchingCallback(supernet, config.search.branching, prices, held_out, steps, every)
+        callback = BranchingCallback(supernet, config.search.branching, of_units, held_out, steps, every)
         recipe = Recipe.from_config(config, trained_on(dataset, kept), fabric, weights)
         callback.trainer = trainer = Trainer(network, recipe, run, config.seed, callback=callback)
         print(f"searching {len(costs)} units for {len(dataset.tasks)} tasks, on {fabric.device}")
@@ -107,8 +105,7 @@ def _finish(
 ) -> Branching:
     """Validates the chosen tree inside the supernet, writes the files and prints."""
     network, supernet, run = cast(MultiTaskNetwork, trainer.network), callback.supernet, trainer.run
-    digest = hashlib.sha256(yaml.safe_dump(config.to_dict()).encode()).hexdigest()
-    provenance = {"seed": config.seed, "config_sha256": digest, "source": "search"}
+    provenance = {"seed": config.seed, "config_sha256": config.sha256(), "source": "search"}
     tree = supernet.branching(config.network.backbone, provenance)
     with torch.no_grad():
         branches = expected_branches(supernet.logits, generator=supernet.generator).tolist()
@@ -119,14 +116,7 @@ def _finish(
     with torch.device("meta"):
         branched = MultiTaskNetwork(settings, dataset.tasks)
     metrics: dict[str, Any] = {
-        "version": 1,
-        "model": "supernet",
-        "seed": config.seed,
-        "dataset": dataset.name,
-        "split": "val",
-        "images": len(dataset.splits["val"]),
-        "fingerprint": fingerprint(dataset, "val"),
-        "tasks": describe(values, dataset.tasks),
+        **results("supernet", config.seed, dataset, "val", values),
         "prior": describe(prior, dataset.tasks),
         "parameters": parameter_count(branched),
         "multiply_adds": multiply_adds(branched, config.data.height, config.data.width),

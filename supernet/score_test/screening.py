@@ -17,17 +17,15 @@ INFERIOR = 0.1  # the same, of being not worse than the best of its pair; 1 - se
 
 def contenders(posterior: Posterior) -> list[Candidate]:
     """The candidates that may still be chosen."""
-    columns: dict[Pair, list[int]] = {}
-    for i, (pair, _) in enumerate(posterior.candidates):
-        columns.setdefault(pair, []).append(i)
+    likely: dict[Pair, list[Candidate]] = {}
+    for candidate, effect in posterior.effects.items():
+        if effect.probability >= UNLIKELY:
+            likely.setdefault(candidate[0], []).append(candidate)
     kept: list[Candidate] = []
-    for own in columns.values():
-        likely = [i for i in own if posterior.effects[posterior.candidates[i]].probability >= UNLIKELY]
-        if likely:
-            draws = posterior.draws[:, likely]
-            best = draws[:, draws.mean(0).argmax()]
-            close = (draws > best[:, None] - posterior.worth).double().mean(0) >= INFERIOR
-            kept += [posterior.candidates[i] for i, near in zip(likely, close.tolist(), strict=True) if near]
+    for own in likely.values():
+        best = own[int(posterior.draws_of(own).mean(0).argmax())]
+        worse = posterior.worse(own, best).tolist()
+        kept += [candidate for candidate, share in zip(own, worse, strict=True) if share <= 1 - INFERIOR]
     return kept
 
 

@@ -1,6 +1,6 @@
 """From measured effects to a choice per pair: is an exchange worth it, which, and how sure is that?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -41,10 +41,13 @@ class Posterior:
             for i, (key, e) in enumerate(measured.items())
         }
 
-    def surely_worse(self, pair: Pair, block: str, other: str, confidence: float) -> bool:
-        """Whether a block is worse than another one of its pair by more than `worth`."""
-        less, more = (self.draws[:, self.candidates.index((pair, name))] for name in (block, other))
-        return float((more - less > self.worth).double().mean()) >= confidence
+    def draws_of(self, candidates: Sequence[Candidate]) -> Tensor:
+        """(DRAWS, candidates)"""
+        return self.draws[:, [self.candidates.index(candidate) for candidate in candidates]]
+
+    def worse(self, candidates: Sequence[Candidate], other: Candidate) -> Tensor:
+        """The probability that each candidate's effect is below another's by more than `worth`."""
+        return (self.draws_of([other]) - self.draws_of(candidates) > self.worth).double().mean(0)
 
     def of_pair(self, pair: Pair) -> dict[str, MeasuredEffect]:
         """{block: effect}"""
@@ -89,7 +92,8 @@ def _choose(posterior: Posterior, pair: Pair, confidence: float, cost: Mapping[s
     if not eligible:
         return _none(effects, confidence)
     best = max(eligible, key=lambda block: eligible[block].effect)
-    near = [name for name in eligible if not posterior.surely_worse(pair, name, best, confidence)]
+    worse = posterior.worse([(pair, name) for name in eligible], (pair, best)).tolist()
+    near = [name for name, share in zip(eligible, worse, strict=True) if share < confidence]
     name = min(near, key=lambda block: (cost.get(block, 0.0), -eligible[block].effect))
     return choice_of(name, eligible[name])
 

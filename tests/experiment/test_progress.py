@@ -23,7 +23,7 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now = 1000.0
         monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(progress, "_spoke", self.now)
+        monkeypatch.setattr(progress, "_printed", self.now)
 
 
 def open_terminal(monkeypatch):
@@ -99,15 +99,15 @@ def test_a_plain_log_has_a_line_for_the_figures(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_plain_log_is_never_silent_for_half_a_minute(monkeypatch, capsys, quiet):
-    clock, heard, longest = Clock(monkeypatch), 1000.0, 0.0
+def test_a_plain_log_has_a_line_every_half_a_minute(monkeypatch, capsys, quiet):
+    clock, last, longest = Clock(monkeypatch), 1000.0, 0.0
     for phase in range(3):
         lines = Progress(100, label=f"phase {phase}", quiet=quiet)
         for _ in range(20 if phase == 1 else 4):  # 4 steps are over before a line is due
             clock.now += 3
             lines.advance()
             if capsys.readouterr().out:
-                longest, heard = max(longest, clock.now - heard), clock.now
+                longest, last = max(longest, clock.now - last), clock.now
         lines.close()
     assert 0 < longest <= 30
 

@@ -91,8 +91,8 @@ def test_what_does_not_fit_is_refused():
 @pytest.mark.parametrize("aggregator", ["mteb", "pad", "atrc"])
 def test_a_scale_without_messages_leaves_the_other_as_one_scale_alone(aggregator):
     """With mteb and pad it also leaves its own features; the aggregator of atrc maps them, as uniform:none does."""
-    silent = {pair: "none" if pair[0].endswith("2") else name for pair, name in EXCHANGES.items()}
-    exchange = build_exchange(Architecture(TASKS, silent, aggregator), CHANNELS, seed=1)
+    coarse_none = {pair: "none" if pair[0].endswith("2") else name for pair, name in EXCHANGES.items()}
+    exchange = build_exchange(Architecture(TASKS, coarse_none, aggregator), CHANNELS, seed=1)
     naive.randomise(exchange)
     exchange.eval()
     features, regions, valid = draw()

@@ -153,7 +153,8 @@ def test_what_retraining_makes_of_an_effect_is_a_factor_of_mean_one():
     assert float(one.draws[:, one.candidates.index((AB, "global"))].mean()) == pytest.approx(4.0, rel=0.02)
     beyond = torch.special.ndtr(torch.tensor((math.log(0.6 / 0.5) - 0.045) / 0.3))
     assert one.of_pair(AB)["xtam"].probability == pytest.approx(float(beyond), abs=0.02)
-    assert one.surely_worse(AB, "xtam", "global", 0.8) and not one.surely_worse(AB, "global", "xtam", 0.01)
+    less, more = (AB, "xtam"), (AB, "global")
+    assert float(one.worse([less], more)) >= 0.8 and float(one.worse([more], less)) < 0.01
 
 
 def test_an_unsure_pair_is_undecided_and_gets_none():

@@ -7,9 +7,9 @@ import pytest
 from search_spaces import SpaceError
 
 
-def fails(call: Callable[[], object], *expected: str) -> str:
-    """The call raises SpaceError, whose message is one line that holds each expected part; returns the message."""
-    with pytest.raises(SpaceError) as error:
+def fails(call: Callable[[], object], *expected: str, kind: type[Exception] = SpaceError) -> str:
+    """The call raises this kind of error, whose message is one line that holds each expected part; returns the message."""
+    with pytest.raises(kind) as error:
         call()
     message = str(error.value)
     assert "\n" not in message

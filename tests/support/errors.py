@@ -8,7 +8,7 @@ from search_spaces import SpaceError
 
 
 def fails(call: Callable[[], object], *expected: str, kind: type[Exception] = SpaceError) -> str:
-    """The call raises this kind of error, whose message is one line that holds each expected part; returns the message."""
+    """The call raises this kind of error; its message, which it returns, is one line that holds each expected part."""
     with pytest.raises(kind) as error:
         call()
     message = str(error.value)

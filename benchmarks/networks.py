@@ -52,6 +52,8 @@ def networks(config: Config, space: SearchSpace) -> Iterator[Network]:
     for name in names(space):
         if name.partition(":")[0] not in CONTROLS:
             model = baseline(name, space, config.seed)
+            if model.branches and config.network.branches is None:
+                continue  # a tree is to be searched first
             seen |= {model.decoder} if model.decoder else set()
             yield Network(name, replace(model, decoder=None), with_decoder(config, model.decoder))
     for block in space.blocks:

@@ -191,7 +191,7 @@ def spaces(bench: Bench, options: argparse.Namespace) -> dict[str, Call]:
     """The whole network, 4 tasks: other candidates than full's; and the decoder fpm, at one scale and at two."""
     tasks = bench.tasks(4)
     sides: dict[str, Call] = {}
-    for name in ("full", "modern"):
+    for name in ("full", "modern", "all"):
         space = SearchSpace(tuple(tasks), SPACES[name])
         sides[name] = bench.whole_step(bench.network(tasks, bench.supernet(space)))
     for name in ("full", "modern"):

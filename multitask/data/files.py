@@ -247,7 +247,10 @@ class FileDataset(torch.utils.data.Dataset[Sample]):
 
     def _existing(self, path: Path) -> Path:
         if not path.is_file():
-            raise InputError(f"{path}: no such file; {self.hint()}")
+            others = (path.with_suffix(suffix) for suffix in (path.suffix.upper(), path.suffix.lower()))
+            alike = [f" ({other.name} is another: upper and lower case count)" for other in others if other.is_file()]
+            found = "".join(alike)
+            raise InputError(f"{path}: no such file{found}; {self.hint()}")
         return path
 
     def _label(self, task: Task, name: str, photo: np.ndarray) -> Label:
@@ -291,16 +294,24 @@ def _held_out(groups: Sequence[str], share: float) -> list[bool]:
 
 
 def read_list(path: Path, hint: str, expected: str = "expected one ID a line") -> list[str]:
-    """The lines of a text file that are not blank. Raises InputError where there is none."""
+    """The lines of a text file that are not blank, without the spaces around them and the mark that Windows sets before
+    the first. Raises InputError where there is none.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file, {expected}; {hint}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a text file, {expected}") from error
     if not lines:
         raise InputError(f"{path}: is empty, {expected}")
     return lines
+
+
+def any_case(pattern: str) -> str:
+    """A pattern of files whose suffix may be in upper case, so that a misnamed image is missed and not skipped."""
+    stem, _, suffix = pattern.rpartition(".")
+    return f"{stem}." + "".join(f"[{letter}{letter.upper()}]" for letter in suffix)
 
 
 def _to_tensor(maps: np.ndarray) -> Tensor:

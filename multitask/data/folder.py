@@ -69,7 +69,7 @@ class Folder(FileDataset):
         return [line[0] for line in lines], [line[1] for line in lines] if len(widest) == 2 else None
 
     def photo_path(self, name: str, folder: str = "") -> Path:
-        for suffix in PHOTO_SUFFIXES:
+        for suffix in (*PHOTO_SUFFIXES, *map(str.upper, PHOTO_SUFFIXES)):  # cameras write .JPG
             path = self.root / "images" / folder / f"{name}{suffix}"
             if path.is_file():
                 return path

@@ -250,7 +250,9 @@ def test_ids_may_hold_spaces_and_check_data_goes_on_after_a_missing_list(root):
     for task in ("images", *TASKS):
         old = next((root / task).glob("train_0.*"))
         old.rename(old.with_name(old.name.replace("train_0", "view 0")))
-    (root / "splits/train.txt").write_text("view 0\n\ntrain_1\n")
+    photo = root / "images/train_1.jpg"
+    photo.rename(photo.with_suffix(".JPG"))  # as cameras write it
+    (root / "splits/train.txt").write_bytes(b"\xef\xbb\xbfview 0 \r\n\r\ntrain_1\r\n")  # as Windows writes it
     (root / "splits/val.txt").unlink()
     (root / "edge/test_1.png").unlink()
     found = problems(root)

@@ -118,6 +118,55 @@ def test_groups_are_neighbouring_frames(tmp_path):
     assert groups["synthia"] == ["0", "0", "3", "5"]
 
 
+LISTS = {"nyud": "gt_sets/train.txt", "pascal_context": "ImageSets/Context/train.txt", "scannet": "train.csv"}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_as_windows_writes_them(name, tmp_path):
+    """With its mark at the start, its ends of lines, blank lines and spaces; what is twice or misspelt is named."""
+    WRITERS[name](tmp_path)
+    path = tmp_path / LISTS[name]
+    lines = path.read_text().splitlines()
+    task = PUBLISHED[name].tasks_read[0]
+    path.write_bytes("\ufeff{}\r\n".format(" \r\n\r\n\t".join(lines)).encode())
+    assert open_dataset(settings(name, tmp_path, task)).splits["train"].ids == [line.split(",")[0] for line in lines]
+    path.write_text("\r\n".join([*lines, lines[0]]))
+    report = check_data(settings(name, tmp_path, task))
+    assert report.problems == [f"train holds 1 image ({lines[0].split(',')[0]}) twice: expected each image once"]
+    path.write_text("\n".join([lines[0].replace("/", "\\"), *lines[1:]]))
+    if name == "scannet":
+        assert "expected / between the folders" in "".join(check_data(settings(name, tmp_path, task)).problems)
+
+
+def test_ids_in_folders(tmp_path):
+    truth = write_nyud(tmp_path)
+    for file in ("images/3.jpg", "depth/3.npy"):
+        path = tmp_path / file
+        (path.parent / "home").mkdir()
+        path.rename(path.parent / "home" / path.name)
+    (tmp_path / "gt_sets" / "train.txt").write_text("home/3\n4\n")
+    train = open_dataset(settings("nyud", tmp_path, "depth")).splits["train"]
+    label, valid = truth["3"]["depth"]
+    assert (train[0]["masks"]["depth"][0].numpy() == valid).all() and train.groups is None
+    assert np.allclose(train[0]["labels"]["depth"][0].numpy(), label[..., 0])
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "nyuv2_13"])
+def test_suffixes_in_upper_case_are_named(name, tmp_path):
+    """Also where photo and label both have one, and the image is in no list."""
+    WRITERS[name](tmp_path)
+    train = open_dataset(settings(name, tmp_path, "semseg")).splits["train"]
+    if name == "pascal_context":  # the second of two places for classes
+        (tmp_path / "semseg" / "pascal-context" / f"{train.ids[0]}.png").unlink()
+    photo, labels = train.photo_path(train.ids[0]), train.label_paths("semseg", train.ids[0])
+    for path in (photo, *labels):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    line = problem(name, tmp_path, "semseg")
+    assert f"{photo}: no such file ({photo.stem}{photo.suffix.upper()} is another: upper and lower case count)" in line
+    photo.with_suffix(photo.suffix.upper()).rename(photo)
+    assert f"{labels[0]}: no such file ({labels[0].stem}.PNG is another" in problem(name, tmp_path, "semseg")
+
+
 # classes
 
 
@@ -293,6 +342,26 @@ def test_edges_of_a_label_map_are_its_laplacian_thinned(tmp_path):
 def test_normals_count_on_the_classes_of_nyu_depth():
     """accordion (1) is no class there, bag (9) and book (33) are; tvmonitor (427) was added."""
     assert {9, 33, 427} <= set(facts("pascal")["normals"]) and 1 not in facts("pascal")["normals"]
+
+
+# cameras
+
+
+def test_cameras_are_the_published_ones():
+    """The fission paper's code has f_x = 238.44 beside f_y = 582.69 for NYU-Depth-v2, a misprint. Here that set has no
+    camera: its normals ship with it. No other set's focal lengths are as far apart.
+    """
+    cameras = {name: kind.camera for name, kind in PUBLISHED.items()}
+    assert {name for name, camera in cameras.items() if camera is None} == {"nyud", "nyuv2_13", "pascal_context"}
+    found = {name: (c.width, c.height, c.fx, round(c.fy, 2), c.cx, c.cy) for name, c in cameras.items() if c}
+    assert found == {
+        "vkitti2": (1242, 375, 725.0087, 725.01, 620.5, 187),
+        "cityscapes": (2048, 1024, 2262.52, 2265.30, 1096.98, 513.137),
+        "synthia": (1280, 760, 532.740352, 532.74, 640, 380),
+        "scannet": (640, 480, 577.591, 578.73, 318.905, 242.684),
+        "scenenet": (320, 240, 277.128, 289.71, 160, 120),
+    }
+    assert all(abs(fx / fy - 1) < 0.05 for _, _, fx, fy, _, _ in found.values())
 
 
 # settings

@@ -51,4 +51,6 @@ class ListedDataset(FileDataset):
         for row in rows:
             if len(row) != 3 or not all(row):
                 raise InputError(f"{path}: '{','.join(row)}', expected image,depth,label")
+            if "\\" in "".join(row):
+                raise InputError(f"{path}: '{','.join(row)}', expected / between the folders of a path")
         return rows

@@ -10,7 +10,7 @@ from multitask.data.array_files import read_wide_png
 from multitask.data.class_maps import ClassMap, check_ids, chosen_map
 from multitask.data.derived import Camera, Label
 from multitask.data.facts import facts
-from multitask.data.files import FileDataset
+from multitask.data.files import FileDataset, any_case
 
 FACTS = facts("synthia")
 BLOCK = 10  # consecutive images that stay together
@@ -42,7 +42,7 @@ class Synthia(FileDataset):
     def list_images(self, split: str) -> tuple[list[str], list[str] | None]:
         """The numbers of the images that have a photo or classes."""
         folders = (self.root / "RGB", self.root / "GT" / "LABELS")
-        names = sorted({path.stem for folder in folders for path in folder.glob("[!.]*.png")})
+        names = sorted({path.stem for folder in folders for path in folder.glob(any_case("[!.]*.png"))})
         strange = [name for name in names if not name.isdecimal()]
         if strange:
             raise InputError(f"{self.root / 'RGB' / strange[0]}.png: no number, expected NNNNNNN.png")

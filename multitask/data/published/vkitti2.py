@@ -9,7 +9,7 @@ from experiment.errors import InputError
 from multitask.data.class_maps import ClassMap, chosen_map
 from multitask.data.derived import Camera, Label
 from multitask.data.facts import facts
-from multitask.data.files import FileDataset
+from multitask.data.files import FileDataset, any_case
 from multitask.data.label_files import read_image
 
 FACTS = facts("vkitti2")
@@ -84,7 +84,7 @@ class VKITTI2(FileDataset):
     def _numbers(self, scene: str) -> list[str]:
         """Of the frames that have a photo or classes, so that a missing one is missed."""
         photos, labels = (self._file(f"{scene}/*", *kind) for kind in (PHOTOS, CLASSES))
-        found = (path for place in (photos, labels) for path in place.parent.glob(place.name))
+        found = (path for place in (photos, labels) for path in place.parent.glob(any_case(place.name)))
         return sorted({path.stem.rsplit("_", 1)[1] for path in found})
 
     def _file(self, name: str, kind: str, prefix: str, suffix: str) -> Path:

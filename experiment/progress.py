@@ -32,6 +32,12 @@ def share_terminal(row: int, name: str = "") -> None:
     _row, _name = row, name
 
 
+def announce_torch() -> None:
+    """A line before what follows loads torch, which takes seconds."""
+    if leads() and "torch" not in sys.modules:
+        _print("loading torch")
+
+
 class Progress:
     """Counts steps from `start` to `total`; `log` shows the figures, `close` ends the bar.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from experiment.config import Config
 from experiment.documents import parse_json, parse_yaml
 from experiment.errors import InputError
 from experiment.files import is_temporary, remove_leftovers, write_atomic
@@ -119,7 +120,7 @@ class Run:
                     f"--resume in '{self.folder}': it holds a {found.kind}, expected a {self.identity.kind}"
                 )
         if whole or CONFIG in held:
-            difference = first_difference(read_config(self.path(CONFIG)), content)
+            difference = first_difference(read_config(self.path(CONFIG)), content, defaults=Config().to_dict())
             if difference:
                 raise InputError(f"--resume in '{self.folder}': {difference}; expected the configuration it began with")
 
@@ -229,11 +230,21 @@ def check_name(folder: Path) -> None:
         ) from error
 
 
-def first_difference(old: Any, new: Any, path: str = "") -> str:
-    """Where two configurations differ first, as one phrase; empty if they do not."""
+def first_difference(old: Any, new: Any, path: str = "", defaults: Any = None) -> str:
+    """Where two configurations differ first, as one phrase; empty if they do not.
+
+    defaults: of the keys of a configuration. One that `old` lacks did not exist then, and may only have its default.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
+        known = defaults if isinstance(defaults, dict) else {}
         for key in dict.fromkeys((*old, *new)):
-            found = first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            name, default = f"{path}.{key}" if path else str(key), known.get(key)
+            if key in old or key not in known:
+                found = first_difference(old.get(key), new.get(key), name, default)
+            elif isinstance(default, dict) and default:  # a group of keys
+                found = first_difference({}, new[key], name, default)
+            else:
+                found = "" if new[key] == default else f"{name} was not yet a key and is now {new[key]}, not {default}"
             if found:
                 return found
         return ""

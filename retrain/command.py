@@ -15,6 +15,7 @@ from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
 from experiment.processes import check_processes
+from experiment.progress import announce_torch
 
 USAGE = (
     "%(prog)s [--config FILE] (--architecture FILE | --baseline NAME | --race SEARCH_RUN) --output DIR"
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError("expected either --architecture FILE or --baseline NAME, or --race SEARCH_RUN")
     if options.output is None:
         raise InputError("--output is missing: expected a folder for the run")
-    # from here on torch is needed, which takes seconds to load
+    announce_torch()
     from search_spaces import SpaceError
 
     try:

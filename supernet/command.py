@@ -11,6 +11,7 @@ from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
 from experiment.processes import check_processes
+from experiment.progress import announce_torch
 
 USAGE = "%(prog)s [--config FILE] --output DIR [--resume] [--any.key VALUE ...]"
 
@@ -26,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
         print("no --config: keys that are not given have their defaults")
     if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
-    # from here on torch is needed, which takes seconds to load
+    announce_torch()
     from search_spaces import SpaceError
 
     try:

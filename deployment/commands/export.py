@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiment.errors import InputError
+from experiment.progress import announce_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--output '{output}': expected a file *{suffix}")
     if arguments.fp16 and not arguments.photos and not arguments.exchange_only:
         raise InputError("--fp16 without --photos: expected photos on which activations are measured")
-    # from here on torch is needed, which takes seconds to load
+    announce_torch()
     from deployment.export.exporting import export
     from deployment.export.formats import check_packages
     from deployment.loading import load

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from experiment.config import DEVICES
 from experiment.errors import InputError
+from experiment.progress import announce_torch
 from experiment.run import check_empty
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.batch < 1:
         raise InputError(f"--batch is {arguments.batch}: expected at least 1")
     check_empty(output)
-    # from here on torch is needed, which takes seconds to load
+    announce_torch()
     from deployment.loading import load
     from deployment.photos import find_photos
     from deployment.writing import write_legend, write_prediction

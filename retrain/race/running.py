@@ -250,11 +250,10 @@ def _check_output(folder: Path, config: Config, plan: dict[str, Any], resume: bo
         raise InputError(f"--output '{folder}' is in use: expected an empty folder, or --resume to go on")
     if not (folder / PLAN).is_file():
         raise InputError(f"--resume in '{folder}': it holds no race, expected {PLAN} in it")
-    old = [read_yaml(folder / CONFIG), read_json(folder / PLAN)]
-    for stored, given in zip(old, (config.to_dict(), plan)):
-        difference = first_difference(stored, given)
-        if difference:
-            raise InputError(f"--resume in '{folder}': {difference}; expected the race it began with")
+    difference = first_difference(read_yaml(folder / CONFIG), config.to_dict(), defaults=Config().to_dict())
+    difference = difference or first_difference(read_json(folder / PLAN), plan)
+    if difference:
+        raise InputError(f"--resume in '{folder}': {difference}; expected the race it began with")
 
 
 def _write_plan(folder: Path, config: Config, plan: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from experiment.config import Config
 from experiment.errors import InputError
 from experiment.files import process_exists
 from experiment.run import first_difference
@@ -143,7 +144,7 @@ class SharedStudy:
                 )
             self.study.set_user_attr("setup", self.setup)
             return
-        difference = first_difference(held, self.setup)
+        difference = first_difference(held, self.setup, defaults=Config().to_dict())
         if difference:
             raise InputError(
                 f"the storage's study '{name}' was made for something else: {difference}; expected the same, or "

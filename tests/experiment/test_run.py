@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from experiment.config import Config, NetworkSettings, RaceSettings
 from experiment.errors import InputError
 from experiment.files import replacing
 from experiment.lock import LOCK
@@ -35,6 +37,23 @@ def holder(tmp_path):
     yield process
     process.kill()
     process.wait()
+
+
+def test_keys_that_an_older_run_lacks_may_only_have_their_defaults(tmp_path):
+    older = Config().to_dict()
+    del older["race"], older["search"]["score"], older["network"]["branches"]
+    Run(tmp_path / "run", older, False).close()
+    before = Run(tmp_path / "run", older, True)
+    before.close()
+    with Run(tmp_path / "run", Config().to_dict(), True) as run:
+        assert run.identity == before.identity  # so that its checkpoints fit
+    for change, reason in (
+        ({"race": RaceSettings(margin=2.0)}, "race.margin was not yet a key and is now 2.0, not 0.5"),
+        ({"network": NetworkSettings(branches=[[["a", "b"]]])}, "network.branches was not yet a key and is now"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
+    ):
+        with pytest.raises(InputError, match=f"{reason}.*; expected the configuration it began with"):
+            Run(tmp_path / "run", replace(Config(), **change).to_dict(), True)
 
 
 def names(folder):

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch.utils.data import default_collate
 
 from analysis.report.figures import png_uri
@@ -59,6 +60,27 @@ def legend(names: Sequence[str], shown: Sequence[int], first_id: int) -> list[tu
 def viridis() -> str:
     """A bar from the nearest to the farthest, as a PNG."""
     return data_uri(pictures_of_tasks.scaled(np.linspace(0, 1, 128)[None, None].repeat(4, 1), (0.0, 1.0)))
+
+
+def looks(image: Array, maps: Array, points: Sequence[tuple[float, float]]) -> list[str]:
+    """Each map (h, w) over the image (H, W, 3), dark where it is 0 and bright where it is largest, with a ring at its
+    point, in shares of height and width.
+    """
+    return [_overlay(image, one / max(float(one.max()), 1e-12), point) for one, point in zip_longest(maps, points)]
+
+
+def _overlay(image: Array, shares: Array, point: tuple[float, float] | None) -> str:
+    size = (LARGEST, round(LARGEST * image.shape[0] / image.shape[1]))
+    grey = np.asarray(Image.fromarray(image).convert("L").resize(size), np.float32)[..., None]
+    share = np.asarray(Image.fromarray(shares.astype(np.float32)).resize(size, Image.Resampling.NEAREST))[..., None]
+    pixels = 0.45 * grey * (1 - share) + np.float32([255, 176, 0]) * share * (0.55 + 0.45 * grey / 255)
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    if point is not None:
+        y, x = point[0] * size[1], point[1] * size[0]
+        draw = ImageDraw.Draw(picture)
+        for radius, colour in ((9, "black"), (8, "white"), (6, "black")):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour)
+    return data_uri(np.asarray(picture))
 
 
 @torch.inference_mode()

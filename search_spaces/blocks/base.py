@@ -80,6 +80,18 @@ class ExchangeBlock(nn.Module):
         """
         return False
 
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor | None:
+        """Where target pixels look in the source of `self.pairs[row]`, to be shown: (B, n, h, w), not negative.
+
+        pixels: (n,), indices into the H*W of the features. A map covers the whole source, at any resolution. None for a
+        block that does not attend to places.
+        """
+        return None
+
+    def gate_maps(self, inputs: ExchangeInputs, row: int) -> Tensor | None:
+        """How far the gates of `self.pairs[row]` are open, to be shown: (B, c, h, w) in 0..1; None without gates."""
+        return None
+
     def pair_state(self, index: int) -> dict[str, Tensor]:
         """The weights of one pair: a state dict for the same block built for that pair alone."""
         return {name: value[index : index + 1] for name, value in self.state_dict().items()}
@@ -104,7 +116,8 @@ class PairByPair(ExchangeBlock):
 
     The simple block is built as `Block(channels, message_channels)` and called as `block(target, source)` with
     (B, C, H, W) maps; it returns (B, message_channels, H, W). If its class lists `regions = ("target",)`, "source" or
-    both, it is also given `target_regions` / `source_regions`, (B, R, L).
+    both, it is also given `target_regions` / `source_regions`, (B, R, L). It may have `attention_maps(target, source,
+    pixels)` and `gate_maps(target, source)`, which get the same regions and return what those of `ExchangeBlock` do.
     """
 
     def __init__(
@@ -123,11 +136,31 @@ class PairByPair(ExchangeBlock):
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
         messages = []
         for i in active:
-            target, source = self.pairs[i]
-            owners = {"target": target, "source": source}
-            regions = {f"{end}_regions": inputs.regions[owners[end]] for end in self.needs}
-            messages.append(self.blocks[i](inputs.features[target], inputs.features[source], **regions))
+            maps, regions = self._arguments(inputs, i)
+            messages.append(self.blocks[i](*maps, **regions))
         return torch.stack(messages, 1)
+
+    def _arguments(self, inputs: ExchangeInputs, row: int) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """The features of the target and the source, and the regions that the block reads."""
+        target, source = self.pairs[row]
+        owners = {"target": target, "source": source}
+        regions = {f"{end}_regions": inputs.regions[owners[end]] for end in self.needs}
+        return (inputs.features[target], inputs.features[source]), regions
+
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor | None:
+        return self._shown("attention_maps", inputs, row, pixels=pixels)
+
+    def gate_maps(self, inputs: ExchangeInputs, row: int) -> Tensor | None:
+        return self._shown("gate_maps", inputs, row)
+
+    def _shown(self, method: str, inputs: ExchangeInputs, row: int, **options: Tensor) -> Tensor | None:
+        """What an optional method of the simple block gives."""
+        show = getattr(self.blocks[row], method, None)
+        if show is None:
+            return None
+        maps, regions = self._arguments(inputs, row)
+        shown: Tensor | None = show(*maps, **options, **regions)
+        return shown
 
     def pair_state(self, index: int) -> dict[str, Tensor]:
         return {f"blocks.0.{name}": value for name, value in self.blocks[index].state_dict().items()}

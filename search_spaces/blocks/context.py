@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces.blocks.base import ExchangeBlock, Pair
+from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
 from search_spaces.blocks.layers import PairConvNorm
 
 
@@ -42,6 +42,13 @@ class ContextBlock(ExchangeBlock):
         self.query = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.key = TwoStepProjection(count, channels, message_channels, self.softplus)
         self.value = PairConvNorm(count, channels, message_channels, affine=affine, xavier=True)
+
+    def logits(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        """q_i^T k_j of one pair, (B, n, L), for n target pixels and all L source pixels."""
+        target, source = self.pairs[row]
+        query = self.query.from_tasks(inputs.features, [target], [row])
+        key = self.key.from_tasks(inputs.features, [source], [row])
+        return query[:, 0].flatten(2)[..., pixels].transpose(1, 2) @ key[:, 0].flatten(2)
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)

@@ -40,15 +40,32 @@ class DeformableSampling(ExchangeBlock):
             self.place.bias[:, : 2 * TAPS] = window.flatten()
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        place = self.place.from_tasks(inputs.features, self.targets(active), active)
+        offsets, weights = self._places(inputs, active)
         value = self.value.from_tasks(inputs.features, self.sources(active), active)
-        place = place if place.dtype == torch.float64 else place.float()
-        offsets = place[:, :, : 2 * TAPS].flatten(0, 1).unflatten(1, (TAPS, 2))
-        weights = place[:, :, 2 * TAPS :].flatten(0, 1).softmax(1)  # (N, taps, H, W)
         maps = value.flatten(0, 1)
         sampled = sample(maps, offsets)  # (N, d, taps, H, W)
         mixed = sampled.permute(0, 3, 4, 1, 2) @ weights.to(maps.dtype).permute(0, 2, 3, 1)[..., None]
         return mixed[..., 0].permute(0, 3, 1, 2).unflatten(0, value.shape[:2])
+
+    def _places(self, inputs: ExchangeInputs, active: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Offsets, (N, taps, 2, H, W), rows first, and their weights, (N, taps, H, W)."""
+        place = self.place.from_tasks(inputs.features, self.targets(active), active)
+        place = place if place.dtype == torch.float64 else place.float()
+        offsets = place[:, :, : 2 * TAPS].flatten(0, 1).unflatten(1, (TAPS, 2))
+        return offsets, place[:, :, 2 * TAPS :].flatten(0, 1).softmax(1)
+
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        height, width = inputs.features[self.pairs[row][1]].shape[2:]
+        offsets, weights = (maps.flatten(-2)[..., pixels] for maps in self._places(inputs, [row]))
+        # a sample between pixels takes from each of its four neighbours what its distance leaves of 1
+        near = [
+            (1 - (start + moved[..., None] - torch.arange(length, device=pixels.device)).abs()).clamp_min(0)
+            for start, moved, length in (
+                ((pixels // width)[:, None], offsets[:, :, 0], height),
+                ((pixels % width)[:, None], offsets[:, :, 1], width),
+            )
+        ]  # (B, taps, n, H) and (B, taps, n, W)
+        return torch.einsum("btn,btnh,btnw->bnhw", weights, *near)
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.place.weight)

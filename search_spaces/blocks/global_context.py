@@ -25,6 +25,11 @@ class GlobalContext(ContextBlock):
         value = self.value.from_tasks(inputs.features, sources, active)
         return linear_attention(query, key, value)
 
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        weight = self.logits(inputs, row, pixels)
+        shares = weight / weight.sum(2, keepdim=True).clamp_min(1e-12)
+        return shares.unflatten(2, inputs.features[self.pairs[row][1]].shape[2:])
+
 
 def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query, key, value: (B, k, d, H, W), query and key positive -> (B, k, d, H, W)."""

@@ -41,6 +41,12 @@ class LabelContext(ContextBlock):
         places = sorted(range(len(order)), key=order.__getitem__)  # the reverse of `order`
         return torch.stack([messages[i] for i in places], 1)
 
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        (owner,), (source,) = self.owners([row]), self.sources([row])
+        query = self.query.from_tasks(inputs.features, self.targets([row]), [row])[:, 0].flatten(2)[..., pixels]
+        key = self.key(inputs.prototypes(owner, source)[:, None], [row])[:, 0]
+        return spread(query, key, inputs.regions[owner]).unflatten(2, inputs.features[source].shape[2:])
+
 
 class TargetLabelContext(LabelContext):
     regions = ("target",)
@@ -55,3 +61,12 @@ def region_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query: (B, k, d, H, W); key, value: (B, k, d, R) -> (B, k, d, H, W)."""
     logits = key.transpose(2, 3) @ query.flatten(3) / key.shape[2] ** 0.5  # (B, k, R, L)
     return (value @ logits.softmax(2).to(value.dtype)).unflatten(3, query.shape[3:])
+
+
+def spread(query: Tensor, key: Tensor, regions: Tensor) -> Tensor:
+    """The weights of n queries over regions, spread over the regions' pixels.
+
+    query: (B, d, n); key: (B, d, R); regions: (B, R, L), each region's weights over pixels -> (B, n, L).
+    """
+    logits = query.transpose(1, 2) @ key / key.shape[1] ** 0.5
+    return logits.softmax(2) @ regions.to(logits.dtype)

@@ -36,6 +36,12 @@ class LocalContext(ContextBlock):
         maps = [x.flatten(0, 1) for x in (query, key, value)]
         return local_attention(maps[0], maps[1], maps[2]).unflatten(0, query.shape[:2])
 
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        height, width = inputs.features[self.pairs[row][1]].shape[2:]
+        logits = self.logits(inputs, row, pixels) * self.message_channels**-0.5
+        seen = F.pad(logits, (0, 1)) + _windows(pixels, height, width, WINDOW).to(logits)
+        return seen.softmax(2)[..., :-1].unflatten(2, (height, width))
+
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WINDOW) -> Tensor:
     """Sliding-window attention, zero-padded and not renormalised at the border: (N, d, H, W) -> (N, d, H, W).
@@ -107,13 +113,18 @@ def whole_attention(query: Tensor, key: Tensor, value: Tensor, window: int = WIN
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # cached tensors must serve autograd later, wherever they were first needed
 def _whole_window(height: int, width: int, window: int) -> Tensor:
-    """Mask (L, L + 1): 0 for the keys in each query's window, minus infinity for others; last, the log of the number
-    of positions in the window that lie outside the image.
+    """`_windows` of all pixels."""
+    return _windows(torch.arange(height * width), height, width, window)
+
+
+def _windows(pixels: Tensor, height: int, width: int, window: int) -> Tensor:
+    """Mask (n, L + 1) of n queries: 0 for the keys in each one's window, minus infinity for others; last, the log of
+    the number of positions in the window that lie outside the image.
     """
     rows, columns = torch.arange(height), torch.arange(width)
-    beside = (rows[:, None] - rows[None]).abs() <= window // 2
-    along = (columns[:, None] - columns[None]).abs() <= window // 2
-    near = (beside[:, None, :, None] & along[None, :, None, :]).reshape(height * width, -1)
+    beside = (pixels.cpu()[:, None] // width - rows).abs() <= window // 2
+    along = (pixels.cpu()[:, None] % width - columns).abs() <= window // 2
+    near = (beside[:, :, None] & along[:, None]).flatten(1)
     outside = window**2 - near.sum(1, keepdim=True, dtype=torch.float64)
     return torch.cat([torch.zeros(near.shape, dtype=torch.float64).masked_fill(~near, -torch.inf), outside.log()], 1)
 

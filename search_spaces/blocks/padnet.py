@@ -58,6 +58,9 @@ class PadnetGate(ExchangeBlock):
         maps = self.conv.from_tasks(inputs.features, sources, active) * gate
         return maps if self.project is None else self.project(maps, active)
 
+    def gate_maps(self, inputs: ExchangeInputs, row: int) -> Tensor:
+        return self.gate.from_tasks(inputs.features, self.sources([row]), [row])[:, 0].sigmoid()
+
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.gate.weight)
         return True

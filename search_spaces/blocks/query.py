@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from search_spaces.blocks.base import ExchangeBlock, ExchangeInputs, Pair
 from search_spaces.blocks.context import TwoStepProjection
-from search_spaces.blocks.label_context import region_attention
+from search_spaces.blocks.label_context import region_attention, spread
 from search_spaces.blocks.layers import PairConv, pick
 
 QUERIES = 16
@@ -55,17 +55,32 @@ class QueryContext(ExchangeBlock):
         self.value = TokenProjection(count, channels, width, affine)
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        sources = self.sources(active)
         query = self.query.from_tasks(inputs.features, self.targets(active), active)
+        prototypes, _ = self._prototypes(inputs, active)
+        return region_attention(query, self._keys(prototypes, active), self.value(prototypes, active))
+
+    def _prototypes(self, inputs: ExchangeInputs, active: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(B, k, C, n), and the weights of the pixels in each, (B, k, n, L)."""
+        sources = self.sources(active)
         seen = self.gather.from_tasks(inputs.features, sources, active).flatten(3)  # (B, k, d, L)
-        logits = pick(self.queries, active) @ seen / seen.shape[2] ** 0.5  # (B, k, n, L)
+        logits = pick(self.queries, active) @ seen / seen.shape[2] ** 0.5
         logits = logits if logits.dtype == torch.float64 else logits.float()
         pixels = torch.stack([inputs.features[source].flatten(2) for source in sources], 1)
-        prototypes = pixels @ logits.softmax(3).to(pixels.dtype).transpose(2, 3)  # (B, k, C, n)
-        key = prototypes
+        weights = logits.softmax(3).to(pixels.dtype)
+        return pixels @ weights.transpose(2, 3), weights
+
+    def _keys(self, prototypes: Tensor, active: Sequence[int]) -> Tensor:
+        """(B, k, C, n) -> (B, k, d, n)."""
         for layer in self.key:
-            key = layer(key, active)
-        return region_attention(query, key, self.value(prototypes, active))
+            prototypes = layer(prototypes, active)
+        return prototypes
+
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
+        target, source = self.pairs[row]
+        query = self.query.from_tasks(inputs.features, [target], [row])[:, 0].flatten(2)[..., pixels]
+        prototypes, weights = self._prototypes(inputs, [row])
+        shares = spread(query, self._keys(prototypes, [row])[:, 0], weights[:, 0])
+        return shares.unflatten(2, inputs.features[source].shape[2:])
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)

@@ -32,6 +32,9 @@ class TargetGate(ExchangeBlock):
         gate = self.gate.from_tasks(inputs.features, self.targets(active), active).sigmoid()
         return gate * self.value(self.spread.from_tasks(inputs.features, self.sources(active), active), active)
 
+    def gate_maps(self, inputs: ExchangeInputs, row: int) -> Tensor:
+        return self.gate.from_tasks(inputs.features, self.targets([row]), [row])[:, 0].sigmoid()
+
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.gate.weight)
         self.value.relu = False

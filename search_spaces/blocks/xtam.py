@@ -50,19 +50,9 @@ class CrossTaskAttention(ExchangeBlock):
         self.project = PairConvNorm(count, kinds * channels + channels // 2, message_channels, affine=affine)
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        features = inputs.features
-        embedded = F.relu(self.embed.from_tasks(features, self.sources(active), active))  # (B, k, C, H, W)
-        size = embedded.shape[3:]
-        scale = self.scale
-        while -(-size[0] // scale) * -(-size[1] // scale) > MAX_POSITIONS:
-            scale *= 2
-
-        pooled = F.max_pool2d(embedded.flatten(0, 1), scale, ceil_mode=True).unflatten(0, embedded.shape[:2])
-        small = pooled.shape[3:]
-        targets = self.targets(active)
-        reduced = {task: F.interpolate(features[task], size=small, mode="nearest") for task in dict.fromkeys(targets)}
-        query = self.query.from_tasks(reduced, targets, active)
-        key, value = self.key(pooled, active), self.value(pooled, active)
+        embedded, pooled, query, key = self._ends(inputs, active)
+        size, small = embedded.shape[3:], pooled.shape[3:]
+        value = self.value(pooled, active)
         q, k, v = (x.flatten(3).transpose(2, 3) for x in (query, key, value))  # (B, k, L', C)
         kinds = []
         if self.over_pixels:
@@ -77,6 +67,34 @@ class CrossTaskAttention(ExchangeBlock):
         gated, gate = convolve_pairs(embedded, both).chunk(2, 2)
         itself = gated * gate.sigmoid()
         return self.project(torch.cat([itself, alpha * attended], 2), active)
+
+    def _ends(self, inputs: ExchangeInputs, active: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """e, (B, k, C, H, W), and reduced: e again, the target's queries and the source's keys."""
+        features = inputs.features
+        embedded = F.relu(self.embed.from_tasks(features, self.sources(active), active))
+        size = embedded.shape[3:]
+        scale = self.scale
+        while -(-size[0] // scale) * -(-size[1] // scale) > MAX_POSITIONS:
+            scale *= 2
+
+        pooled = F.max_pool2d(embedded.flatten(0, 1), scale, ceil_mode=True).unflatten(0, embedded.shape[:2])
+        small = pooled.shape[3:]
+        targets = self.targets(active)
+        reduced = {task: F.interpolate(features[task], size=small, mode="nearest") for task in dict.fromkeys(targets)}
+        query = self.query.from_tasks(reduced, targets, active)
+        return embedded, pooled, query, self.key(pooled, active)
+
+    def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor | None:
+        if not self.over_pixels:
+            return None
+        _, pooled, query, key = self._ends(inputs, [row])
+        height, width = inputs.features[self.pairs[row][0]].shape[2:]
+        small = pooled.shape[3:]
+        # the place in the reduced map whose message a pixel gets
+        places = torch.arange(small.numel(), dtype=torch.float64).view(1, 1, *small)
+        places = F.interpolate(places, size=(height, width), mode="nearest").flatten()[pixels.cpu()].long()
+        logits = query[:, 0].flatten(2)[..., places].transpose(1, 2) @ key[:, 0].flatten(2) / self.channels**0.5
+        return logits.softmax(2).unflatten(2, small)
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.conv.weight)

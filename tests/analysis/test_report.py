@@ -71,7 +71,8 @@ def whole(runs):
 
 def test_everything_stands_on_one_page(whole, runs):
     _, page = whole
-    assert page.sections == [*OF_SEARCH[:5], "comparison", "training", "resources", "costs", "importance", "pictures"]
+    of_models = ["comparison", "training", "resources", "costs", "importance", "pictures", "attention"]
+    assert page.sections == [*OF_SEARCH[:5], *of_models]
     titles = [value for name, value in page.attributes if name == "title"]
     for (target, source), block in Architecture.load(runs / "search/architecture.yaml").exchanges.items():
         assert f"{target} <- {source}: {block}" in titles
@@ -90,10 +91,10 @@ def test_a_search_on_sensors_shows_what_each_task_sees(report, tmp_path):
     code, _, errors = retrain("--architecture", found, "--output", tmp_path / "found", *sensors)
     assert code == 0, errors
     _, page = report(tmp_path / "search", "--found", tmp_path / "found", "--images", 2, "--importance")
-    assert page.sections[-2:] == ["importance", "pictures"]
+    assert page.sections[-3:] == ["importance", "pictures", "attention"]
     addresses = [value for name, value in page.attributes if name == "src"]
-    # an image, a label, a prediction and its error for each of two tasks, and the scale of depth
-    assert len(addresses) == 2 * (2 * (1 + 3) + 1)
+    # an image, a label, a prediction and its error for each of two tasks, and the scale of depth; and a gate
+    assert len(addresses) == 2 * (2 * (1 + 3) + 1) + 1
     assert "semseg sees" in page.texts and "depth sees" in page.texts
 
 
@@ -102,8 +103,8 @@ def test_nothing_is_fetched(whole):
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     addresses = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data")]
-    # two images; two tasks with a label, three predictions and their errors each; the scale of depth
-    assert len(addresses) == 2 * (1 + 2 * 7 + 1) and all(a.startswith("data:image/png;base64,") for a in addresses)
+    # two images; two tasks with a label, three predictions and their errors each; depth.s scale; two maps of weights
+    assert len(addresses) == 2 * (1 + 2 * 7 + 1) + 2 and all(a.startswith("data:image/png;base64,") for a in addresses)
     assert text.isascii()
 
 
@@ -200,7 +201,7 @@ def test_vanished_data_and_checkpoints_are_left_out_with_a_note(runs, tmp_path, 
     (tmp_path / "search/config.yaml").write_text(yaml.safe_dump(config))
     main(["report", str(tmp_path / "search"), "--models", str(tmp_path / "multi")])
     notes = capsys.readouterr().err.splitlines()
-    assert len(notes) == 2 and "gone" in notes[0] and "best.pt" in notes[1]
+    assert len(notes) == 2 and "best.pt" in notes[0] and "gone" in notes[1]
     page = Page((tmp_path / "search/report.html").read_text())
     assert page.sections == [name for name in OF_SEARCH if name != "resources"]
 

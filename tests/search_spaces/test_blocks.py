@@ -237,6 +237,52 @@ def test_gathering_samples_alike():
         close(ours, theirs)
 
 
+# ---- what is shown of a block
+
+
+@pytest.mark.parametrize("name", ["global", "local", "deform", "t_label", "s_label", "query", "xtam", "xtam_both"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_attention_maps_are_the_weights_of_the_message(name, size):
+    """The message of each pixel once more, from the weights that are shown and from the values that the block has."""
+    block, inputs = make(name).eval(), draw(6, size)
+    pixels, row = torch.tensor([0, 3, size[0] * size[1] - 1]), block.pairs.index(("a", "b"))
+    given: list[Tensor] = []  # to the values, and behind them
+    block.value.register_forward_hook(lambda _, inputs, values: given.append(values[:, 0].flatten(2)))
+    if name.startswith("xtam"):
+        block.project.register_forward_hook(lambda _, inputs, values: given.append(inputs[0][:, 0]))
+        nn.init.ones_(block.alpha)
+    weights = block.attention_maps(inputs, row, pixels).flatten(2).transpose(1, 2)  # (B, L, n)
+    assert (weights >= 0).all()
+    message = block(inputs, [row])[:, 0].flatten(2)[..., pixels]
+    source = inputs.features["b"].flatten(2)
+    if name in ("global", "local", "deform"):
+        close(block.value.from_tasks(inputs.features, ["b"], [row])[:, 0].flatten(2) @ weights, message)
+    elif name.startswith("xtam"):
+        values, joined = given
+        close(values @ weights, joined[:, 3:9].flatten(2)[..., pixels])  # behind C / 2 gated channels
+    else:
+        regions = inputs.regions[{"t_label": "a", "s_label": "b"}.get(name, "a")]
+        if name == "query":
+            logits = block.queries[row] @ block.gather.weight[row, :, :, 0, 0] @ source / 3**0.5
+            regions = torch.stack([torch.stack([naive.softmax(one) for one in image]) for image in logits])
+        of_regions = torch.linalg.lstsq(regions.transpose(1, 2), weights).solution  # (B, R, n)
+        close(regions.transpose(1, 2) @ of_regions, weights)
+        close(given[0] @ of_regions, message, 1e-8)
+
+
+def test_gate_maps_are_the_gates_of_the_message(monkeypatch):
+    """A message of ones that passes the gates is the gates."""
+    inputs, ones = draw(6, (7, 5)), torch.ones(2, 1, 6, 7, 5)
+    for name in ("padnet_gate", "target_gate"):
+        block = make(name, (6, 6)).eval()
+        row = block.pairs.index(("a", "b"))
+        if name == "padnet_gate":
+            monkeypatch.setattr(block.conv, "from_tasks", lambda *_: ones)
+        else:
+            block.value.register_forward_hook(lambda *_: ones)
+        close(block.gate_maps(inputs, row), block(inputs, [row])[:, 0])
+
+
 # ---- a user's own block
 
 

@@ -33,6 +33,20 @@ class Regional(nn.Module):
         return self.scale * mean[:, :, None, None] * where
 
 
+class Gated(Product):
+    """Shows gates, a quarter open."""
+
+    def gate_maps(self, target: Tensor, source: Tensor) -> Tensor:
+        return torch.full_like(source, 0.25)
+
+
+class Mistaken(Product):
+    """Shows attention of the wrong shape."""
+
+    def attention_maps(self, target: Tensor, source: Tensor, pixels: Tensor) -> Tensor:
+        return source
+
+
 class TooNarrow(Product):
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
         return super().forward(target, source)[:, :-1]

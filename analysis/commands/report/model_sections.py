@@ -1,9 +1,12 @@
 """Sections from other runs: repeated searches, retrained networks, and the network of the architecture itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch.utils.data import default_collate
 
 from analysis.commands.agreement import remarks as agreement_remarks
 from analysis.commands.agreement import run_tables, summary, variance_tables
@@ -11,6 +14,7 @@ from analysis.commands.compare import labels, tables
 from analysis.commands.importance import cell, conditions
 from analysis.commands.resources import pair_table, part_table
 from analysis.measures.agreement import repeated
+from analysis.measures.attention import look
 from analysis.measures.comparison import Comparison, ModelResult, remarks
 from analysis.measures.costs import resources
 from analysis.measures.importance import measure_importance
@@ -18,17 +22,23 @@ from analysis.measures.proportions import proportions
 from analysis.measures.runs import ModelRun, load_architecture, load_network
 from analysis.measures.searches import Search, marked, read_searches
 from analysis.report.charts import bars, chart_of_courses
+from analysis.report.figures import short
 from analysis.report.numbers import spread
 from analysis.report.page import Section
-from analysis.report.pictures import legend, pictures, viridis
+from analysis.report.pictures import legend, looks, pictures, viridis
 from analysis.report.result import Table
 from analysis.report.training import courses
 from experiment.config import Config
 from multitask.data import class_names
+from multitask.data.samples import plain_batch
+from retrain.loading import Trained
 from retrain.race.record import RACE, read_race
 from retrain.race.verdict import row_cells
 from search_spaces import BLOCKS, Architecture
-from supernet.records.pairs import rows_by_scale
+from supernet.records.choices import Choice
+from supernet.records.pairs import Pair, pair_name, rows_by_scale
+
+FOUND = "found"
 
 
 def race(folder: Path, given: str | None) -> Section | None:
@@ -126,16 +136,48 @@ def importance(run: ModelRun, baseline: str | None, data_root: str | None) -> Se
     return {"tasks": measured.tasks, "cells": cells, "blocks": measured.blocks, "text": conditions(measured)}
 
 
-def predictions(
-    found: ModelRun | None, baseline: ModelRun | None, models: Sequence[ModelRun], count: int, data_root: str | None
-) -> Section | None:
-    """Of the found network, the baseline and the multi-task network, from their first seeds."""
-    shown = {"found": found} if found is not None else {}
+def networks(
+    found: ModelRun | None, baseline: ModelRun | None, models: Sequence[ModelRun], data_root: str | None
+) -> dict[str, Trained]:
+    """The found network, the multi-task network and, beside one of them, the baseline, of their first seeds."""
+    shown = {FOUND: found} if found is not None else {}
     shown |= {model.name: model for model in models if model.name == "multi_task"}
-    if not shown or count < 1:
+    shown |= {baseline.name: baseline} if shown and baseline is not None else {}
+    return {name: load_network(model.seeds[0].folder, data_root) for name, model in shown.items()}
+
+
+def attention(networks: Mapping[str, Trained], choices: Mapping[Pair, Choice]) -> Section | None:
+    """What a pair of the found network reads in the first image that is shown."""
+    if FOUND not in networks:
         return None
-    shown |= {} if baseline is None else {baseline.name: baseline}
-    networks = {name: load_network(model.seeds[0].folder, data_root) for name, model in shown.items()}
+    found = networks[FOUND]
+    sample = found.dataset.splits["test"][0]
+    effects = {pair: choice.effect for pair, choice in choices.items() if choice.effect is not None}
+    seen = look(found.network, plain_batch(default_collate([sample]), torch.device("cpu")), effects)
+    if seen is None:
+        return None
+    target, source = seen.pair
+    kind = "attends" if seen.points else "has gates"
+    name = f"{pair_name(seen.pair)}, {short(seen.block)}"
+    if seen.pair in effects:
+        name += f", the largest predicted effect of a block that {kind}"
+    if seen.points:
+        times = float((seen.maps.amax((1, 2)) / seen.maps.mean((1, 2))).max())
+        text = f"how much the pixel of {target} in the ring reads of each place of {source}"
+        text += f", at most {times:.1f} times the mean"
+    else:
+        low, high = float(seen.maps.min()), float(seen.maps.max())
+        text = f"how far the gates are open, on average over channels, from {low:.2f} to {high:.2f} (1 is open)"
+    image = sample["image"][seen.source] if isinstance(sample["image"], dict) else sample["image"]
+    return {
+        "caption": f"{name}: {text}. Image 1; bright is much, dark is 0.",
+        "pictures": looks(image.permute(1, 2, 0).numpy(), seen.maps.numpy(), seen.points),
+    }
+
+
+def predictions(networks: Mapping[str, Trained], count: int) -> Section | None:
+    if not networks:
+        return None
     images = pictures(networks, count)
     first = next(iter(networks.values()))
     names = class_names(first.data)

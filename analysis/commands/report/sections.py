@@ -53,6 +53,7 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     root = arguments.data_root
     race = models.race(folder, arguments.race)
     note = models.other_architecture(found, architecture)
+    shown = _optional(lambda: models.networks(found, baseline, others, root) if arguments.images > 0 else {}) or {}
     return {
         "verdict": _verdict(race, comparison, found if note is None else None, architecture, choices),
         "title": marked(f"Search on {config.data.name}", config.search.noise_null),
@@ -75,7 +76,8 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             found if arguments.importance else None, lambda run: models.importance(run, arguments.baseline, root)
         ),
         "training": models.training(found, baseline),
-        "pictures": _optional(lambda: models.predictions(found, baseline, others, arguments.images, root)),
+        "pictures": models.predictions(shown, arguments.images),
+        "attention": _optional(lambda: models.attention(shown, choices)),
     }
 
 

@@ -4,13 +4,17 @@ import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiment.calls import call
-from experiment.run import read_json
+from experiment.config import Config
+from experiment.errors import InputError
+from experiment.run import first_difference, read_config, read_json
 from multitask.tasks import Task
 
 BASELINES = ("uniform:none", "multi_task", "single_task")  # the first that is there is compared with
 NONE = "uniform:none"
+GROUPS = ("data", "network", "training")  # of the configuration
 
 
 def over_seeds(name: str, folders: Sequence[Path], tasks: Mapping[str, Task]) -> str:
@@ -26,9 +30,12 @@ def over_seeds(name: str, folders: Sequence[Path], tasks: Mapping[str, Task]) ->
 
 
 def next_command(name: str, output: Path, seeds: Sequence[int]) -> str:
-    """The comparison with the baselines that lie beside the run; without one, the command that trains it."""
+    """The comparison with a baseline beside the run, of the same data, network and training; without one, the command
+    that trains it.
+    """
+    trained = read_config(output / f"seed_{seeds[0]}" / "config.yaml")
     models = {
-        str(path.parent.parent): read_json(path)["model"] for path in sorted(output.parent.glob("*/seed_*/model.json"))
+        str(path.parent): name for path in sorted(output.parent.glob("*/seed_*")) if (name := _model(path, trained))
     }
     own = str(output)
     rivals = [baseline for baseline in BASELINES if baseline != name and baseline in models.values()]
@@ -42,3 +49,16 @@ def next_command(name: str, output: Path, seeds: Sequence[int]) -> str:
         f"next: {call('retrain')} --config {shlex.quote(str(config))} --baseline {NONE} "
         f"--output {shlex.quote(str(folder))} --seeds {' '.join(map(str, seeds))}"
     )
+
+
+def _model(seed: Path, trained: Mapping[str, Any]) -> str | None:
+    """The model of a finished training, unless it was trained otherwise, or its files are damaged."""
+    try:
+        if not (seed / "metrics.json").is_file():
+            return None
+        config, defaults = read_config(seed / "config.yaml"), Config().to_dict()
+        name: str = read_json(seed / "model.json")["model"]
+    except (InputError, KeyError):
+        return None
+    other = any(first_difference(config.get(group), trained.get(group), group, defaults[group]) for group in GROUPS)
+    return None if other else name

@@ -14,9 +14,9 @@ from tests.support.results import metrics, write_run
 TASKS = build_tasks(("semseg", "depth"), DataSettings(), 3)
 
 
-def write_model(folder, name, *seeds):
+def write_model(folder, name, *seeds, config=None):
     """A finished retraining."""
-    write_run(folder, *({**content, "model": name} for content in seeds), config={})
+    write_run(folder, *({**content, "model": name} for content in seeds), config=config or {})
     for k in range(len(seeds)):
         (folder / f"seed_{k}/model.json").write_text(json.dumps({"model": name}))
     return folder
@@ -44,6 +44,10 @@ def test_the_next_command_compares_with_the_baseline_beside_it(tmp_path, capsys,
     baseline = write_model(tmp_path / "a baseline", name, metrics(0.4))
     found = write_model(tmp_path / "found", "found", metrics(0.5))
     write_model(tmp_path / "other", "uniform:xtam", metrics(0.5))
+    # of other tasks or of another schedule, though their folders come first
+    write_model(tmp_path / "a0", name, metrics(0.4), config={"data": {"tasks": ["depth", "normals"]}})
+    write_model(tmp_path / "a1", name, metrics(0.4), config={"training": {"iterations": 5}})
+    (write_model(tmp_path / "a2", name, metrics(0.4)) / "seed_0/config.yaml").write_text("- damaged")
     line = next_command("found", found, [0])
     assert line == f"next: python -m analysis compare --baseline '{baseline}' {found}"
     analyse(shlex.split(line)[4:])

@@ -34,9 +34,8 @@ def next_command(name: str, output: Path, seeds: Sequence[int]) -> str:
     that trains it.
     """
     trained = read_config(output / f"seed_{seeds[0]}" / "config.yaml")
-    models = {
-        str(path.parent): name for path in sorted(output.parent.glob("*/seed_*")) if (name := _model(path, trained))
-    }
+    found = {path.parent: _model(path, trained) for path in sorted(output.parent.glob("*/seed_*"))}
+    models = {str(folder): model for folder, model in found.items() if model}
     own = str(output)
     rivals = [baseline for baseline in BASELINES if baseline != name and baseline in models.values()]
     if rivals:

@@ -75,11 +75,10 @@ def look(network: nn.Module, batch: Batch, effects: Mapping[Pair, float]) -> Loo
 
 def _candidates(network: nn.Module) -> Iterator[_Candidate]:
     exchange = getattr(network, "exchange", None)
-    parts: Mapping[int | None, nn.Module | None] = {None: exchange}
-    if isinstance(exchange, ScaledExchange):
-        parts = {**exchange.by_scale}
-    for scale, part in parts.items():
-        for name, served in part.served.items() if isinstance(part, Exchange) else ():
+    parts: list[tuple[int | None, Exchange]] = [(None, exchange)] if isinstance(exchange, Exchange) else []
+    parts += exchange.by_scale.items() if isinstance(exchange, ScaledExchange) else []
+    for scale, part in parts:
+        for name, served in part.served.items():
             for row, index in enumerate(served):
                 target, source = part.pairs[index]
                 yield _Candidate((place(target, scale), place(source, scale)), name, part.block(name), row)

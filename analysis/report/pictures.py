@@ -73,7 +73,8 @@ def _overlay(image: Array, shares: Array, point: tuple[float, float] | None) -> 
     size = (LARGEST, round(LARGEST * image.shape[0] / image.shape[1]))
     grey = np.asarray(Image.fromarray(image).convert("L").resize(size), np.float32)[..., None]
     share = np.asarray(Image.fromarray(shares.astype(np.float32)).resize(size, Image.Resampling.NEAREST))[..., None]
-    pixels = 0.45 * grey * (1 - share) + np.array([255, 176, 0], np.float32) * share * (0.55 + 0.45 * grey / 255)
+    bright = np.array([255, 176, 0], np.float32) * (0.8 + 0.2 * grey / 255)
+    pixels = 0.5 * grey * (1 - share) + bright * share
     picture = Image.fromarray(pixels.astype(np.uint8))
     if point is not None:
         y, x = point[0] * size[1], point[1] * size[0]

@@ -208,7 +208,8 @@ class MultiTaskNetwork(nn.Module):
         return bool(getattr(self.exchange, "scales", ()))
 
     def _decode(self, image: Image, valid: Tensor | None = None) -> tuple[Decoded, dict[str, Tensor]]:
-        maps, regions = self.encoder(image), dict[str, Tensor]()
+        maps = self.encoder(image)
+        regions: dict[str, Tensor] = {}
         if not self._scaled:
             decoded = Decoded(*self.decoder(maps))
             return decoded, self._regions(decoded.shared)

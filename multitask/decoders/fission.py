@@ -112,7 +112,8 @@ class FissionMid(Decoder):
     def forward(self, maps: Sequence[Tensor]) -> Decoded:
         bottleneck = self.aspp(maps[-1])
         skips = [skip(m) for skip, m in zip(self.skips, _finest(maps), strict=True)]
-        common, enlarged = bottleneck, list[Tensor]()
+        common = bottleneck
+        enlarged: list[Tensor] = []
         for stage, skip in zip(self.stages, skips):
             common, before = stage(common, skip)
             enlarged.append(before)

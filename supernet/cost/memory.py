@@ -1,8 +1,8 @@
 """An estimate of the memory that a search needs, printed before each of its phases, and ways out where it is too much.
 
 A phase is counted call by call on the meta device (multitask/training/step_cost.py), with the forms of the device that
-will train. What tensors hold is met to 1 %. A process on a CPU takes up to 0.3 GB more: glibc keeps freed blocks of up
-to 32 MB in its heap, where small ones that stay lie between them (docs/log/performance.md).
+will train. What tensors hold is met to 1 %. A process on a CPU takes more, and the printed line says so: glibc keeps
+freed blocks of up to 32 MB in its heap, where small ones that stay lie between them (docs/log/performance.md).
 """
 
 import copy
@@ -25,6 +25,7 @@ from supernet.supernet import Supernet
 
 ROOM = 0.15  # left free where search.recompute is chosen
 AUTO = "auto"  # as search.recompute: as little as fits
+HEAP = " (tensors; on a CPU the process may take up to twice as much)"
 SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
 
 Active = Mapping[str, Sequence[int]]  # {block: numbers of the pairs on which it is computed}
@@ -129,7 +130,7 @@ def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.devi
             exchange.recompute, need = blocks, search_memory(network, conditions, blocks, active)
     recomputed = f", recomputing {', '.join(exchange.recompute)}" if automatic and exchange.recompute else ""
     remedies = remedies_of(network, conditions, need, free, active) if need > free else []
-    return describe(need, free, "a step", remedies) + recomputed
+    return describe(need, free, "a step", conditions.kind, remedies) + recomputed
 
 
 def remedies_of(
@@ -158,9 +159,9 @@ def remedies_of(
     return found
 
 
-def describe(need: int, free: int, phase: str, remedies: Sequence[str] = ()) -> str:
-    """One line, with ways out where it will not fit."""
-    line = f"{phase} needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+def describe(need: int, free: int, phase: str, kind: str, remedies: Sequence[str] = ()) -> str:
+    """One line, with how far it may be off on this kind of device, and ways out where it will not fit."""
+    line = f"{phase} needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free{HEAP if kind == 'cpu' else ''}"
     if need <= free:
         return line
     way = f"each of these alone fits: {'; '.join(remedies)}" if remedies else "no single setting makes it fit"

@@ -60,7 +60,7 @@ def describe_probes(model: ProbedNetwork, conditions: Conditions, device: torch.
             remedies.append(f"--training.batch_size {size}")
         if c.precision == "fp32" and probe_memory(model, replace(c, precision="bf16")) <= free:
             remedies.append("--precision bf16")
-    return describe(need, free, "a step of the probes", remedies)
+    return describe(need, free, "a step of the probes", c.kind, remedies)
 
 
 def upper_bound(model: ProbedNetwork, c: Conditions) -> int:
@@ -109,4 +109,4 @@ def describe_held_out(
     rough, _ = largest_path(network, replace(conditions, batch_size=size))
     if (most := 3 * rough) < SMALL * free:
         return f"{phase} needs less than {max(most, 10**8) / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
-    return describe(held_out_memory(network, space, candidates, conditions), free, phase)
+    return describe(held_out_memory(network, space, candidates, conditions), free, phase, conditions.kind)

@@ -211,9 +211,10 @@ def test_what_does_not_fit_says_what_would(counted):
     ]
     assert remedies_of(counted(), conditions, 200, 175)[2] == "--search.recompute '[local, xtam]'"
     assert not remedies_of(counted(), conditions, 200, 105)
-    line = describe(200, 160, "a step", ["--precision bf16"])
+    line = describe(200, 160, "a step", "cpu", ["--precision bf16"])
     assert line.startswith("warning: a step needs") and line.endswith("each of these alone fits: --precision bf16")
-    assert not describe(160, 200, "a step").startswith("warning")
+    assert "on a CPU the process may take up to twice as much" in line
+    assert describe(16 * 10**8, 2 * 10**9, "a step", "cuda") == "a step needs about 1.6 GB of 2.0 GB free"
 
 
 @pytest.mark.parametrize(

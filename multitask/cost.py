@@ -5,11 +5,14 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+MEMORY = Path("/proc/meminfo")  # of Linux
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -81,9 +84,15 @@ def step_memory(network: nn.Module, batch_size: int, height: int, width: int) ->
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free now, on the GPU or on this machine."""
+    """Bytes that are free now, on the GPU or on this machine. What torch holds back of freed tensors, and what the
+    system keeps of files, counts as free.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        held_back = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held_back
+    if MEMORY.is_file():
+        line = next(line for line in MEMORY.read_text(encoding="utf-8").splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

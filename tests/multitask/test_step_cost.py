@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from multitask import cost as costs
 from multitask.training.step_cost import Counted, count_step, on_meta
 
 
@@ -48,3 +49,15 @@ def test_bf16_on_the_meta_device_is_that_of_autocast():
             assert twin(maps).dtype == expected[3]
     assert found == expected[:2]
     assert twin(maps).dtype == torch.float32
+
+
+def test_free_memory_counts_what_is_kept_of_freed_tensors_and_of_files(monkeypatch, tmp_path):
+    told = {"mem_get_info": (10, 80), "memory_reserved": 7, "memory_allocated": 3}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert costs.free_memory(torch.device("cuda")) == 10 + 7 - 3
+    monkeypatch.setattr(costs, "MEMORY", tmp_path / "meminfo")
+    costs.MEMORY.write_text("MemTotal: 100 kB\nMemFree: 20 kB\nMemAvailable: 60 kB\n")
+    assert costs.free_memory(torch.device("cpu")) == 60 * 1024
+    costs.MEMORY.unlink()
+    assert costs.free_memory(torch.device("cpu")) > 0

@@ -75,6 +75,7 @@ def answers(memory: int) -> dict[str, Any]:
         "mem_get_info": (memory, memory),
         "max_memory_allocated": 0,
         "memory_allocated": 0,
+        "memory_reserved": 0,
         "get_device_name": "pretended",
         "get_device_capability": (9, 0),
         "get_device_properties": about,

@@ -41,6 +41,8 @@ class Hardware:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may differ between runs
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a tenth of a step
+        # no lines about how processes meet, nor advice to change torch's precision (docs/log/performance.md)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         precision: Any = FABRIC_PRECISIONS[self.precision]
         if processes.count() == 1:
             return Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -57,7 +59,6 @@ class Hardware:
             num_nodes=processes.count() // here,
             precision=precision,
         )
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no lines about how they meet
         fabric.launch()
         return fabric
 

@@ -77,6 +77,7 @@ class SearchContext:
         regions = supernet.exchange.region_tasks()
         network = MultiTaskNetwork(config.network, self.dataset.tasks, supernet, regions, seed=self.seed)
         if self.recompute is None:
+            print("counting the memory of a step")
             print(settle(network, Conditions.of(config, self.fabric.device), self.fabric.device))
             self.recompute = supernet.exchange.recompute
         supernet.exchange.recompute = self.recompute
@@ -115,6 +116,7 @@ class SearchContext:
         recipe = Recipe.from_config(self.config, trained_on(self.dataset, images), self.fabric, self.weights)
         conditions = Conditions.of(self.config, self.fabric.device)
         if not self.probed:
+            print("counting the memory of a step of the probes")
             print(describe_probes(model, conditions, self.fabric.device))
             self.probed = True
         training = replace(

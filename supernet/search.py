@@ -176,6 +176,7 @@ def _costs(
     costs = CostTable.read(former) if former is not None and former.is_file() else None
     if costs is not None and costs.covers(space):
         return costs
+    print("counting what blocks cost")
     size = exchange_size(config.network, config.data.height, config.data.width, space.scales)
     regions = {name: task.region_count for name, task in dataset.tasks.items()}
     with torch.random.fork_rng(devices=[]):  # building what is measured must not change the search

@@ -7,7 +7,7 @@ from torch import Tensor
 from crosstalk.__main__ import main
 from deployment.export import exporting
 from deployment.export.exporting import export
-from deployment.export.formats import FORMATS
+from deployment.export.formats import FORMATS, PACKAGES
 from deployment.export.half import check_range
 from deployment.export.modules import ExchangeAlone, WholeNetwork
 from deployment.predictor import Predictor
@@ -21,6 +21,7 @@ from tests.support.networks import small_network
 from tests.support.refusals import one_line
 
 NAMES = ("semseg", "depth")
+PAIRS = [(target, source) for target in NAMES for source in NAMES]
 SIZE = (32, 48)
 ENCODER = {"backbone": "tests.deployment.test_predictor:Patches", "backbone_options": {}}  # quickly traced
 
@@ -44,8 +45,7 @@ def predictor(architecture=None, settings=None) -> Predictor:
 @pytest.fixture(scope="module")
 def model():
     blocks = ("local", "global", "xtam", "none")
-    pairs = [(target, source) for target in NAMES for source in NAMES]
-    return predictor(Architecture(NAMES, dict(zip(pairs, blocks))))
+    return predictor(Architecture(NAMES, dict(zip(PAIRS, blocks))))
 
 
 def photo(height=40, width=52) -> list[list[Tensor]]:
@@ -72,6 +72,16 @@ def test_a_file_that_computes_something_else_is_not_written(model, tmp_path, mon
     with pytest.raises(InputError, match=r"the file's depth differs from the network's by 0\.5"):
         export(model, tmp_path / "file", "torch", photo())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_network_as_onnx(tmp_path):
+    """Run by onnxruntime on another number and size of images than it was traced with; the smallest that can be."""
+    for package in PACKAGES:
+        pytest.importorskip(package, reason=f"ONNX needs {package}")
+    small = predictor(Architecture(NAMES, dict(zip(PAIRS, ("none", "padnet_linear", "none", "none"))), "pad"))
+    found = export(small, tmp_path / "found.onnx", "onnx", photo())
+    assert set(found) == set(NAMES) and max(found.values()) < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["found.onnx"]
 
 
 def test_activations_beyond_half_precision_are_named(model):

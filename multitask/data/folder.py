@@ -20,7 +20,7 @@ class Folder(FileDataset):
     ROOT/semseg/ID.png                8-bit; 0 ignored, 1..K the classes
     ROOT/depth/ID.png                 16-bit millimetres; 0 invalid
     ROOT/normals/ID.png               8-bit RGB, n = (v - 127) / 127; x right, y up, z towards the camera; 0,0,0 invalid
-    ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255; a palette's colours, black or white
+    ROOT/edge/ID.png, saliency/ID.png 8-bit, 0 or 255; or a palette of black and white
     ROOT/human_parts/ID.png           8-bit; 0 background, 1..6 parts, 255 ignored
     ROOT/TASK/ID.png                  of a task of your own, what its method read reads
     ROOT/meta.json                    optional: {"semseg": {"classes": [names]}}

@@ -97,22 +97,13 @@ class Run:
 
     def _check(self, content: Any, resume: bool, whole: bool) -> None:
         """Raises InputError unless the folder can be opened so. whole: not a part of another run."""
-        check_name(self.folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(
-                f"--output '{self.folder}' is a file: expected a folder, or a path that does not exist yet"
-            )
-        try:
-            held = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        except OSError as error:
-            raise InputError(f"--output '{self.folder}' cannot be read: {error.strerror}") from error
-        held = {name for name in held if name != LOCK and not is_temporary(name)}
+        held = _files_in(self.folder)
         if whole and self._lock is None:
             check_unlocked(self.folder)
         if not held:
             return
         if not resume:
-            raise InputError(f"--output '{self.folder}' is in use: expected an empty folder, or --resume to go on")
+            raise _in_use(self.folder)
         if whole and held != {CONFIG}:  # that alone is what a process leaves that was killed at its very start
             found = read_identity(self.folder)
             if found.kind != self.identity.kind:
@@ -170,6 +161,29 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_unused(folder: Path) -> None:
+    """Raises InputError as `Run` does for a folder that already holds something; for commands that load torch later."""
+    if leads() and _files_in(folder):
+        check_unlocked(folder)
+        raise _in_use(folder)
+
+
+def _files_in(folder: Path) -> set[str]:
+    """The names of what a run's folder holds. Raises InputError for one that cannot be read."""
+    check_name(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+    try:
+        held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise InputError(f"--output '{folder}' cannot be read: {error.strerror}") from error
+    return {name for name in held if name != LOCK and not is_temporary(name)}
+
+
+def _in_use(folder: Path) -> InputError:
+    return InputError(f"--output '{folder}' is in use: expected an empty folder, or --resume to go on")
 
 
 def check_empty(folder: Path) -> None:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiment.calls import call
 from experiment.command import exit_code
@@ -12,6 +13,7 @@ from experiment.config.parsing import config_parser, parse_config
 from experiment.errors import InputError
 from experiment.processes import check_processes
 from experiment.progress import announce_torch
+from experiment.run import check_unused
 
 USAGE = "%(prog)s [--config FILE] --output DIR [--resume] [--any.key VALUE ...]"
 
@@ -27,6 +29,8 @@ def run(arguments: Sequence[str]) -> None:
         print("no --config: keys that are not given have their defaults")
     if options.output is None and not options.check_data:
         raise InputError("--output is missing: expected a folder for the run")
+    if not options.check_data and not options.resume:
+        check_unused(Path(options.output))
     announce_torch()
     from search_spaces import SpaceError
 

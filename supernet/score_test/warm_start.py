@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from multitask.processes import summed
 from search_spaces.blocks.layers import PairConv, pick, row_index, send
 
 RIDGE = 0.01  # of a message's variance
+SILENT = 1e-5  # of the mean square over a target's messages: less is the rounding of a constant that a norm magnified
 DAMPING = 0.1  # of the gradient's mean variance over channels
 SCALES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # what is added, as a share of the refined features
 
@@ -104,7 +106,9 @@ class _Moments:
         a, s = messages / pixels, gradients / pixels
         s = s + (DAMPING * s.diagonal().mean() + 1e-30) * torch.eye(len(s), dtype=s.dtype, device=s.device)
         ridged = a + torch.diag_embed(RIDGE * a.diagonal(dim1=-2, dim2=-1) + 1e-12)
-        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, crossed.mT / pixels).mT)
+        size = a.diagonal(dim1=-2, dim2=-1)[:, :-1]  # (n, d)
+        heard = F.pad(size >= SILENT * size.mean(), (0, 1), value=True)  # and the constant
+        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, crossed.mT / pixels).mT) * heard[:, None]
         added = torch.einsum("ncd,nde,nce->n", weights, a, weights)  # the mean square over pixels
         return weights * (refined / pixels / added.clamp_min(1e-30)).sqrt()[:, None, None]
 

@@ -121,12 +121,14 @@ class Progress:
             self.bar.close()
 
 
-def track(items: Iterable[Item], label: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:
+def track(
+    items: Iterable[Item], label: str, total: int | None = None, unit: str = "image", delay: float = SHORT / 3
+) -> Iterator[Item]:
     """The items, with a bar while they are used that disappears at the end. total: how many, where len(items) is not
-    known.
+    known. delay: as of `Progress`; 0 where a single item may take seconds.
     """
     count = len(items) if isinstance(items, Sized) else total
-    progress = Progress(count or 0, label=label, quiet=True, unit=unit, delay=SHORT / 3)
+    progress = Progress(count or 0, label=label, quiet=True, unit=unit, delay=delay)
     try:
         for item in items:
             yield item

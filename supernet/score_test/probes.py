@@ -209,7 +209,7 @@ class ProbeTrainer(Trainer):
         network = self.network
         assert isinstance(network, ProbedNetwork)
         loader = self.loader(self.recipe.dataset.splits["train"], first, last)
-        for sample in track(loader, self.phase("first weights"), unit="batch"):
+        for sample in track(loader, self.phase("first weights"), unit="batch", delay=0.0):
             batch = plain_batch(sample, self.device)
 
             def losses(target: str, raw: Tensor, batch: Batch = batch) -> Tensor:

@@ -160,7 +160,7 @@ def _losses(trainer: ProbeTrainer, model: ProbedNetwork, images: Images) -> dict
     loader = evaluation_loader(images, batch_size, trainer.recipe.data.workers, trainer.device.type == "cuda")  # type: ignore[arg-type]
     parts: list[dict[str, Tensor]] = []  # of each batch
     with torch.no_grad():
-        for sample in track(loader, trainer.phase("testing"), unit="batch"):
+        for sample in track(loader, trainer.phase("testing"), unit="batch", delay=0.0):
             batch = plain_batch(sample, trainer.device)
             parts.append(probe_losses(trainer.tasks, model(batch.image, batch.valid).predictions, batch))
     if processes.count() > 1:

@@ -16,6 +16,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from multitask.sending import send
+
 EXACT = 6  # tasks: of 6, 203 partitions and 46,656 draws of a unit; of 7, 877 and 823,543
 SAMPLES = 256  # draws where there are more tasks
 
@@ -26,7 +28,7 @@ def expected_cost(
     logits: Tensor, costs: Sequence[float], rule: str = "exact", generator: torch.Generator | None = None
 ) -> Tensor:
     """A scalar, float64, differentiable. costs: of each unit once; all else as in `expected_branches`."""
-    once = torch.tensor(costs, dtype=torch.float64, device=logits.device)
+    once = send(torch.tensor(costs, dtype=torch.float64), logits.device)
     return (once * expected_branches(logits, rule, generator)).sum()
 
 
@@ -40,7 +42,7 @@ def expected_branches(logits: Tensor, rule: str = "exact", generator: torch.Gene
     if tasks > EXACT:
         return _sampled_branches(logits, generator)
     table = partitions(tasks)
-    groups = torch.tensor([max(p) + 1 for p in table], dtype=torch.float64, device=logits.device)
+    groups = send(torch.tensor([max(p) + 1 for p in table], dtype=torch.float64), logits.device)
     before = torch.zeros_like(groups)
     before[table.index((0,) * tasks)] = 1
     branches = []
@@ -57,13 +59,13 @@ def _draws(logits: Tensor) -> Tensor:
     joint = chosen.new_ones(units, 1)
     for task in range(tasks):  # (units, copies ** tasks), the last task's copy the fastest
         joint = (joint[:, :, None] * chosen[:, task, None]).flatten(1)
-    index = _partition_of_draw(tasks, copies).to(logits.device)
+    index = send(_partition_of_draw(tasks, copies), logits.device)
     return chosen.new_zeros(units, len(partitions(tasks))).index_add(1, index, joint)
 
 
 def _refined(before: Tensor, drawn: Tensor, tasks: int) -> Tensor:
     """P_l from P_{l-1} and the draws of unit l."""
-    index = _refinements(tasks).to(before.device)
+    index = send(_refinements(tasks), before.device)
     return torch.zeros_like(before).index_add(0, index.flatten(), (before[:, None] * drawn).flatten())
 
 
@@ -72,7 +74,7 @@ def _as_published(before: Tensor, drawn: Tensor, tasks: int) -> Tensor:
     task alone with what remains. It over-estimates the branches of three and more tasks, because a draw that is coarser
     than what is already parted counts as a parting of all.
     """
-    index = _refinements(tasks).to(before.device)
+    index = send(_refinements(tasks), before.device)
     finer = (index == torch.arange(len(index), device=before.device)).to(before.dtype)  # (p', p): p' ^ p = p
     kept = drawn * (before @ finer)
     alone = partitions(tasks).index(tuple(range(tasks)))
@@ -89,7 +91,7 @@ def _sampled_branches(logits: Tensor, generator: torch.Generator | None) -> Tens
     """(units,): the mean over draws; a task counts as a branch where it is together with none before it."""
     tasks = logits.shape[1]
     uniform = torch.rand(SAMPLES, *logits.shape, generator=generator, dtype=logits.dtype).clamp(1e-10, 1 - 1e-7)
-    soft = (logits - (-uniform.log()).log().to(logits.device)).softmax(3)
+    soft = (logits - send((-uniform.log()).log(), logits.device)).softmax(3)
     hard = torch.zeros_like(soft).scatter(3, soft.argmax(3, keepdim=True), 1.0) + soft - soft.detach()
     together = torch.einsum("nltc,nluc->nltu", hard, hard).cumprod(1)
     first = [(1 - together[:, :, task, :task]).prod(2) for task in range(tasks)]

@@ -1,4 +1,6 @@
-"""Every strategy on the pretended GPU: no tensor of the CPU meets one of the GPU, and no step waits for it."""
+"""Every strategy on the pretended GPU: no tensor of the CPU meets one of the GPU, and no step waits for it, neither one
+of the weights nor one of logits on held-out images.
+"""
 
 import pytest
 
@@ -13,22 +15,27 @@ SAMPLED = [SMALL, "--training.iterations=2", "--data.validation_images=2"]
 OPTIONS = {
     "gumbel": [],  # with the whole space
     "guided": [SMALL, "--search.worth=0", "--search.confidence=0.9999"],  # so that some pair is left to the supernet
+    # exchanges at two scales
+    "darts": [SMALL, "--network.decoder=fpm", "--space.scales=[0, 1]", "--training.iterations=2"],
+    "branching": ["--search.branching.validation_fraction=0.4", "--search.branching.warm_up_fraction=0.4"],
     "evidence": [SMALL, "--training.iterations=4"],  # two supernets share the steps
     "random": [*SAMPLED, "--search.random.samples=2"],
     "evolution": [*SAMPLED, "--search.evolution.samples=2"],
     "tpe": [*SAMPLED, "--search.tpe.samples=2"],
 }
+LEARN_FROM_HELD_OUT = {"darts", "gdas", "guided", "branching"}  # their logits
 DRAWS = {"gdas"}  # the logits decide what a step computes, and the host must know
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "branching"])
 def test_strategies_on_a_gpu(tmp_path, strategy):
     found = on_gpu(tmp_path, "search", f"--search.strategy={strategy}", *OPTIONS.get(strategy, [SMALL]))
     assert found.code == 0, found.problem
     assert not found.mismatches
     assert found.steps and all(found.steps.values())
     limit = 1 if strategy in DRAWS else 0
-    assert all(wait <= limit for steps in found.steps.values() for wait in steps), found.report
+    assert all(wait <= limit for steps in (*found.steps.values(), found.choices) for wait in steps), found.report
+    assert bool(found.choices) == (strategy in LEARN_FROM_HELD_OUT)
     assert found.evaluated and not any(found.evaluated)
     assert all(wait <= 1 for wait in found.held_out)  # whether the features are finite
     assert bool(found.held_out) == (strategy == "evidence")

@@ -16,6 +16,7 @@ from multitask.training import evaluation
 from multitask.training.common_random import CommonRandomNumbers
 from multitask.training.trainer import Trainer
 from supernet.cost import table
+from supernet.held_out_step import HeldOutStep
 from supernet.score_test import held_out
 from tests.support.commands import CONFIG, ROOT, short
 from tests.support.forked import MAINS
@@ -37,14 +38,16 @@ WATCHED = ("supernet", "multitask", "search_spaces", "retrain")  # folders whose
 
 @dataclass
 class Found:
-    """steps: {label of a training: waits of each step, from the augmentation until the weights are updated}; evaluated
-    and held_out: waits between two batches of an evaluation, and of held-out images.
+    """steps: {label of a training: waits of each step, from the augmentation until the weights are updated}; choices:
+    waits of each step of logits on held-out images; evaluated and held_out: waits between two batches of an evaluation,
+    and of held-out images.
     """
 
     code: int | None = None
     problem: str = ""
     mismatches: list[str] = field(default_factory=list)
     steps: dict[str, list[int]] = field(default_factory=dict)
+    choices: list[int] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)
     held_out: list[int] = field(default_factory=list)
     report: list[str] = field(default_factory=list)
@@ -81,7 +84,7 @@ def _run(script: str, line: list[str], result: Path) -> None:
 def _counted(gpu: PretendedGpu, found: Found) -> Iterator[None]:
     """Notes waits while the program runs. Latencies are not measured."""
     begun = [0]
-    begin_step, train_step = CommonRandomNumbers.begin_step, Trainer.train_step
+    begin_step, train_step, take = CommonRandomNumbers.begin_step, Trainer.train_step, HeldOutStep.take
 
     def begin(self, step):
         begun[0] = gpu.waited
@@ -92,9 +95,15 @@ def _counted(gpu: PretendedGpu, found: Found) -> Iterator[None]:
         found.steps.setdefault(self.label, []).append(gpu.waited - begun[0])
         return losses
 
+    def choose(self, *arguments):
+        before = gpu.waited
+        take(self, *arguments)
+        found.choices.append(gpu.waited - before)
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(CommonRandomNumbers, "begin_step", begin))
         stack.enter_context(mock.patch.object(Trainer, "train_step", train))
+        stack.enter_context(mock.patch.object(HeldOutStep, "take", choose))
         stack.enter_context(mock.patch.object(table, "_latencies", lambda modules, *_: dict.fromkeys(modules, 0.0)))
         for module, counts in ((evaluation, found.evaluated), (held_out, found.held_out)):
             loader = mock.Mock(side_effect=_between(gpu, module.evaluation_loader, counts))

@@ -45,6 +45,7 @@ def check_block(
     - Initial weights come from torch's generator: equal seeds give equal weights.
     - A first pass in inference mode leaves later training possible.
     - Where `as_probe` returns True, messages do not depend on the target.
+    - What `attention_maps` and `gate_maps` show, where a block has them, has the shape and the range of `ExchangeBlock`.
 
     channels: C of the features; message_channels: d of the messages; dtype: of features and weights; random_training:
     the block draws random numbers in training mode (dropout), where its messages are then not compared.
@@ -59,6 +60,7 @@ def check_block(
         _check_subsets(case, train)
     _check_inference_first(case)
     _check_probe(case)
+    _check_shown(case)
     _check_inside_exchange(case)
 
 
@@ -218,6 +220,22 @@ def _check_probe(case: _BlockCase) -> None:
             assert_close(
                 block(changed, [i]), block(inputs, [i]), case.fail("the probe's messages depend on the target")
             )
+
+
+def _check_shown(case: _BlockCase) -> None:
+    block, inputs = case.build().eval(), case.inputs(SIZES[0])
+    maps = block.attention_maps(inputs, 0, torch.tensor([0, 5]))
+    if maps is not None:
+        assert maps.ndim == 4 and maps.shape[:2] == (BATCH, 2), case.fail(
+            f"attention_maps of 2 pixels have shape {tuple(maps.shape)}: expected ({BATCH}, 2, h, w)"
+        )
+        assert (maps >= 0).all(), case.fail("attention_maps has weights below 0 or without a value")
+    gates = block.gate_maps(inputs, 0)
+    if gates is not None:
+        assert gates.ndim == 4 and len(gates) == BATCH, case.fail(
+            f"gate_maps have shape {tuple(gates.shape)}: expected ({BATCH}, c, h, w)"
+        )
+        assert ((gates >= 0) & (gates <= 1)).all(), case.fail("gate_maps has values outside 0..1")
 
 
 def _check_inside_exchange(case: _BlockCase) -> None:

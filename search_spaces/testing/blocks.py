@@ -45,7 +45,7 @@ def check_block(
     - Initial weights come from torch's generator: equal seeds give equal weights.
     - A first pass in inference mode leaves later training possible.
     - Where `as_probe` returns True, messages do not depend on the target.
-    - What `attention_maps` and `gate_maps` show, where a block has them, has the shape and the range of `ExchangeBlock`.
+    - What `attention_maps` and `gate_maps` show, if a block has them, is of the shape and range that they promise.
 
     channels: C of the features; message_channels: d of the messages; dtype: of features and weights; random_training:
     the block draws random numbers in training mode (dropout), where its messages are then not compared.

@@ -12,7 +12,7 @@ from search_spaces.aggregators import AGGREGATORS, Aggregator, PadAggregator, co
 from search_spaces.blocks.base import ExchangeBlock
 from search_spaces.blocks.padnet import PadnetLinear
 from search_spaces.testing import check_aggregator, check_block
-from tests.support.own_blocks import Copied, Halved, Product, Regional, TooNarrow
+from tests.support.own_blocks import Copied, Gated, Halved, Mistaken, Product, Regional, TooNarrow
 
 WIDTHS = [(6, 3), (4, 4), (5, 2)]  # channels of the features and of the messages
 
@@ -23,7 +23,7 @@ def test_blocks(name, widths):
     check_block(name, channels=widths[0], message_channels=widths[1])
 
 
-@pytest.mark.parametrize("block", [Product, Regional])
+@pytest.mark.parametrize("block", [Product, Regional, Gated])
 def test_own_blocks(block):
     check_block(block)
     check_block(f"{block.__module__}:{block.__name__}", channels=5, message_channels=4)
@@ -158,6 +158,7 @@ class NoProbe(ExchangeBlock):
         (Unordered, "active pairs"),
         (Cached, "inference mode"),
         (NoProbe, "depend on the target"),
+        (Mistaken, "attention_maps of 2 pixels"),
     ],
 )
 def test_broken_blocks(block, expected):

@@ -38,7 +38,7 @@ def facts(folder: Path, config: Config, metrics: Any, architecture: Architecture
     data, network, training = config.data, config.network, config.training
     options = network.backbone_options
     entries = {
-        "tasks": ", ".join(data.tasks or (architecture.tasks if architecture else ())),
+        "tasks": ", ".join(architecture.tasks if architecture else data.tasks),
         "space": "custom" if config.space.blocks else config.space.name,
         "scales": ", ".join(map(str, architecture.scales)) if architecture else None,
         "strategy": config.search.strategy,

@@ -9,7 +9,7 @@ python -m benchmarks.gpu --output runs/gpu
 4. Whether two runs of one seed, and a run that was interrupted and resumed, end alike.
 
 A part that fails, or takes longer than its share of the ten minutes, is named, and the others go on. Without a GPU:
---device cpu --size 64 80 --batch_size 2.
+--device cpu --size 64 80 --batch_size 2. docs/distributed.md says what is printed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, supported_activities
 
 from benchmarks.measure import in_turn
 from benchmarks.output import print_table, write_results
@@ -58,7 +58,7 @@ SAME = ("architecture.yaml", "selection.csv")
 def steps(options: argparse.Namespace, precision: str) -> dict[str, dict[str, float]]:
     """{network: seconds, bytes and share of busy time} of whole steps."""
     bench = _bench(options, precision)
-    tasks = bench.tasks(4)
+    tasks = bench.tasks(options.tasks)
     sides: dict[str, Callable[[], object]] = {"multi_task": bench.whole_step(bench.network(tasks, None))}
     for name in ("atrc", "full"):
         space = SearchSpace(tuple(tasks), SPACES[name])
@@ -79,8 +79,8 @@ def steps(options: argparse.Namespace, precision: str) -> dict[str, dict[str, fl
 
 
 def busy_share(call: Callable[[], object], device: torch.device) -> float:
-    """Kernels' time over wall time; 0 without a GPU."""
-    if device.type != "cuda":
+    """Kernels' time over wall time; 0 where torch's profiler sees no kernels, as without a GPU."""
+    if device.type != "cuda" or ProfilerActivity.CUDA not in supported_activities():
         return 0.0
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         torch.cuda.synchronize()
@@ -113,7 +113,7 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
 def without_forms(options: argparse.Namespace, precision: str) -> dict[str, dict[str, float]]:
     """The supernet's step without each form; a form that does not fit in memory is left out."""
     bench = _bench(options, precision)
-    tasks = bench.tasks(4)
+    tasks = bench.tasks(options.tasks)
     space = SearchSpace(tuple(tasks), SPACES["full"])
     step = bench.whole_step(bench.network(tasks, bench.supernet(space)))
     found: dict[str, dict[str, float]] = {}
@@ -235,6 +235,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=[425, 560], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--backbone", default="hrnet_w18_small_v2", help="a timm model")
+    parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=("fp32", "bf16"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.output.exists() and any(options.output.iterdir()):
@@ -242,7 +244,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     print(f"{device}, torch {torch.__version__}, {options.size[0]}x{options.size[1]}, batch {options.batch_size}")
     parts: dict[str, Callable[[], object]] = {}
-    for precision in ("fp32", "bf16"):
+    for precision in options.precisions:
         parts[f"steps, {precision}"] = partial(steps, options, precision)
         parts[f"without forms, {precision}"] = partial(without_forms, options, precision)
     parts["waits"] = partial(waits, options)

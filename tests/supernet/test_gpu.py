@@ -2,10 +2,12 @@
 of the weights nor one of logits on held-out images.
 """
 
+import json
+
 import pytest
 
 from supernet.strategies import STRATEGIES
-from tests.support.gpu_run import on_gpu
+from tests.support.gpu_run import benchmark_on_gpu, on_gpu
 from tests.support.pretended_gpu import UNTRIED, tried
 
 pytestmark = pytest.mark.skipif(not tried(), reason=UNTRIED)
@@ -41,3 +43,18 @@ def test_strategies_on_a_gpu(tmp_path, strategy):
     assert bool(found.held_out) == (strategy == "evidence")
     if strategy == "guided":
         assert "supernet" in found.steps  # the supernet's training
+
+
+def test_the_benchmark_of_a_gpu_prints_all_of_its_parts(tmp_path):
+    """Its searches are left out: the strategies run above."""
+    found, printed = benchmark_on_gpu(tmp_path)
+    assert found.code == 0 and not found.problem, found.problem
+    assert not found.mismatches and "failed" not in printed
+    content = json.loads((tmp_path / "run/gpu.json").read_text())["results"]
+    steps = content["steps, fp32"]
+    assert list(steps) == [line.split("  ")[0] for line in printed.splitlines()[4 : 4 + len(steps)]]
+    assert all(set(step) == {"seconds", "bytes", "busy"} for step in steps.values())
+    assert list(content["without forms, fp32"]) == ["as it is", "F.interpolate", "unpadded attention"]
+    assert set(content["waits"]) == set(STRATEGIES) and all(content["runs alike"].values())
+    assert "share of the time in which the GPU computes: multi_task 0.00" in printed
+    assert all(f"\n({part}: " in printed for part in ("steps, fp32", "without forms, fp32", "waits", "runs alike"))

@@ -4,14 +4,17 @@ import contextlib
 import json
 import multiprocessing
 import os
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from unittest import mock
 
 import torch._dynamo  # noqa: F401  which every dispatch mode needs, once for all processes forked from this one
 
+from benchmarks import gpu as benchmark
+from benchmarks.measure import Cost
 from multitask.training import evaluation
 from multitask.training.common_random import CommonRandomNumbers
 from multitask.training.trainer import Trainer
@@ -30,6 +33,7 @@ FAST = (
     "--data.validation_images=4",
     "--network.channels=4",
 )
+BENCHMARK = ("--size", "32", "48", "--batch_size=2", "--backbone=test_resnet", "--tasks=2", "--precisions", "fp32")
 # forked from a process in which no backward pass was run: autograd counts the devices at the first one
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.support.gpu_run"])
@@ -55,21 +59,51 @@ class Found:
 
 def on_gpu(folder: Path, script: str, *options: str) -> Found:
     """Runs search.py or retrain.py with --device cuda on a tiny problem."""
-    result = Path(folder) / "found.json"
     line = ["--config", str(CONFIG), *short(*FAST, f"--output={Path(folder) / 'run'}", *options)]
-    process = SERVER.Process(target=_run, args=(script, line, result))
+    return _found(folder, MAINS[script], line)
+
+
+def benchmark_on_gpu(folder: Path) -> tuple[Found, str]:
+    """Runs benchmarks/gpu.py, each step once and without its searches; what it printed, too."""
+    found = _found(folder, _benchmark, [*BENCHMARK, f"--output={Path(folder) / 'run'}"])
+    return found, (Path(folder) / "found.log").read_text()
+
+
+def _found(folder: Path, main: Callable[[list[str]], int], line: list[str]) -> Found:
+    result = Path(folder) / "found.json"
+    process = SERVER.Process(target=_run, args=(main, line, result))
     process.start()
     process.join()
     return Found(**json.loads(result.read_text()))
 
 
-def _run(script: str, line: list[str], result: Path) -> None:
+def _benchmark(line: list[str]) -> int:
+    def once(sides, rounds, device):
+        return {name: Cost(1.0, 1) for name, step in sides.items() if step() is None}
+
+    def searched(options, name, *arguments, **how):
+        folder = benchmark._run(options, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in benchmark.SAME:
+            (folder / file).write_text(name.partition("_")[0])
+        return f"{ROOT}/multitask/one.py:1: UserWarning: called a synchronizing CUDA operation\n"
+
+    with (
+        mock.patch.object(benchmark, "in_turn", once),
+        mock.patch.object(benchmark, "_search", searched),
+        mock.patch.object(sys, "argv", ["gpu", *line]),
+    ):
+        benchmark.main()
+    return 0
+
+
+def _run(main: Callable[[list[str]], int], line: list[str], result: Path) -> None:
     found = Found()
     log = result.with_suffix(".log")
     with log.open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         try:
             with PretendedGpu(tuple(str(ROOT / name) for name in WATCHED), strict=False) as gpu, _counted(gpu, found):
-                found.code = MAINS[script](line)
+                found.code = main(line)
         except BaseException:
             found.problem = traceback.format_exc()
     found.mismatches = [f"{what} at {place}" for what, place in gpu.mismatches]

@@ -107,8 +107,7 @@ def test_trials_of_loss_weights_are_spread_over_the_processes(tmp_path):
     assert all(f"\n{printed}".count(line) == 1 for line in once), printed
 
 
-def test_fewer_images_than_processes_are_refused_before_anything_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiment.command.PAUSE", 0.0)
+def test_fewer_images_than_processes_are_refused_before_anything_is_written(tmp_path):
     done = several.run("search", ["--search.strategy=gumbel", "--output", tmp_path / "run"], tmp_path / "log", 3)
     assert_one_line(done[0], ["training.batch_size is 2", "each of 3 processes"])
     assert not (tmp_path / "run").exists()

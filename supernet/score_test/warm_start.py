@@ -20,7 +20,7 @@ from multitask.processes import summed
 from search_spaces.blocks.layers import PairConv, pick, row_index, send
 
 RIDGE = 0.01  # of a message's variance
-SILENT = 1e-5  # of the mean square over a target's messages: less is the rounding of a constant that a norm magnified
+NEGLIGIBLE = 1e-5  # of the mean square over messages: less is the rounding of a constant, magnified by a norm
 DAMPING = 0.1  # of the gradient's mean variance over channels
 SCALES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # what is added, as a share of the refined features
 
@@ -107,8 +107,8 @@ class _Moments:
         s = s + (DAMPING * s.diagonal().mean() + 1e-30) * torch.eye(len(s), dtype=s.dtype, device=s.device)
         ridged = a + torch.diag_embed(RIDGE * a.diagonal(dim1=-2, dim2=-1) + 1e-12)
         size = a.diagonal(dim1=-2, dim2=-1)[:, :-1]  # (n, d)
-        heard = F.pad(size >= SILENT * size.mean(), (0, 1), value=True)  # and the constant
-        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, crossed.mT / pixels).mT) * heard[:, None]
+        kept = F.pad(size >= NEGLIGIBLE * size.mean(), (0, 1), value=True)  # and the constant
+        weights = torch.linalg.solve(s, torch.linalg.solve(ridged, crossed.mT / pixels).mT) * kept[:, None]
         added = torch.einsum("ncd,nde,nce->n", weights, a, weights)  # the mean square over pixels
         return weights * (refined / pixels / added.clamp_min(1e-30)).sqrt()[:, None, None]
 

@@ -48,9 +48,9 @@ def test_readouts_that_would_harm_stay_zero():
 def test_a_constant_message_is_not_read_in_its_rounding():
     """A block of differences, on a task's own features: a norm in training leaves the rounding of 0."""
     readout = PairConv(2, WIDTH, CHANNELS, bias=True)
-    silent = [
+    constant = [
         Look(look.messages * torch.tensor([1.0, 1e-6])[:, None, None, None], look.refined, look.losses)
         for look in looks(1.0, torch.square, 0)
     ]
-    start_readouts(readout, {"t": [0, 1]}, silent, silent)
+    start_readouts(readout, {"t": [0, 1]}, constant, constant)
     assert readout.weight[0].any() and not readout.weight[1].any()

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 
 import torch
 
@@ -11,6 +12,7 @@ from multitask.training.hardware import Hardware
 from tests.support.forked import FORK, Command
 
 TIMEOUT = 120  # seconds
+GRACE = 5  # seconds between the first that refuses and the end of all
 
 
 @contextmanager
@@ -32,10 +34,12 @@ def _port():
 
 
 def _end(processes):
-    """Waits for all; those that still run after TIMEOUT are killed."""
+    """Waits for all. Once one has refused, the others are killed, as torchrun would; after TIMEOUT whatever runs is."""
     end = time.monotonic() + TIMEOUT
-    for process in processes:
-        process.join(max(0.0, end - time.monotonic()))
+    while (left := end - time.monotonic()) > 0 and (running := [p.sentinel for p in processes if p.exitcode is None]):
+        wait(running, left)
+        if any(process.exitcode == 2 for process in processes):
+            end = min(end, time.monotonic() + GRACE)
     for process in processes:
         process.kill()
         process.join()

@@ -25,9 +25,9 @@ demo: $(READY)
 paper: $(READY)
 	@test -f configs/papers/$(ROW).yaml || { echo "error: ROW=$(ROW): expected one of $$(ls configs/papers | sed 's/.yaml//' | tr '\n' ' ')"; exit 2; }
 	@test -d "$(ROOT)" || { echo "error: ROOT=$(ROOT) is no folder: expected that of the data"; exit 2; }
-	grep '^#   python' configs/papers/$(ROW).yaml | sed -e 's|^#   python|$(BIN)/python|; s|--data.root ROOT|--data.root "$(ROOT)"|; s|--output runs/|--output $(RUNS)/|; s|--architecture runs/|--architecture $(RUNS)/|' -e "s|\$$| --resume $$EXTRA|" | sh -e
+	grep '^#   python' configs/papers/$(ROW).yaml | sed -e 's|^#   python|$(BIN)/python|; s|--data.root ROOT|--data.root "$(ROOT)"|; s|--output runs/|--output $(RUNS)/|; s|--architecture runs/|--architecture $(RUNS)/|; s|--network.branches runs/|--network.branches $(RUNS)/|' -e "s|\$$| --resume $$EXTRA|" | sh -e
 	@test ! -d $(RUNS)/$(ROW)/single_task || $(BIN)/python -m analysis compare $(if $(TABLE),--published $(TABLE)) \
-		--baseline $(RUNS)/$(ROW)/single_task $$(ls -d $(RUNS)/$(ROW)/*/ | grep -v '/search/\|/single_task/')
+		--baseline $(RUNS)/$(ROW)/single_task $$(ls -d $(RUNS)/$(ROW)/*/ | grep -v '/search/\|/tree/\|/single_task/')
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2

@@ -65,7 +65,7 @@ def describe(config: Config, names: Sequence[str]) -> list[str]:
     steps = config.training.iterations * config.training.batch_size
     hours = 3 * 2 * work * steps / THROUGHPUT / 3600
     memory = [f"{_gigabytes(network, config):.1f} GiB (multi_task)"]
-    for name in names:
+    for name in dict.fromkeys(names):
         if name == "search" or ":" in name:
             memory.append(f"{_gigabytes(network_of(config, name), config):.1f} GiB ({name})")
     parameters, rate = parameter_count(network) / 1e6, THROUGHPUT / 1e12

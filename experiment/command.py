@@ -30,9 +30,8 @@ def exit_code(command: Callable[[], None]) -> int:
     # libraries' remarks about each other are nothing that a user can act on
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(lightning|torch)")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace", line_buffering=True
-        )  # a terminal without arrows still gets its table
+        # a terminal without arrows still gets its table, and a log its lines as they come
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     in_main = threading.current_thread() is threading.main_thread()  # elsewhere Python refuses handlers
     former = signal.signal(signal.SIGTERM, _interrupt) if in_main else None
     hook, threading.excepthook = threading.excepthook, _hand_over

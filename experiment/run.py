@@ -103,7 +103,7 @@ class Run:
         if not held:
             return
         if not resume:
-            raise _in_use(self.folder)
+            raise in_use(self.folder)
         if whole and held != {CONFIG}:  # that alone is what a process leaves that was killed at its very start
             found = read_identity(self.folder)
             if found.kind != self.identity.kind:
@@ -111,7 +111,7 @@ class Run:
                     f"--resume in '{self.folder}': it holds a {found.kind}, expected a {self.identity.kind}"
                 )
         if whole or CONFIG in held:
-            difference = first_difference(read_config(self.path(CONFIG)), content, defaults=Config().to_dict())
+            difference = config_difference(read_config(self.path(CONFIG)), content)
             if difference:
                 raise InputError(f"--resume in '{self.folder}': {difference}; expected the configuration it began with")
 
@@ -167,14 +167,12 @@ def check_unused(folder: Path) -> None:
     """Raises InputError as `Run` does for a folder that already holds something; for commands that load torch later."""
     if leads() and _files_in(folder):
         check_unlocked(folder)
-        raise _in_use(folder)
+        raise in_use(folder)
 
 
 def _files_in(folder: Path) -> set[str]:
     """The names of what a run's folder holds. Raises InputError for one that cannot be read."""
-    check_name(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+    check_folder(folder)
     try:
         held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     except OSError as error:
@@ -182,17 +180,16 @@ def _files_in(folder: Path) -> set[str]:
     return {name for name in held if name != LOCK and not is_temporary(name)}
 
 
-def _in_use(folder: Path) -> InputError:
-    return InputError(f"--output '{folder}' is in use: expected an empty folder, or --resume to go on")
+def in_use(folder: Path, way: str = "--resume to go on") -> InputError:
+    """way: what else than an empty folder is expected."""
+    return InputError(f"--output '{folder}' is in use: expected an empty folder, or {way}")
 
 
 def check_empty(folder: Path) -> None:
     """Raises InputError for the --output of a command that goes on with nothing, if it already holds something."""
-    check_name(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+    check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"--output '{folder}' is in use: expected an empty folder, or a path that does not exist yet")
+        raise in_use(folder, "a path that does not exist yet")
 
 
 def read_identity(folder: Path) -> Identity:
@@ -234,14 +231,23 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_name(folder: Path) -> None:
-    """Raises InputError for a name that this process cannot write in UTF-8, as TensorBoard and torch do."""
+def check_folder(folder: Path) -> None:
+    """Raises InputError for an --output that is a file, or with a name that this process cannot write in UTF-8, as
+    TensorBoard and torch do.
+    """
     try:
         str(folder).encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"--output '{folder}' is not text in UTF-8 here: expected a UTF-8 locale, such as LC_ALL=C.UTF-8"
         ) from error
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+
+
+def config_difference(old: Any, new: Any) -> str:
+    """`first_difference` of a run's configuration and the present one, or of the same part of both."""
+    return first_difference(old, new, defaults=Config().to_dict())
 
 
 def first_difference(old: Any, new: Any, path: str = "", defaults: Any = None) -> str:

@@ -41,7 +41,7 @@ def build_decoder(
     Raises InputError for `network.source_only` where the decoder has no such tasks.
     """
     build, names = decoder_class(settings.decoder), settings.source_only
-    if not names:  # which a user's decoder need not know
+    if not names:  # an argument that a user's decoder need not have
         return build(encoder.channels, encoder.reductions, channels, tasks, seed=seed)
     if not build.has_source_only:
         raise InputError(

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiment.calls import call
-from experiment.config import Config
 from experiment.errors import InputError
-from experiment.run import first_difference, read_config, read_json
+from experiment.run import config_difference, read_config, read_json
 from multitask.tasks import Task
 
 BASELINES = ("uniform:none", "multi_task", "single_task")  # the first that is there is compared with
@@ -55,9 +54,9 @@ def _model(seed: Path, trained: Mapping[str, Any]) -> str | None:
     try:
         if not (seed / "metrics.json").is_file():
             return None
-        config, defaults = read_config(seed / "config.yaml"), Config().to_dict()
+        config = read_config(seed / "config.yaml")
         name: str = read_json(seed / "model.json")["model"]
     except (InputError, KeyError):
         return None
-    other = any(first_difference(config.get(group), trained.get(group), group, defaults[group]) for group in GROUPS)
-    return None if other else name
+    old, new = ({group: content.get(group) for group in GROUPS} for content in (config, trained))
+    return None if config_difference(old, new) else name

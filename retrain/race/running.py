@@ -18,7 +18,7 @@ from experiment.errors import InputError
 from experiment.files import write_atomic
 from experiment.lock import InUse, check_unlocked
 from experiment.processes import leads, working_alone
-from experiment.run import check_name, first_difference
+from experiment.run import check_folder, config_difference, first_difference, in_use
 from multitask import processes
 from multitask.branching import with_branches
 from multitask.data import check_splits, open_dataset, unlabelled
@@ -241,16 +241,14 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
 
 def _check_output(folder: Path, config: Config, plan: dict[str, Any], resume: bool) -> None:
     """Raises InputError if the folder is in use and `resume` is false, or holds anything but this race."""
-    check_name(folder)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output '{folder}' is a file: expected a folder, or a path that does not exist yet")
+    check_folder(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not resume:
-        raise InputError(f"--output '{folder}' is in use: expected an empty folder, or --resume to go on")
+        raise in_use(folder)
     if not (folder / PLAN).is_file():
         raise InputError(f"--resume in '{folder}': it holds no race, expected {PLAN} in it")
-    difference = first_difference(read_yaml(folder / CONFIG), config.to_dict(), defaults=Config().to_dict())
+    difference = config_difference(read_yaml(folder / CONFIG), config.to_dict())
     difference = difference or first_difference(read_json(folder / PLAN), plan)
     if difference:
         raise InputError(f"--resume in '{folder}': {difference}; expected the race it began with")

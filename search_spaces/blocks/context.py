@@ -26,6 +26,10 @@ class TwoStepProjection(nn.Module):
         """As `PairConv.from_tasks`."""
         return self.activation(self.second(self.first.from_tasks(features, tasks, active), active))
 
+    def at(self, features: Mapping[str, Tensor], task: str, row: int, pixels: Tensor) -> Tensor:
+        """Of one pair at n pixels of its task, indices into the H*W: (B, d, n)."""
+        return self.from_tasks(features, [task], [row])[:, 0].flatten(2)[..., pixels]
+
     def forward(self, maps: Tensor, active: Sequence[int]) -> Tensor:
         """(B, k, C, *size) -> (B, k, d, *size)."""
         return self.activation(self.second(self.first(maps, active), active))
@@ -46,9 +50,9 @@ class ContextBlock(ExchangeBlock):
     def logits(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
         """q_i^T k_j of one pair, (B, n, L), for n target pixels and all L source pixels."""
         target, source = self.pairs[row]
-        query = self.query.from_tasks(inputs.features, [target], [row])
+        query = self.query.at(inputs.features, target, row, pixels)
         key = self.key.from_tasks(inputs.features, [source], [row])
-        return query[:, 0].flatten(2)[..., pixels].transpose(1, 2) @ key[:, 0].flatten(2)
+        return query.transpose(1, 2) @ key[:, 0].flatten(2)
 
     def as_probe(self, projection: Tensor) -> bool:
         nn.init.zeros_(self.query.second.conv.weight)

@@ -42,8 +42,8 @@ class LabelContext(ContextBlock):
         return torch.stack([messages[i] for i in places], 1)
 
     def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
-        (owner,), (source,) = self.owners([row]), self.sources([row])
-        query = self.query.from_tasks(inputs.features, self.targets([row]), [row])[:, 0].flatten(2)[..., pixels]
+        (target, source), (owner,) = self.pairs[row], self.owners([row])
+        query = self.query.at(inputs.features, target, row, pixels)
         key = self.key(inputs.prototypes(owner, source)[:, None], [row])[:, 0]
         return spread(query, key, inputs.regions[owner]).unflatten(2, inputs.features[source].shape[2:])
 

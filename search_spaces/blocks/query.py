@@ -77,7 +77,7 @@ class QueryContext(ExchangeBlock):
 
     def attention_maps(self, inputs: ExchangeInputs, row: int, pixels: Tensor) -> Tensor:
         target, source = self.pairs[row]
-        query = self.query.from_tasks(inputs.features, [target], [row])[:, 0].flatten(2)[..., pixels]
+        query = self.query.at(inputs.features, target, row, pixels)
         prototypes, weights = self._prototypes(inputs, [row])
         shares = spread(query, self._keys(prototypes, [row])[:, 0], weights[:, 0])
         return shares.unflatten(2, inputs.features[source].shape[2:])

@@ -30,10 +30,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from experiment.config import Config
 from experiment.errors import InputError
 from experiment.files import process_exists
-from experiment.run import first_difference
+from experiment.run import config_difference
 
 BEAT, TIMEOUT = 15.0, 120.0  # seconds between a running trial's signs of life, and until it is taken for dead
 POLL = 1.0  # seconds between two looks at what the other processes do
@@ -144,7 +143,7 @@ class SharedStudy:
                 )
             self.study.set_user_attr("setup", self.setup)
             return
-        difference = first_difference(held, self.setup, defaults=Config().to_dict())
+        difference = config_difference(held, self.setup)
         if difference:
             raise InputError(
                 f"the storage's study '{name}' was made for something else: {difference}; expected the same, or "

@@ -70,7 +70,7 @@ def choose(
 ) -> dict[Pair, Choice]:
     """A choice for every pair, within the budget where there is one.
 
-    cost: of each block, to tell which of several equally good ones is the cheapest.
+    cost: of each block; of several equally good ones the cheapest is chosen.
     """
     choices = {pair: _choose(posterior, pair, confidence, cost) for pair in space.pairs}
     if budget is None or budget.keeps({pair: choice.block for pair, choice in choices.items()}):

@@ -61,8 +61,8 @@ class Score(Strategy):
         else:
             found = f"search.from leaves {len(held_out)} validation images"
         raise InputError(
-            f"{config.search.strategy}: {found}, in {groups} groups: expected at least {2 * LEAST} groups, to tell "
-            "effects from chance; give more images, or take search.strategy gumbel"
+            f"{config.search.strategy}: {found}, in {groups} groups: expected at least {2 * LEAST} groups, to "
+            "distinguish effects from chance; give more images, or take search.strategy gumbel"
         )
 
     def search(self, context: SearchContext) -> dict[Pair, Choice]:

@@ -103,7 +103,7 @@ def test_nothing_is_fetched(whole):
     assert "http:" not in text and "https:" not in text and "@import" not in text and "url(" not in text
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     addresses = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data")]
-    # two images; two tasks with a label, three predictions and their errors each; depth.s scale; two maps of weights
+    # two images; two tasks with a label, three predictions and their errors each; depth's scale; two maps of weights
     assert len(addresses) == 2 * (1 + 2 * 7 + 1) + 2 and all(a.startswith("data:image/png;base64,") for a in addresses)
     assert text.isascii()
 
@@ -335,7 +335,7 @@ def test_charts_and_bars_stay_in_their_boxes():
     drawn = chart("x", [0, 5, 10], {"line": ("#000", [-1.0, 0.0, 3.0])})
     assert drawn.lines[0].points == f"0.0,{HEIGHT:.1f} {WIDTH / 2:.1f},{0.75 * HEIGHT:.1f} {WIDTH:.1f},0.0"
     assert drawn.zero == 0.75 * HEIGHT and len(drawn.lines[0].dots) == 3
-    assert not chart("x", range(100), {"line": (None, range(100))}).lines[0].dots  # too many to be told apart
+    assert not chart("x", range(100), {"line": (None, range(100))}).lines[0].dots  # too many to be distinguished
     assert chart("x", [0], {"line": (None, [2.0])}, 0, 1).zero is None  # a single step, 0 at the edge
     good, bad = bars([("a", "", 3.0, (1.0, 5.0)), ("b", "", -1.0, None)])
     assert good.zero == bad.zero and good.start == good.zero and bad.start + bad.length == pytest.approx(bad.zero)

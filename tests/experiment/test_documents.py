@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def read(path):
-    """What both readers say: the content, or the error's line."""
+    """What both readers return: the content, or the error's line."""
     found = []
     for twin in (read_configuration, read_architecture):
         try:

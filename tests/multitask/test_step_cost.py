@@ -52,8 +52,8 @@ def test_bf16_on_the_meta_device_is_that_of_autocast():
 
 
 def test_free_memory_counts_what_is_kept_of_freed_tensors_and_of_files(monkeypatch, tmp_path):
-    told = {"mem_get_info": (10, 80), "memory_reserved": 7, "memory_allocated": 3}
-    for name, value in told.items():
+    reported = {"mem_get_info": (10, 80), "memory_reserved": 7, "memory_allocated": 3}
+    for name, value in reported.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert costs.free_memory(torch.device("cuda")) == 10 + 7 - 3
     monkeypatch.setattr(costs, "MEMORY", tmp_path / "meminfo")

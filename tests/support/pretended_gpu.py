@@ -1,4 +1,4 @@
-"""A pretended GPU for machines without one: all runs on the CPU with real values, but tensors say that they are on
+"""A pretended GPU for machines without one: all runs on the CPU with real values, but tensors report the device
 cuda:0, a CPU tensor that meets one is noted as a mismatch, and so is each place where the host would wait for the GPU.
 
     with PretendedGpu() as gpu:
@@ -43,7 +43,7 @@ def tried() -> bool:
 
 
 class CudaTensor(torch.Tensor):
-    """Says cuda:0, and holds a CPU tensor."""
+    """Reports cuda:0, and holds a CPU tensor."""
 
     held: torch.Tensor
 

@@ -76,7 +76,7 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             found if arguments.importance else None, lambda run: models.importance(run, arguments.baseline, root)
         ),
         "training": models.training(found, baseline),
-        "pictures": models.predictions(shown, arguments.images),
+        "pictures": _optional(lambda: models.predictions(shown, arguments.images)),
         "attention": _optional(lambda: models.attention(shown, choices)),
     }
 

@@ -11,6 +11,7 @@ from experiment.config.augmentation import AUGMENTATIONS
 from experiment.config.augmentation import Augmentation as Recipe
 from multitask.data.rotation import Rotation
 from multitask.data.samples import Batch, Sample, each_image, first_image, images_on, normalise
+from multitask.metrics import counting
 from multitask.processes import Share
 from multitask.sending import send
 from multitask.tasks import Task
@@ -125,15 +126,16 @@ class Augmentation:
         balanced = next((name for name, task in self.tasks.items() if task.balances_crops), None)
         if balanced is None:
             return tops[0], lefts[0]
-        count, _, height, width = labels[balanced].shape
-        unknown = self.tasks[balanced].channels  # counts as one class more
-        classes = torch.where(masks[balanced], labels[balanced].long(), unknown)
+        height, width = labels[balanced].shape[2:]
+        number = self.tasks[balanced].channels
+        classes = torch.where(masks[balanced], labels[balanced].long(), number)
         shares = []
         for top, left in zip(tops, lefts, strict=True):
             rows, columns = (_source_position(s, at, scale, at.device) for s, at in ((height, top), (width, left)))
             outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None]
-            seen = _nearest(classes, rows, columns).flatten(1).masked_fill(outside.flatten(1), unknown)
-            counts = seen.new_zeros(count, unknown + 1).scatter_add_(1, seen, torch.ones_like(seen))[:, :-1]
+            seen = _nearest(classes, rows, columns).flatten(1)
+            known = (seen < number) & ~outside.flatten(1)
+            counts = counting.count(seen, known, number)
             shares.append(counts.amax(1) / counts.sum(1).clamp_min(1))
         fine = torch.stack(shares) < LARGEST_SHARE  # (tries, B)
         fine[-1] = True

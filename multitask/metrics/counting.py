@@ -3,11 +3,16 @@
 import torch
 from torch import Tensor
 
+from multitask.determinism import any_algorithms
+
 
 def count(index: Tensor, kept: Tensor, length: int) -> Tensor:
-    """How often each of 0 to length - 1 occurs where `kept` holds, (length,); index, kept: of one shape."""
-    places = torch.where(kept, index, length).flatten()
-    return places.new_zeros(length + 1).scatter_add_(0, places, torch.ones_like(places))[:length]
+    """How often each of 0 to length - 1 occurs in each image where `kept` holds, (B, length); index, kept: (B, ...)."""
+    places = torch.where(kept, index, length).flatten(1)
+    # whole numbers have one sum; on CUDA the deterministic form goes through all equal indices one after another
+    with any_algorithms():
+        found = places.new_zeros(len(places), length + 1).scatter_add_(1, places, torch.ones_like(places))
+    return found[:, :length]
 
 
 def masked_sums(terms: list[Tensor], mask: Tensor) -> Tensor:

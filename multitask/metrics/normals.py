@@ -32,7 +32,7 @@ class NormalErrors(Metric):
         angle = torch.rad2deg(2 * torch.atan2((a - b).norm(dim=1, keepdim=True), (a + b).norm(dim=1, keepdim=True)))
         shares = [(angle < limit).double() for limit in (11.25, 22.5, 30)]
         self.sums += masked_sums([torch.ones_like(angle), angle, *shares], mask)
-        self.histogram += count((angle * BINS / 180).long().clamp(0, BINS - 1), mask, BINS)
+        self.histogram += count((angle * BINS / 180).long().clamp(0, BINS - 1), mask, BINS).sum(0)
 
     def compute(self) -> dict[str, Tensor]:
         _, mean, narrow, medium, wide = self.sums / self.sums[0]  # 0 / 0 without a pixel

@@ -27,7 +27,7 @@ class MeanIoU(Metric):
     def update(self, predicted: Tensor, label: Tensor, mask: Tensor) -> None:
         """predicted, label, mask: (B, 1, H, W)."""
         cell = label.long() * self.classes + predicted.long()
-        self.confusion += count(cell, mask, self.classes**2).view(self.classes, self.classes)
+        self.confusion += count(cell, mask, self.classes**2).sum(0).view(self.classes, self.classes)
 
     def compute(self) -> dict[str, Tensor]:
         hits = self.confusion.diag().double()

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from multitask import resizing
+from multitask.determinism import any_algorithms
 from multitask.network import Outputs
 from multitask.tasks import Task
 
@@ -135,25 +136,11 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _any_algorithms() -> Iterator[None]:
-    """Deterministic ones, when asked for, have other forms on the meta device, which no CPU uses."""
-    asked, only_warned = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    torch.use_deterministic_algorithms(False)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(asked, warn_only=only_warned)
-
-
-@contextmanager
 def on_meta(kind: str, precision: str) -> Iterator[None]:
     """What is computed on the meta device takes the forms of a type of device, in its precision."""
     with ExitStack() as stack:
         stack.enter_context(resizing.counting_for(kind))
-        stack.enter_context(_any_algorithms())
+        stack.enter_context(any_algorithms())  # deterministic ones have other forms there, which no CPU uses
         if precision == "bf16":
             stack.enter_context(torch.autocast("cpu", torch.bfloat16))
             stack.enter_context(MetaAutocast())

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from tests.support.cuda_rules import COPIES, INDEXING, READS, SLOWER, TAKES_SCALARS, UNDETERMINED, answers
+from tests.support.cuda_rules import COPIES, INDEXING, READS, SCATTERS, SLOWER, TAKES_SCALARS, UNDETERMINED, answers
 
 TRIED = ("2.14",)  # versions of torch with which this was tried
 UNTRIED = f"the pretended GPU was tried with torch {', '.join(TRIED)} only"
@@ -199,8 +199,10 @@ class PretendedGpu(TorchDispatchMode):
         """Waits and kernels that are not deterministic."""
         if name in UNDETERMINED:
             self.undetermined[name, self.where()] += 1
-        if name in SLOWER:
+        if name in SLOWER and torch.are_deterministic_algorithms_enabled():
             self.slower[name, self.where()] += 1
+            if name in SCATTERS and args[0].dim() > 1:
+                self.wait(f"{name} in several dimensions")
         if func in READS:
             self.wait(READS[func])
         if name in INDEXING:

@@ -19,7 +19,14 @@ from experiment.processes import rank, silent_unless_first
 
 LONGEST = 300  # characters of an error's line
 PAUSE = 3.0  # seconds in which the first of several processes can report an error that all have
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")  # of torch's RuntimeErrors
+# of torch's RuntimeErrors; the last two of CUDA's libraries, which ask for memory of their own
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+)
 
 
 def exit_code(command: Callable[[], None]) -> int:
@@ -56,7 +63,7 @@ def exit_code(command: Callable[[], None]) -> int:
     except RuntimeError as error:
         if not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
-        return _refuse(f"out of memory: {error}")
+        return _refuse(f"out of memory: {str(error).splitlines()[0]}")  # further ones are advice to debug CUDA
     finally:
         threading.excepthook = hook
         _end_processes(in_main)

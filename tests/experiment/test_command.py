@@ -32,6 +32,14 @@ def raising(error):
         (PermissionError(errno.EACCES, "Permission denied", b"/runs"), "error: '/runs': Permission denied"),
         (MemoryError(), "error: out of memory: expected a smaller batch, image or network"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "error: out of memory: Default"),
+        (
+            RuntimeError("CUDA error: out of memory"),
+            "error: out of memory: CUDA error: out of memory",
+        ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "error: out of memory: CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+        ),
     ],
 )
 def test_what_the_machine_or_the_input_refuses_is_one_line(error, line):

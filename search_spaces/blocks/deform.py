@@ -88,19 +88,24 @@ def sample(maps: Tensor, offsets: Tensor) -> Tensor:
 
 
 def sample_by_gathering(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`sample` corner by corner; rows, columns: (N, taps, H, W)."""
+    """`sample` corner by corner; rows, columns: (N, taps, H, W).
+
+    Pixels are the rows of a table: on CUDA the deterministic backward pass of index_select sorts one number a row, that
+    of gather makes and sorts several for each element.
+    """
     height, width = maps.shape[2:]
-    pixels = maps.flatten(2)
-    total = maps.new_zeros(*maps.shape[:2], rows[0].numel())
+    pixels = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (N H W, d)
+    first = height * width * torch.arange(len(maps), device=maps.device).view(-1, 1, 1, 1)
+    total = maps.new_zeros(rows.numel(), maps.shape[1])
     top, left = rows.detach().floor(), columns.detach().floor()
     for y in (top, top + 1):
         for x in (left, left + 1):
             share = (1 - (rows - y).abs()) * (1 - (columns - x).abs())
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)
-            corner = pixels.gather(2, index[:, None].expand(-1, maps.shape[1], -1))
-            total = total + corner * torch.where(inside, share, 0).to(maps.dtype).flatten(1)[:, None]
-    return total.unflatten(2, rows.shape[1:])
+            index = first + (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+            corner = pixels.index_select(0, index.flatten())
+            total = total + corner * torch.where(inside, share, 0).to(maps.dtype).flatten()[:, None]
+    return total.unflatten(0, rows.shape).permute(0, 4, 1, 2, 3)
 
 
 if torch.ops.aten.grid_sampler_2d not in flop_registry:

@@ -26,8 +26,8 @@ INDEXING = ("index", "index_put", "index_put_", "_unsafe_index", "_index_put_imp
 # a CPU tensor of no dimensions may stand beside CUDA tensors here, as in all pointwise calls
 TAKES_SCALARS = ("masked_fill", "masked_fill_", "fill_", "index_put_", "index_fill", "index_fill_", "where")
 
-# torch.use_deterministic_algorithms(warn_only=True) warns: there is no deterministic CUDA form, or as of attention none is
-# taken but without warn_only
+# torch.use_deterministic_algorithms(warn_only=True) warns: there is no deterministic CUDA form, or as for attention
+# none is taken but without warn_only
 UNDETERMINED = {
     "upsample_bilinear2d_backward",
     "grid_sampler_2d_backward",

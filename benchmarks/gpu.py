@@ -37,6 +37,7 @@ from benchmarks.step_cost import unfused
 from benchmarks.supernet_step import Bench
 from multitask import resizing
 from search_spaces import SPACES, SearchSpace
+from search_spaces.blocks import attention
 from supernet.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +108,7 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "as it is": nullcontext,
     "F.interpolate": interpolated,
     "unpadded attention": unfused,
+    "attention in any order": partial(mock.patch.object, attention, "in_order", lambda attended: attended),
 }
 
 
@@ -185,6 +187,7 @@ def _search(
     code = "import sys, torch, warnings; warnings.simplefilter('always'); "
     if debug and options.device == "cuda":
         code += "torch.cuda.set_sync_debug_mode('warn'); "
+        code += "warnings.filterwarnings = lambda *_, **__: None; "  # commands leave out warnings in torch's own lines
     code += "from search import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, *command, *TINY, *arguments],

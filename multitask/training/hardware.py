@@ -41,6 +41,8 @@ class Hardware:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may differ between runs
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a tenth of a step
+        # in bf16 torch prefers cuDNN's attention on Hopper and Blackwell; its backward pass has no fixed order
+        torch.backends.cuda.enable_cudnn_sdp(False)
         # no lines about how processes meet, nor advice to change torch's precision (docs/log/performance.md)
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         precision: Any = FABRIC_PRECISIONS[self.precision]

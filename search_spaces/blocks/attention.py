@@ -35,7 +35,7 @@ def padded(maps: Tensor) -> Tensor:
 
 def _kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     if query.device.type == "cuda":
-        return F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+        return in_order(F.scaled_dot_product_attention(query, key, value, mask, scale=scale))
     # no GPU is there, one is only counted for: of its kernels this one has a form without data
     if mask is not None:
         mask = mask.expand(*query.shape[:3], -1)
@@ -43,3 +43,32 @@ def _kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
         query, key, value, mask, query.requires_grad, 0.0, False, scale=scale
     )[0]
     return out
+
+
+def in_order(attended: Tensor) -> Tensor:
+    """The result of a fused attention, whose backward pass adds up in one order if deterministic algorithms are asked
+    for, with `warn_only` too: torch's kernels only warn then, and take the order that comes.
+    """
+    node = attended.grad_fn
+    if node is not None and "Attention" in node.name():
+        strict = _Strict()
+        node.register_prehook(strict.begin)
+        node.register_hook(strict.end)
+    return attended
+
+
+class _Strict:
+    """Deterministic algorithms without `warn_only`, while one node of the backward pass is computed."""
+
+    def __init__(self) -> None:
+        self.warned = False
+
+    def begin(self, *_: object) -> None:
+        asked = torch.are_deterministic_algorithms_enabled()
+        self.warned = asked and torch.is_deterministic_algorithms_warn_only_enabled()
+        if self.warned:
+            torch.use_deterministic_algorithms(True)
+
+    def end(self, *_: object) -> None:
+        if self.warned:
+            torch.use_deterministic_algorithms(True, warn_only=True)

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from search_spaces.blocks import attention
-from search_spaces.blocks.attention import MULTIPLE, fused_attention, padded
+from search_spaces.blocks.attention import MULTIPLE, fused_attention, in_order, padded
 from search_spaces.blocks.layers import counting_for
 from search_spaces.blocks.local_context import local_attention, tiled_attention
 
@@ -86,3 +88,32 @@ def test_logits_are_fp32_whatever_the_precision(autocast, size, form):
         found = form(*maps)
     assert found.dtype == torch.bfloat16
     assert (found.double() - exact).abs().max() <= 1.5 * 2**-8 * exact.abs().max()
+
+
+class Flags(TorchDispatchMode):
+    """{name of a call: whether deterministic algorithms were on, and only warned, at its last}"""
+
+    def __init__(self):
+        super().__init__()
+        self.found = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        asked = torch.are_deterministic_algorithms_enabled()
+        self.found[func._schema.name] = asked, torch.is_deterministic_algorithms_warn_only_enabled()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_backward_pass_of_attention_is_deterministic_where_others_may_warn(asked):
+    """A CPU's fused kernel in the place of a GPU's."""
+    q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
+    torch.use_deterministic_algorithms(asked, warn_only=asked)
+    try:
+        out = in_order(F.scaled_dot_product_attention(q, k, v)).exp()
+        with Flags() as flags:
+            out.sum().backward()
+        after = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert flags.found["aten::_scaled_dot_product_flash_attention_for_cpu_backward"] == (asked, False)
+    assert flags.found["aten::mul"] == after == (asked, asked)

@@ -32,7 +32,7 @@ from search_spaces import SearchSpace
 from search_spaces.aggregators import AGGREGATORS
 from search_spaces.blocks import ExchangeInputs, Pair, build_block, legal_on
 from search_spaces.blocks.base import region_weights
-from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, frozen_statistics, pick
+from search_spaces.blocks.layers import PairBatchNorm, PairConv, PairConvNorm, frozen_statistics
 from search_spaces.seeds import initial_weights
 from supernet.score_test.warm_start import Look, start_readouts
 
@@ -65,7 +65,9 @@ def probes_of(space: SearchSpace) -> tuple[Probe, ...]:
 
 
 class ProbeBank(nn.Module):
-    """The blocks, norms and readouts of many probes; those of one block are computed together."""
+    """The blocks, norms and readouts of many probes, of which those of a target follow each other; those of one block
+    are computed together.
+    """
 
     def __init__(self, space: SearchSpace, probes: Sequence[Probe], channels: int, seed: int):
         super().__init__()
@@ -158,12 +160,13 @@ class ProbedNetwork(nn.Module):
         """
         regions, refined, messages = self._exchange(image, valid)
         auxiliary = {} if self.auxiliary is None else enlarge(regions, valid.shape[2:])
-        added = self.bank.read(messages).transpose(0, 1)
+        # split rather than picked, whose way back adds up maps of all probes for each target
+        counts = [len(self.bank.rows_of(target)) for target in self.bank.targets]
+        added = self.bank.read(messages).transpose(0, 1).split(counts)
         predictions = {}
-        for target in self.bank.targets:
+        for target, own in zip(self.bank.targets, added, strict=True):
             maps = refined[target]
-            stacked = torch.cat([maps[None], maps + pick(added, self.bank.rows_of(target))])
-            predictions[target] = self._predict(target, stacked)
+            predictions[target] = self._predict(target, torch.cat([maps[None], maps + own]))
         return Outputs(predictions, auxiliary)
 
     @torch.no_grad()

@@ -1,5 +1,7 @@
 """The probes of strategy score against one block at a time, and what must not change around them."""
 
+from itertools import groupby
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ def bank(space: SearchSpace = SPACE) -> ProbeBank:
 def test_every_candidate_and_every_control_has_one_probe():
     probes = probes_of(SPACE)
     assert len(set(probes)) == len(probes)
+    assert [target for target, _ in groupby(probes, lambda probe: probe.target)] == list(TASKS)
     for target, source in SPACE.pairs:
         of_pair = {p.block for p in probes if p.target == target and p.source == source}
         assert of_pair == (set(SPACE.legal((target, source))) - {"none"} if source != target else set())

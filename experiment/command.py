@@ -19,6 +19,7 @@ from experiment.processes import rank, silent_unless_first
 
 LONGEST = 300  # characters of an error's line
 PAUSE = 3.0  # seconds in which the first of several processes can report an error that all have
+NO_KERNELS = "no kernel image is available"  # of a torch that was built for other GPUs
 # of torch's RuntimeErrors; the last two of CUDA's libraries, which ask for memory of their own
 OUT_OF_MEMORY = (
     "can't allocate memory",
@@ -61,6 +62,10 @@ def exit_code(command: Callable[[], None]) -> int:
     except MemoryError:
         return _refuse("out of memory: expected a smaller batch, image or network")
     except RuntimeError as error:
+        if NO_KERNELS in str(error):
+            return _refuse(
+                f"torch has no code for this GPU ({NO_KERNELS}): expected another build of it, or --device cpu"
+            )
         if not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
         return _refuse(f"out of memory: {str(error).splitlines()[0]}")  # further ones are advice to debug CUDA

@@ -15,10 +15,11 @@ from torch import nn
 from experiment import processes
 from experiment.config import DEVICES, PRECISIONS
 from experiment.config.checks import one_of
-from experiment.errors import InputError
+from experiment.errors import InputError, one_line
 
 TIMEOUT = timedelta(hours=1)  # of waiting for another process, which may evaluate something alone
 FABRIC_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+NONE = ("no NVIDIA driver", "not compiled with CUDA", "No CUDA GPUs")  # torch's words for a machine without a GPU
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,19 @@ class Hardware:
     precision: str = "fp32"
 
     def fabric(self) -> Fabric:
-        """Lightning's Fabric for one device; of several processes, after they have met, for a device of each.
+        """Lightning's Fabric for one device; of several processes, after they have met, for a device of each. Says so
+        where a GPU is there and cannot be used.
 
         Raises InputError for an unknown name, a missing GPU, or fewer GPUs than processes.
         """
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device is cuda, but torch sees no GPU: expected auto or cpu")
+        if self.device != "cpu" and not torch.cuda.is_available():
+            reason = _why_no_gpu()
+            if self.device == "cuda":
+                raise InputError(f"device is cuda, but torch sees no GPU ({reason}): expected auto or cpu")
+            if not any(words in reason for words in NONE):
+                print(f"no GPU is used: {reason}")
         accelerator = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may differ between runs
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -63,6 +69,15 @@ class Hardware:
         )
         fabric.launch()
         return fabric
+
+
+def _why_no_gpu() -> str:
+    """What torch says; of a driver that is too old it only warns elsewhere."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return one_line(error).split(". ")[0]
+    return "torch does not say why"
 
 
 class _Together(DDPStrategy):

@@ -37,6 +37,10 @@ def raising(error):
             "error: out of memory: CUDA error: out of memory",
         ),
         (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device\nSearch for `it'"),
+            "error: torch has no code for this GPU",
+        ),
+        (
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
             "error: out of memory: CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
         ),

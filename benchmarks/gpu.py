@@ -119,8 +119,8 @@ def without_forms(options: argparse.Namespace, precision: str) -> dict[str, dict
     space = SearchSpace(tuple(tasks), SPACES["full"])
     step = bench.whole_step(bench.network(tasks, bench.supernet(space)))
     found: dict[str, dict[str, float]] = {}
-    torch.use_deterministic_algorithms(True, warn_only=True)
     for name, form in WITHOUT.items():
+        torch.use_deterministic_algorithms(True, warn_only=True)  # a backward pass that ends by an error may change it
         with form():
             try:
                 cost = in_turn({name: step}, options.rounds, bench.device)[name]

@@ -1,8 +1,9 @@
 """An estimate of the memory that a search needs, printed before each of its phases, and ways out where it is too much.
 
 A phase is counted call by call on the meta device (multitask/training/step_cost.py), with the forms of the device that
-will train. What tensors hold is met to 1 %. A process on a CPU takes more, and the printed line says so: glibc keeps
-freed blocks of up to 32 MB in its heap, where small ones that stay lie between them (docs/log/performance.md).
+will train. What tensors hold is met to 1 %. A process on a CPU takes PROCESS beside it, and its C library keeps freed
+blocks, which saves time: HEAP times as much at most. Where that might not fit, they are given back at once, and the
+process takes what is printed within 15 % (docs/log/performance.md).
 """
 
 import copy
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiment.allocator import give_back
 from experiment.config import Config
 from multitask import processes
 from multitask.cost import free_memory, step_memory
@@ -25,7 +27,8 @@ from supernet.supernet import Supernet
 
 ROOM = 0.15  # left free where search.recompute is chosen
 AUTO = "auto"  # as search.recompute: as little as fits
-HEAP = " (tensors; on a CPU the process may take up to twice as much)"
+PROCESS = {"cpu": 50 * 10**6}  # bytes by the type of device: code read from the libraries' files, kernels built
+HEAP = 2
 SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
 
 Active = Mapping[str, Sequence[int]]  # {block: numbers of the pairs on which it is computed}
@@ -115,6 +118,7 @@ def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.devi
     supernet = network.exchange
     assert isinstance(supernet, Supernet)
     exchange, free = supernet.exchange, free_memory(device)
+    room = free - PROCESS.get(conditions.kind, 0)
     automatic = exchange.recompute == (AUTO,)
     if automatic:
         exchange.recompute = ()
@@ -125,18 +129,20 @@ def settle(network: MultiTaskNetwork, conditions: Conditions, device: torch.devi
     need = search_memory(network, conditions, active=active)
     if automatic:
         for blocks in _stages(exchange):
-            if need * (1 + ROOM) <= free:
+            if need * (1 + ROOM) <= room:
                 break
             exchange.recompute, need = blocks, search_memory(network, conditions, blocks, active)
     recomputed = f", recomputing {', '.join(exchange.recompute)}" if automatic and exchange.recompute else ""
-    remedies = remedies_of(network, conditions, need, free, active) if need > free else []
+    remedies = remedies_of(network, conditions, need, room, active) if need > room else []
     return describe(need, free, "a step", conditions.kind, remedies) + recomputed
 
 
 def remedies_of(
     network: MultiTaskNetwork, conditions: Conditions, need: int, free: int, active: Active | None = None
 ) -> list[str]:
-    """The settings of which each alone would make a step fit, as options. active: see `search_memory`."""
+    """The settings of which each alone would make a step fit, as options. free: bytes for tensors; active: see
+    `search_memory`.
+    """
     supernet = network.exchange
     assert isinstance(supernet, Supernet)
     found = []
@@ -160,8 +166,15 @@ def remedies_of(
 
 
 def describe(need: int, free: int, phase: str, kind: str, remedies: Sequence[str] = ()) -> str:
-    """One line, with how far it may be off on this kind of device, and ways out where it will not fit."""
-    line = f"{phase} needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free{HEAP if kind == 'cpu' else ''}"
+    """One line, with how far it may be off on this kind of device, and ways out where it will not fit. need: bytes of
+    tensors. On a CPU whose memory is short, glibc gives back from now on what is freed.
+    """
+    need += PROCESS.get(kind, 0)
+    off = ""
+    if kind == "cpu":
+        short = need * HEAP > free and give_back()
+        off = "within 15 %: freed memory is given back, which costs time" if short else "on a CPU, up to twice as much"
+    line = f"{phase} needs about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB free{off and f' ({off})'}"
     if need <= free:
         return line
     way = f"each of these alone fits: {'; '.join(remedies)}" if remedies else "no single setting makes it fit"

@@ -17,7 +17,7 @@ from multitask.training.step_cost import Counted, task_losses
 from search_spaces import SearchSpace, SpaceError
 from search_spaces.space import SPACES
 from supernet.cost import memory
-from supernet.cost.memory import Conditions, describe, remedies_of, search_memory, settle
+from supernet.cost.memory import PROCESS, Conditions, describe, remedies_of, search_memory, settle
 from supernet.samplers.uniform_mixture import all_candidates
 from supernet.score_test.evidence import Collection, HeldOut, probe_exchanges
 from supernet.score_test.held_out import held_out_size, image_losses
@@ -211,10 +211,25 @@ def test_what_does_not_fit_says_what_would(counted):
     ]
     assert remedies_of(counted(), conditions, 200, 175)[2] == "--search.recompute '[local, xtam]'"
     assert not remedies_of(counted(), conditions, 200, 105)
-    line = describe(200, 160, "a step", "cpu", ["--precision bf16"])
+    line = describe(200, 160, "a step", "cuda", ["--precision bf16"])
     assert line.startswith("warning: a step needs") and line.endswith("each of these alone fits: --precision bf16")
-    assert "on a CPU the process may take up to twice as much" in line
     assert describe(16 * 10**8, 2 * 10**9, "a step", "cuda") == "a step needs about 1.6 GB of 2.0 GB free"
+
+
+def test_freed_memory_is_given_back_where_memory_is_short_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "give_back", lambda: asked.append(1) or True)
+    need, process = 10**9, PROCESS["cpu"]
+    assert "needs about 1.1 GB of 2.1 GB free (on a CPU, up to twice" in describe(
+        need, 2 * (need + process), "a step", "cpu"
+    )
+    assert not asked
+    assert "(within 15 %: freed memory is given back" in describe(need, 2 * (need + process) - 1, "a step", "cpu")
+    assert asked
+    assert not describe(need, need + process, "a step", "cpu").startswith("warning")
+    assert describe(need, need + process - 1, "a step", "cpu").startswith("warning")
+    monkeypatch.setattr(memory, "give_back", lambda: False)  # another C library, or a limit in the environment
+    assert "up to twice" in describe(need, need, "a step", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +237,8 @@ def test_what_does_not_fit_says_what_would(counted):
 )
 def test_automatic_recomputation_takes_as_little_as_fits(monkeypatch, counted, free, blocks):
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    monkeypatch.setattr(memory, "PROCESS", {})
+    monkeypatch.setattr(memory, "give_back", lambda: True)
     network = counted("auto")
     line = settle(network, Conditions(10, 64, 96), torch.device("cpu"))
     assert network.exchange.exchange.recompute == blocks

@@ -18,6 +18,7 @@ from multitask.cost import multiply_adds, parameter_count, peak_memory, reset_pe
 from multitask.data import check_splits, open_dataset
 from multitask.network import check_encoders, check_network
 from multitask.training.checkpoints import DamagedCheckpoint, load_checkpoint, save_checkpoint
+from multitask.training.compiling import check_compiling
 from multitask.training.evaluation import describe, primary_results, results, score, table
 from multitask.training.hardware import Hardware
 from multitask.training.loggers import Loggers
@@ -74,6 +75,8 @@ def retrain(
     check_network(model.settings(config.network), dataset.tasks, config.data.height, config.data.width)
     model.build(config.network, dataset.tasks)
     spread = len(seeds) > 1
+    if config.training.compile:
+        check_compiling(recipe.fabric.device, together=not spread)
     if not spread:
         processes.share(config.training.batch_size)  # too few images are noticed before anything is written
     own = processes.in_turn(list(folders)) if spread else list(folders)
@@ -178,7 +181,7 @@ def _train(
     network = model.build(config.network, tasks, seed)
     if network.restored:
         print(network.restored, flush=True)
-    trainer = Trainer(network, recipe, run, seed, tasks=tasks, label=label)
+    trainer = Trainer(network, recipe, run, seed, tasks=tasks, label=label, compiled=config.training.compile)
     trainer.fit(lambda values: score(values, tasks))
     last = trainer.validate("test")
     best_step = trainer.best[1] if trainer.best else trainer.step

@@ -40,6 +40,8 @@ class TrainingSettings:
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validations of a retraining, the best of which is reported; 0 validates only at
             the end. A search validates at its end.
+        compile: whether a retraining's steps run through torch.compile, which takes minutes at the start, each time it
+            is resumed too, and needs a C++ compiler; a search never does.
     """
 
     iterations: int = 40000
@@ -61,6 +63,7 @@ class TrainingSettings:
     log_every: int = 20
     checkpoint_every: int = 200
     validate_every: int = 0
+    compile: bool = False
 
     def __post_init__(self) -> None:
         plain_values("training", self)

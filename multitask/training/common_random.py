@@ -36,11 +36,23 @@ class CommonRandomNumbers:
         torch.manual_seed(derive_seed(self.seed, "step", step))  # for what draws without a module, as fused attention
 
     @contextmanager
-    def dropout_of(self, network: nn.Module) -> Iterator[None]:
+    def dropout_of(self, network: nn.Module, compiled: bool = False) -> Iterator[None]:
         """While open, each dropout-like module of the network draws from a seed of its own at each of its calls; of
         several processes, the masks of the whole batch.
+
+        compiled: of a network whose forward pass is traced. Its graph calls `dropout_mask` by the module's name.
         """
         dropping = {name: module for name, module in network.named_modules() if drops(module)}
+        if compiled:
+            for name, module in dropping.items():
+                _draws[name] = partial(self._draw, name, module, module.forward)
+                module.forward = partial(_masked, module, name)
+            try:
+                yield
+            finally:
+                for name, module in dropping.items():
+                    del module.__dict__["forward"], _draws[name]
+            return
         hooks = [module.register_forward_pre_hook(partial(self._reseed, name)) for name, module in dropping.items()]
         if self.share is not None and count() > 1:
             for module in dropping.values():
@@ -62,6 +74,10 @@ class CommonRandomNumbers:
         call = calls.setdefault(torch.initial_seed(), len(calls))
         torch.manual_seed(derive_seed(self.seed, "dropout", self.step, name, call))
 
+    def _draw(self, name: str, module: nn.Module, forward: Forward, maps: Tensor) -> Tensor:
+        self._reseed(name, module, maps)
+        return forward(maps.new_ones(maps.shape))
+
     def _of_whole_batch(self, module: nn.Module, share: Share, forward: Forward, maps: Tensor) -> Tensor:
         """What a module that drops gives for this process's images, with the draws of the whole batch."""
         per_image, rest = divmod(len(maps), share.last - share.first)
@@ -76,3 +92,23 @@ class CommonRandomNumbers:
 def drops(module: nn.Module) -> bool:
     """Whether the module draws a mask in training."""
     return isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in DROPPING
+
+
+_draws: dict[str, Forward] = {}  # {module: what draws its mask}
+
+
+@torch.library.custom_op("crosstalk::dropout_mask", mutates_args=())
+def dropout_mask(maps: Tensor, name: str) -> Tensor:
+    """What a dropout-like module of the training that is open makes of ones; opaque to a compiler, which would draw
+    other numbers than torch's generator.
+    """
+    return _draws[name](maps)
+
+
+@dropout_mask.register_fake
+def _(maps: Tensor, name: str) -> Tensor:
+    return maps.new_empty(maps.shape)
+
+
+def _masked(module: nn.Module, name: str, maps: Tensor) -> Tensor:
+    return maps * dropout_mask(maps.detach(), name) if module.training else maps

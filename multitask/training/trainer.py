@@ -25,6 +25,7 @@ from multitask.training.balancing import Balancing
 from multitask.training.callback import Callback
 from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
+from multitask.training.compiling import compile_forward
 from multitask.training.evaluation import Values, evaluate, primary_values
 from multitask.training.examples import examples
 from multitask.training.finite import Diverged, FirstFaults, first_not_finite, trace
@@ -47,6 +48,7 @@ class Trainer:
 
     label: begins the log lines.
     quiet: no log lines, only a bar on a terminal.
+    compiled: steps run the network's forward pass compiled (multitask/training/compiling.py).
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Trainer:
         tasks: Mapping[str, Task] | None = None,
         label: str = "",
         quiet: bool = False,
+        compiled: bool = False,
     ):
         self.network, self.recipe, self.run, self.seed = network, recipe, run, seed
         self.settings, self.label, self.quiet = recipe.training, label, quiet
@@ -76,6 +79,8 @@ class Trainer:
         )
         self.optimizer = self._optimizer()
         self.model, self._fabric_optimizer = recipe.fabric.setup(network, self.optimizer)
+        self.compiled = compiled
+        self.forward = compile_forward(self.model, self.balancing is not None) if compiled else self.model
         self.device = recipe.fabric.device
         self.generator = torch.Generator()
         self.share = processes.share(self.settings.batch_size)
@@ -140,7 +145,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         self.model.train()
         try:
-            with Interruption() as interruption, self.random.dropout_of(self.network):
+            with Interruption() as interruption, self.random.dropout_of(self.network, self.compiled):
                 for sample in loader:
                     self.random.begin_step(self.step)
                     with processes.sharing():
@@ -221,7 +226,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self.callback.before_step(self.step)
-        losses = self.losses(self.model(batch.image, batch.valid), batch)
+        losses = self.losses(self.forward(batch.image, batch.valid), batch)
         total = sum(losses.values(), torch.zeros((), device=self.device)) + self.callback.loss()
         named = {f"loss of {name}": loss for name, loss in losses.items()}
         self.watch(self.step + 1, {**named, "total loss": total}, batch)

@@ -23,6 +23,7 @@ from multitask import processes
 from multitask.branching import with_branches
 from multitask.data import check_splits, open_dataset, unlabelled
 from multitask.network import check_encoders, exchange_channels
+from multitask.training.compiling import check_compiling
 from multitask.training.finite import Diverged
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
@@ -201,6 +202,8 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
     arms.add(first_arms(space, read_search(search, config, space), config.seed, config.race.random))
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
+    if config.training.compile:
+        check_compiling(recipe.fabric.device, together=False)
     trained = replace(config, race=RaceSettings())  # a training is the same whatever the race
 
     def train(arm: Arm, seed: int, folder: Path) -> None:

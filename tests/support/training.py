@@ -16,7 +16,7 @@ SMALL = small_network()
 DATA = DataSettings(height=32, width=48, train_images=6, validation_images=3, workers=0, tasks=["semseg", "depth"])
 
 
-def training(tmp_path, name="run", resume=False, only=None, build=None, balancing=None, **changes):
+def training(tmp_path, name="run", resume=False, only=None, build=None, balancing=None, compiled=False, **changes):
     """A trainer of six steps on six images; `build` makes another network than the one without exchange."""
     torch.manual_seed(0)
     source = open_dataset(DATA)
@@ -28,4 +28,4 @@ def training(tmp_path, name="run", resume=False, only=None, build=None, balancin
     weights = loss_weights(source.tasks, LossWeightSettings())
     only = None if only is None else {name: source.tasks[name] for name in only}
     recipe = Recipe(source, DATA, settings, weights, False, Fabric(accelerator="cpu", devices=1), balancing)
-    return Trainer(network, recipe, run, 0, tasks=only)
+    return Trainer(network, recipe, run, 0, tasks=only, compiled=compiled)

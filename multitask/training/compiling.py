@@ -63,5 +63,5 @@ def unstride(model: nn.Module) -> None:
             module.stride = (1, 1)
 
 
-def _sample(stride: tuple[int, int], module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _sample(stride: tuple[int, ...], module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (inputs[0][:, :, :: stride[0], :: stride[1]],)

@@ -189,7 +189,7 @@ class MultiTaskNetwork(nn.Module):
         """image: (B, 3, H, W), or with an encoder for each task {task: (B, 3, H, W)} of these tasks and perhaps others;
         valid: (B, 1, H, W) bool, False on padding.
         """
-        (features, _, early), regions = self._decode(image, valid)
+        (features, _, early), regions = self.decode(image, valid)
         refined = self.refine(features, regions, valid)
         size = first_image(image).shape[2:]
         enlarged = [one._replace(predictions=enlarge(one.predictions, size)) for one in early]
@@ -199,7 +199,7 @@ class MultiTaskNetwork(nn.Module):
         """The image, or {task: image} -> what the exchange reads: {task: features (B, C, h, w)} and, of the tasks with
         an auxiliary head, the logits of the label regions, {task: (B, R, h, w)}. With scales, the exchange lies before.
         """
-        decoded, regions = self._decode(image)
+        decoded, regions = self.decode(image)
         return decoded.features, regions
 
     @property
@@ -207,7 +207,10 @@ class MultiTaskNetwork(nn.Module):
         """Whether the exchange refines several scales of the decoder's features."""
         return bool(getattr(self.exchange, "scales", ()))
 
-    def _decode(self, image: Image, valid: Tensor | None = None) -> tuple[Decoded, dict[str, Tensor]]:
+    def decode(self, image: Image, valid: Tensor | None = None) -> tuple[Decoded, dict[str, Tensor]]:
+        """What the decoder makes of the image, and the logits of the label regions; the arguments of `forward`, whose
+        `valid` scales read.
+        """
         maps = self.encoder(image)
         regions: dict[str, Tensor] = {}
         if not self._scaled:

@@ -5,10 +5,14 @@ convolution that starts at zero:
 
     refined + readout(message)  ->  the target's frozen head  ->  the target's loss
 
-All candidates are trained in one pass; they share nothing, since each has its own loss. Whatever is added to an
-unfinished network lowers its loss, another look at its own features too. So every block is also trained on the
-target's own features in the source's place, and a message is worth what its probe saves *beyond* that control. A pair
-of a task with itself is compared with an ordinary convolution instead.
+All candidates are trained in one pass; their blocks and readouts share nothing, since each has its own loss. A source
+that is trained with an exchange comes to serve the target too, which a frozen one can't. So the blocks of a pair read
+the source's features plus a 1x1 convolution, which starts at zero, of the map that these features were made from: the
+source's last layer, adapted to the target.
+
+Whatever is added to an unfinished network lowers its loss, another look at its own features too. So every block is also
+trained on the target's own features in the source's place, adapted likewise, and a message is worth what its probe
+saves *beyond* that control. A pair of a task with itself is compared with an ordinary convolution instead.
 
 Dozens of predictions at the image's size would cost more than the network. The loss is taken at the features' size, on
 one pixel of each cell: another one at each step of training, the middle one in tests.
@@ -67,9 +71,13 @@ def probes_of(space: SearchSpace) -> tuple[Probe, ...]:
 class ProbeBank(nn.Module):
     """The blocks, norms and readouts of many probes, of which those of a target follow each other; those of one block
     are computed together.
+
+    shared: S, channels of the maps that features are made from; None leaves the features of sources as they are.
     """
 
-    def __init__(self, space: SearchSpace, probes: Sequence[Probe], channels: int, seed: int):
+    def __init__(
+        self, space: SearchSpace, probes: Sequence[Probe], channels: int, seed: int, shared: int | None = None
+    ):
         super().__init__()
         self.probes, self.normalize = tuple(probes), bool(space.normalize_messages)
         width = AGGREGATORS[space.aggregator].message_channels(channels)
@@ -84,6 +92,10 @@ class ProbeBank(nn.Module):
                 else:
                     self.blocks[_key(name)] = build_block(name, pairs, channels, width, affine=False)
             self.norms[_key(name)] = PairBatchNorm(len(rows), width, affine=False)
+        self.reads = tuple(dict.fromkeys((probe.target, probe.source) for probe in probes))
+        self.adaptation = None if shared is None else PairConv(len(self.reads), shared, channels)
+        if self.adaptation is not None:
+            nn.init.zeros_(self.adaptation.weight)
         self.readout = PairConv(len(probes), width, channels, bias=True)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)  # type: ignore[arg-type]
@@ -97,20 +109,36 @@ class ProbeBank(nn.Module):
         """The target's probes."""
         return [i for i, probe in enumerate(self.probes) if probe.target == target]
 
-    def forward(self, features: Maps, regions: Maps, valid: Tensor | None = None, null: bool = False) -> Tensor:
+    def forward(
+        self,
+        features: Maps,
+        regions: Maps,
+        valid: Tensor | None = None,
+        null: bool = False,
+        shared: Maps | None = None,
+    ) -> Tensor:
         """What each probe adds to its target's refined features, (B, probes, C, H, W); see `messages`."""
-        return self.read(self.messages(features, regions, valid, null))
+        return self.read(self.messages(features, regions, valid, null, shared))
 
     def read(self, messages: Tensor) -> Tensor:
         """The readouts of all probes, (B, probes, d, H, W) -> (B, probes, C, H, W)."""
         return self.readout(messages, range(len(self.probes)))
 
-    def messages(self, features: Maps, regions: Maps, valid: Tensor | None = None, null: bool = False) -> Tensor:
+    def messages(
+        self,
+        features: Maps,
+        regions: Maps,
+        valid: Tensor | None = None,
+        null: bool = False,
+        shared: Maps | None = None,
+    ) -> Tensor:
         """What each probe's readout reads, (B, probes, d, H, W).
 
-        null: sources are of the batch's next image, which says nothing of this one.
+        null: sources are of the batch's next image, which says nothing of this one. shared: of each task, the map that
+        its features are made from, (B, S, H, W), of a bank that adapts them.
         """
-        inputs = _inputs(features, {task: region_weights(logits, valid) for task, logits in regions.items()}, null)
+        weights = {task: region_weights(logits, valid) for task, logits in regions.items()}
+        inputs = self._inputs(features, weights, null, shared)
         messages: list[Tensor] = [torch.empty(0)] * len(self.probes)
         for name, rows in self.rows.items():
             message = self.blocks[_key(name)](inputs, range(len(rows)))
@@ -120,17 +148,32 @@ class ProbeBank(nn.Module):
                 messages[i] = one
         return torch.stack(messages, 1)
 
+    def _inputs(self, features: Maps, regions: Maps, null: bool, shared: Maps | None) -> ExchangeInputs:
+        """Each task by its own name, as a target, and by another one for whatever reads it."""
+        tasks = [target if source is None else source for target, source in self.reads]
+        changes: Sequence[Tensor | float] = [0.0] * len(tasks)
+        if self.adaptation is not None and shared is not None:
+            changes = self.adaptation.from_tasks(shared, tasks, range(len(tasks))).unbind(1)
+        maps, weights = dict(features), dict(regions)
+        for (target, source), task, change in zip(self.reads, tasks, changes, strict=True):
+            name, other = _name(target, source), null and source is not None
+            own = features[task] + change
+            maps[name] = rolled(own) if other else own
+            if task in regions:
+                weights[name] = rolled(regions[task]) if other else regions[task]
+        return ExchangeInputs(maps, weights)
+
 
 class _Ordinary(nn.Module):
-    """A 3x3 convolution of the target's features."""
+    """A 3x3 convolution of what the control reads."""
 
     def __init__(self, pairs: Sequence[Pair], channels: int, width: int):
         super().__init__()
-        self.targets = [target for target, _ in pairs]
+        self.names = [name for _, name in pairs]
         self.layer = PairConvNorm(len(pairs), channels, width, 3, affine=False)
 
     def forward(self, inputs: ExchangeInputs, active: Sequence[int]) -> Tensor:
-        return self.layer.from_tasks(inputs.features, [self.targets[i] for i in active], active)
+        return self.layer.from_tasks(inputs.features, [self.names[i] for i in active], active)
 
 
 class ProbedNetwork(nn.Module):
@@ -181,11 +224,12 @@ class ProbedNetwork(nn.Module):
         """
         network = self.frozen[0]
         with torch.set_grad_enabled(self.auxiliary is not None and torch.is_grad_enabled()):
-            features, logits = network.features(image)
+            (features, shared, _), logits = network.decode(image)
         regions = {task: maps.detach() for task, maps in logits.items()}
         with torch.no_grad():
             refined = network.refine(features, regions, valid)
-        return logits, refined, self.bank.messages(features, regions, shrink(valid, features), self.null)
+        of_task = dict.fromkeys(features, shared) if isinstance(shared, Tensor) else shared
+        return logits, refined, self.bank.messages(features, regions, shrink(valid, features), self.null, of_task)
 
     def _predict(self, target: str, maps: Tensor) -> Tensor:
         """The target's raw outputs at the features' size, (K, B, C, h, w) -> (K, B, channels, h, w)."""
@@ -266,28 +310,13 @@ def per_probe(predictions: Tensor, batch: Batch, task: str, where: Sequence[floa
     )
 
 
-def _inputs(features: Mapping[str, Tensor], regions: Mapping[str, Tensor], null: bool) -> ExchangeInputs:
-    """Each task by three names: as a target, as that target's control, and as a source of others."""
-
-    def named(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for task, own in maps.items():
-            found |= {task: own, _control(task): own, _source(task): rolled(own) if null else own}
-        return found
-
-    return ExchangeInputs(named(features), named(regions))
-
-
-def _control(task: str) -> str:
-    return f"{task} itself"
-
-
-def _source(task: str) -> str:
-    return f"{task} as source"
+def _name(target: str, source: str | None) -> str:
+    """Of the features that a pair's blocks, or a target's controls, read."""
+    return f"{target if source is None else source} read by {'itself' if source is None else target}"
 
 
 def _pair(probe: Probe) -> Pair:
-    return probe.target, _control(probe.target) if probe.source is None else _source(probe.source)
+    return probe.target, _name(probe.target, probe.source)
 
 
 def _key(name: str) -> str:

@@ -142,7 +142,7 @@ def _fold(
 ) -> dict[str, FoldLosses]:
     """The losses of probes that are trained on some images, on others: {target: losses}, of targets with probes."""
     channels = feature_channels(context.config.network)
-    bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name))
+    bank = ProbeBank(context.space, probes, channels, derive_seed(context.seed, name), network.decoder.shared_channels)
     model = ProbedNetwork(network, bank, context.config.search.noise_null, copy.deepcopy(auxiliary))
     trainer = context.probe_trainer(model, trained_on, name, f"probes {name[-1]} of 2")
     trainer.fit()

@@ -120,6 +120,45 @@ def test_the_noise_null_takes_sources_from_another_image():
             torch.testing.assert_close(null[:, i], expected)
 
 
+def adapted_bank(shared: int) -> ProbeBank:
+    probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0, shared).eval()
+    draw = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(probed.readout.weight, generator=draw)
+    assert probed.adaptation is not None and not probed.adaptation.weight.any()
+    torch.nn.init.normal_(probed.adaptation.weight, generator=draw)
+    return probed
+
+
+def test_a_source_is_adapted_to_each_of_its_targets():
+    """A pair's probes are those without adaptation on features to which the pair's projection has been added."""
+    width = 5
+    probed, plain = adapted_bank(width), bank().eval()
+    features, regions, valid = inputs()
+    draw = torch.Generator().manual_seed(2)
+    shared = {task: torch.randn(2, width, *SIZE, generator=draw) for task in TASKS}
+    plain.load_state_dict(probed.state_dict(), strict=False)
+    with torch.no_grad():
+        added = probed(features, regions, valid, shared=shared)
+        for i, probe in enumerate(probed.probes):
+            if probe.source is None and probe.block != ORDINARY:
+                continue  # its target is not adapted, but its source is
+            source = probe.target if probe.source is None else probe.source
+            weight = probed.adaptation.weight[probed.reads.index((probe.target, probe.source)), :, :, 0, 0]
+            own = features[source] + torch.einsum("cs,bshw->bchw", weight, shared[source])
+            expected = plain({**features, source: own}, regions, valid)[:, i]
+            torch.testing.assert_close(added[:, i], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pair_adapts_its_source_for_itself_alone():
+    probed = adapted_bank(5)
+    features, regions, valid = inputs()
+    shared = {task: torch.ones(2, 5, *SIZE) for task in TASKS}
+    own = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source == "b"]
+    probed(features, regions, valid, shared=shared)[:, own].square().sum().backward()
+    given = probed.adaptation.weight.grad.flatten(1).abs().sum(1) > 0
+    assert given.tolist() == [read == ("a", "b") for read in probed.reads]
+
+
 def test_untrained_probes_add_nothing():
     probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0)
     assert not probed(*inputs()).any()

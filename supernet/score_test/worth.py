@@ -1,5 +1,6 @@
 """From measured effects to a choice per pair: is an exchange worth it, which, and how sure is that?"""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,15 +15,16 @@ from supernet.score_test.effects import Candidate, Effect
 from supernet.score_test.shrinkage import shrink_effects
 
 DRAWS = 4000  # of the posterior, for intervals and probabilities
-# standard deviation of the logarithm of an effect after retraining over that of a probe beside one network; measured on
-# two problems (docs/log/score.md)
-RETRAINING = 0.3
+# what retraining makes of an effect beside a frozen network, measured on two problems (docs/log/score.md): the median
+# of the ratio, and the standard deviations of its logarithm between pairs and between the blocks of a pair
+RETRAINED = 1.8
+OF_PAIRS, OF_BLOCKS = 0.3, 0.12
 
 
 class Posterior:
-    """The posterior of all effects of a search.
+    """The posterior of all effects of a search, once the network is retrained with the exchange.
 
-    A true effect of a probe, times what another training of the network may make of it: log-normal, of mean 1.
+    A true effect of a probe, times what retraining makes of it: log-normal, and much alike for the blocks of a pair.
 
     effects: {(pair, block): measured effect and its posterior}; draws: (DRAWS, candidates).
     """
@@ -32,14 +34,22 @@ class Posterior:
         posterior = shrink_effects([e.value for e in measured.values()], [e.error for e in measured.values()])
         generator = torch.Generator().manual_seed(seed)
         draws = posterior.sample(DRAWS, generator)
-        factor = RETRAINING * torch.randn(draws.shape, generator=generator, dtype=torch.double) - RETRAINING**2 / 2
-        self.draws = draws * factor.exp()
+        self.draws = draws * self._retrained(generator)
         low, high = torch.quantile(self.draws, torch.tensor([0.025, 0.975], dtype=torch.double), dim=0)
-        means, above = posterior.expectation(), (self.draws > worth).double().mean(0)
+        mean_factor = RETRAINED * math.exp((OF_PAIRS**2 + OF_BLOCKS**2) / 2)
+        means, above = posterior.expectation() * mean_factor, (self.draws > worth).double().mean(0)
         self.effects = {
             key: MeasuredEffect(e.value, e.error, *(float(v[i]) for v in (means, low, high, above)))
             for i, (key, e) in enumerate(measured.items())
         }
+
+    def _retrained(self, generator: torch.Generator) -> Tensor:
+        """Ratios of the effects after retraining to those of the probes, (DRAWS, candidates)."""
+        pairs = list(dict.fromkeys(pair for pair, _ in self.candidates))
+        columns = [pairs.index(pair) for pair, _ in self.candidates]
+        of_pairs = torch.randn(DRAWS, len(pairs), generator=generator, dtype=torch.double)[:, columns]
+        of_blocks = torch.randn(DRAWS, len(columns), generator=generator, dtype=torch.double)
+        return RETRAINED * (OF_PAIRS * of_pairs + OF_BLOCKS * of_blocks).exp()
 
     def draws_of(self, candidates: Sequence[Candidate]) -> Tensor:
         """(DRAWS, candidates)"""

@@ -132,9 +132,9 @@ def chosen(posterior: Posterior, budget: Budget | None = None) -> dict[tuple[str
         ((5.0, 0.0), "global"),
         ((0.0, 5.0), "xtam"),
         ((4.8, 5.0), "global"),  # as good and cheaper
-        ((3.5, 5.0), "global"),  # not surely worse once retrained
-        ((2.0, 5.0), "xtam"),
-        ((0.3, 0.3), "none"),  # an effect, but not worth it
+        ((4.4, 5.0), "global"),  # not surely worse once retrained
+        ((3.5, 5.0), "xtam"),
+        ((0.15, 0.15), "none"),  # an effect, but not worth it
         ((-5.0, -5.0), "none"),
     ],
 )
@@ -144,17 +144,21 @@ def test_the_choice_follows_the_effects(measured: tuple[float, float], block: st
     assert set(choices.values()) == {"none"}
 
 
-def test_what_retraining_makes_of_an_effect_is_a_factor_of_mean_one():
-    """Measured almost without error, so that only the factor is left: its quantiles are those of a log-normal."""
-    one = posterior(4.0, 0.6, error=1e-3)
-    low, high = (4 * math.exp(0.3 * z - 0.045) for z in (-1.96, 1.96))
+def test_retraining_multiplies_an_effect_and_the_blocks_of_a_pair_alike():
+    """Measured almost without error, so that only the factors are left: log-normal, of a pair and of each block."""
+    one = posterior(4.0, 0.4, error=1e-3)
+    spread = math.hypot(0.3, 0.12)
+    low, high = (1.8 * 4 * math.exp(spread * z) for z in (-1.96, 1.96))
     effect = one.of_pair(AB)["global"]
-    assert (effect.effect, effect.low, effect.high) == pytest.approx((4.0, low, high), rel=0.05)
-    assert float(one.draws[:, one.candidates.index((AB, "global"))].mean()) == pytest.approx(4.0, rel=0.02)
-    beyond = torch.special.ndtr(torch.tensor((math.log(0.6 / 0.5) - 0.045) / 0.3))
+    mean = 1.8 * 4 * math.exp(spread**2 / 2)
+    assert (effect.effect, effect.low, effect.high) == pytest.approx((mean, low, high), rel=0.05)
+    strong, weak = one.draws_of([(AB, "global"), (AB, "xtam")]).T
+    assert float(strong.mean()) == pytest.approx(mean, rel=0.02)
+    beyond = torch.special.ndtr(torch.tensor(math.log(1.8 * 0.4 / 0.5) / spread))
     assert one.of_pair(AB)["xtam"].probability == pytest.approx(float(beyond), abs=0.02)
+    assert float((strong / weak).log().std()) == pytest.approx(0.12 * 2**0.5, rel=0.05)
     less, more = (AB, "xtam"), (AB, "global")
-    assert float(one.worse([less], more)) >= 0.8 and float(one.worse([more], less)) < 0.01
+    assert float(one.worse([less], more)) > 0.99 and float(one.worse([more], less)) < 0.01
 
 
 def test_an_unsure_pair_is_undecided_and_gets_none():
@@ -169,7 +173,7 @@ def test_a_budget_keeps_the_most_valuable_choice():
     budget = Budget(SPACE, Costs(rows), 2.0)
     assert chosen(posterior(3.0, 5.0), budget)[AB] == "global"
     choice = choose(posterior(3.0, 5.0), SPACE, 0.8, COST, budget)[AB]
-    assert choice.effect is not None and 2.5 < choice.effect < 3.2
+    assert choice.effect == pytest.approx(3.0 * 1.8 * math.exp((0.3**2 + 0.12**2) / 2), rel=0.05)
 
 
 def test_the_probabilities_of_a_pair_add_up():

@@ -33,7 +33,7 @@ class Posterior:
         self.worth, self.candidates = worth, list(measured)
         posterior = shrink_effects([e.value for e in measured.values()], [e.error for e in measured.values()])
         generator = torch.Generator().manual_seed(seed)
-        draws = posterior.sample(DRAWS, generator)
+        draws = self._correlated(posterior.sample(DRAWS, generator), list(measured.values()), generator)
         self.draws = draws * self._retrained(generator)
         low, high = torch.quantile(self.draws, torch.tensor([0.025, 0.975], dtype=torch.double), dim=0)
         mean_factor = RETRAINED * math.exp((OF_PAIRS**2 + OF_BLOCKS**2) / 2)
@@ -43,13 +43,36 @@ class Posterior:
             for i, (key, e) in enumerate(measured.items())
         }
 
+    @property
+    def _columns(self) -> dict[Pair, list[int]]:
+        """Of each pair's candidates."""
+        found: dict[Pair, list[int]] = {}
+        for i, (pair, _) in enumerate(self.candidates):
+            found.setdefault(pair, []).append(i)
+        return found
+
+    def _correlated(self, draws: Tensor, measured: Sequence[Effect], generator: torch.Generator) -> Tensor:
+        """The draws of each candidate in another order, so that those of a pair's blocks go with each other as their
+        errors do (Iman and Conover, Communications in Statistics 1982).
+        """
+        draws = draws.clone()
+        for columns in self._columns.values():
+            own = [measured[i] for i in columns]
+            correlation = torch.tensor(
+                [[1.0 if a is b else a.covariance(b) / max(a.error * b.error, 1e-18) for b in own] for a in own],
+                dtype=torch.double,
+            )
+            root = torch.linalg.cholesky(correlation + 1e-9 * torch.eye(len(own), dtype=torch.double))
+            normal = torch.randn(DRAWS, len(own), generator=generator, dtype=torch.double) @ root.T
+            draws[:, columns] = draws[:, columns].sort(0).values.gather(0, normal.argsort(0).argsort(0))
+        return draws
+
     def _retrained(self, generator: torch.Generator) -> Tensor:
         """Ratios of the effects after retraining to those of the probes, (DRAWS, candidates)."""
-        pairs = list(dict.fromkeys(pair for pair, _ in self.candidates))
-        columns = [pairs.index(pair) for pair, _ in self.candidates]
-        of_pairs = torch.randn(DRAWS, len(pairs), generator=generator, dtype=torch.double)[:, columns]
-        of_blocks = torch.randn(DRAWS, len(columns), generator=generator, dtype=torch.double)
-        return RETRAINED * (OF_PAIRS * of_pairs + OF_BLOCKS * of_blocks).exp()
+        logarithm = OF_BLOCKS * torch.randn(DRAWS, len(self.candidates), generator=generator, dtype=torch.double)
+        for columns in self._columns.values():
+            logarithm[:, columns] += OF_PAIRS * torch.randn(DRAWS, 1, generator=generator, dtype=torch.double)
+        return RETRAINED * logarithm.exp()
 
     def draws_of(self, candidates: Sequence[Candidate]) -> Tensor:
         """(DRAWS, candidates)"""

@@ -8,7 +8,16 @@ import torch
 from search_spaces import SearchSpace
 from supernet.cost.budget import Budget
 from supernet.records.costs import Costs
-from supernet.score_test.effects import Effect, FoldLosses, effects, ratio, training_variance
+from supernet.score_test.effects import (
+    Effect,
+    FoldLosses,
+    Ratio,
+    _mean,
+    block_variance,
+    effects,
+    ratio,
+    training_variance,
+)
 from supernet.score_test.probes import ORDINARY, Probe, probes_of
 from supernet.score_test.shrinkage import shrink_effects
 from supernet.score_test.worth import Posterior, choose
@@ -24,12 +33,12 @@ def test_the_ratio_and_its_error_are_those_of_a_bootstrap_over_groups():
     common = torch.randn(80, generator=draw)[groups]  # images of a group are alike
     base = 2 + 0.3 * torch.randn(400, generator=draw)
     saved = 0.1 + 0.2 * common + 0.1 * torch.randn(400, generator=draw)
-    effect, variance = ratio(saved, base, groups)
-    assert effect == pytest.approx(100 * float(saved.sum() / base.sum()), rel=1e-6)
+    found = ratio(saved, base, groups)
+    assert found.value == pytest.approx(100 * float(saved.sum() / base.sum()), rel=1e-6)
     by_group = torch.stack([saved, base]).view(2, 80, 5).sum(2)
     picks = torch.randint(80, (4000, 80), generator=draw)
     again = by_group[:, picks].sum(2)
-    assert variance**0.5 == pytest.approx(100 * float((again[0] / again[1]).std()), rel=0.05)
+    assert found.variance**0.5 == pytest.approx(100 * float((again[0] / again[1]).std()), rel=0.05)
 
 
 def fold(losses: dict[Probe, list[float]], base: list[float]) -> FoldLosses:
@@ -56,9 +65,50 @@ def test_the_training_variance_is_what_folds_differ_by_beyond_their_images():
     draw = torch.Generator().manual_seed(0)
     truth = torch.randn(3000, generator=draw)
     values = truth + 0.7 * torch.randn(2, 3000, generator=draw) + 0.4 * torch.randn(2, 3000, generator=draw)
-    measured = [[(float(one), 0.16) for one in pair] for pair in values.T]
+    sampling = torch.tensor([0.4])
+    measured = [[Ratio(float(one), sampling) for one in pair] for pair in values.T]
     assert training_variance(measured) == pytest.approx(0.49, rel=0.08)
-    assert training_variance([[(0.0, 1.0), (0.1, 1.0)]]) == 0
+    assert training_variance([[Ratio(0.0, torch.ones(1)), Ratio(0.1, torch.ones(1))]]) == 0
+
+
+def test_errors_that_blocks_of_a_pair_have_in_common_do_not_blur_which_is_better():
+    """Simulated folds: common and own deviations of images, and of trainings."""
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> torch.Tensor:
+        return torch.randn(*size, generator=draw, dtype=torch.double)
+
+    pairs, blocks, groups = 600, 3, 50
+    common, own = normal(pairs, 1, 2, groups), normal(pairs, blocks, 2, groups)
+    images = (0.3 * common + 0.1 * own) / groups**0.5
+    trained = 0.5 * normal(pairs, 1, 2) + 0.2 * normal(pairs, blocks, 2)
+    values = images.sum(3) + trained
+    measured = [
+        [[Ratio(float(values[p, k, f]), images[p, k, f]) for f in (0, 1)] for k in (0, 1, 2)] for p in range(pairs)
+    ]
+    training = training_variance([ratios for of_pair in measured for ratios in of_pair])
+    assert training == pytest.approx(0.5**2 + 0.2**2, rel=0.1)
+    assert block_variance(measured, training) == pytest.approx(0.2**2, rel=0.1)
+    assert block_variance([[ratios] for ratios in measured[0]], training) == training
+    # the mean over both folds of two blocks' difference, and of each block
+    of_pair = [_mean(dict(enumerate(ratios)), training, 0.5**2) for ratios in measured[0]]
+    variance = of_pair[0].error ** 2 + of_pair[1].error ** 2 - 2 * of_pair[0].covariance(of_pair[1])
+    means = values.mean(2)
+    assert variance == pytest.approx(float((means[:, 0] - means[:, 1]).var()), rel=0.25)
+    assert of_pair[0].error ** 2 == pytest.approx(float(means[:, 0].var()), rel=0.25)
+
+
+def test_the_draws_of_a_pair_are_correlated_as_its_errors_are():
+    one, part = 0.5, {0: torch.tensor([0.4], dtype=torch.double)}
+    alike = {(AB, block): Effect(value, one, part) for block, value in (("global", 4.0), ("xtam", 4.4))}
+    independent = {key: Effect(effect.value, effect.error) for key, effect in alike.items()}
+    spread = {}
+    for name, measured in (("alike", alike), ("independent", independent)):
+        drawn = Posterior(measured, 0.5)
+        spread[name] = float((drawn.draws[:, 0] / drawn.draws[:, 1]).log().std())
+    unlike = math.hypot(0.12 * 2**0.5, one / 4.2 * 2**0.5)
+    assert spread["independent"] == pytest.approx(unlike, rel=0.06)
+    assert spread["alike"] == pytest.approx(math.hypot(0.12 * 2**0.5, one / 4.2 * (2 * (1 - 0.64)) ** 0.5), rel=0.06)
 
 
 def test_shrinkage_agrees_with_numerical_integration():

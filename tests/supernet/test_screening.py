@@ -3,7 +3,7 @@
 import torch
 
 from search_spaces import SearchSpace
-from supernet.score_test.effects import Effect, FoldLosses, effects, probes_for, training_variance
+from supernet.score_test.effects import Effect, FoldLosses, Ratio, effects, probes_for, training_variance
 from supernet.score_test.probes import ORDINARY, Probe, probes_of
 from supernet.score_test.screening import contenders, remaining_probes
 from supernet.score_test.worth import Posterior
@@ -64,6 +64,6 @@ def test_effects_of_one_fold_are_less_sure():
     assert set(both) == set(alone) and both[once].value == alone[once].value
     assert both[twice].value != alone[twice].value and both[twice].error < both[once].error
     # nothing to compare: another training is taken to differ as much as other images
-    assert training_variance([[(1.0, 0.2)], [(2.0, 0.2)]]) is None
+    assert training_variance([[Ratio(1.0, torch.ones(1))], [Ratio(2.0, torch.ones(1))]]) is None
     other = (("b", "c"), "local")
     assert both[other] == alone[other]

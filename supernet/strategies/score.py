@@ -5,7 +5,8 @@
    on others. Swap the two halves, and do it again for those candidates that may still be chosen
    (score_test/screening.py).
 3. The effect of a block is the loss that its probe saves beyond what the same probe saves with the target's own
-   features (score_test/effects.py). Its posterior is estimated from all effects together (score_test/shrinkage.py).
+   features (score_test/effects.py). Its posterior is estimated from all effects together (score_test/shrinkage.py), and
+   what retraining makes of an effect is part of it (score_test/worth.py).
 4. A pair gets a block where the probability of an effect above `search.worth` is at least `search.confidence`: the
    cheapest of those that are not surely worse than the best, by more than `search.worth`.
 

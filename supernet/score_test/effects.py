@@ -108,11 +108,11 @@ def effects(space: SearchSpace, folds: Sequence[Mapping[str, FoldLosses]]) -> di
             pairs = [list(of_pair) for _, of_pair in groupby(measured, lambda candidate: candidate[0])]
             of_pairs = training - block_variance([[list(measured[c].values()) for c in own] for own in pairs], training)
         for candidate, ratios in measured.items():
-            found[candidate] = _mean(ratios, training, of_pairs)
+            found[candidate] = mean_effect(ratios, training, of_pairs)
     return found
 
 
-def _mean(ratios: Mapping[int, Ratio], training: float | None, of_pairs: float) -> Effect:
+def mean_effect(ratios: Mapping[int, Ratio], training: float | None, of_pairs: float) -> Effect:
     """Over the folds, by number, in which a candidate was measured.
 
     training: see `training_variance`; of_pairs: what the blocks of a pair have in common of it.

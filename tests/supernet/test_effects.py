@@ -12,9 +12,9 @@ from supernet.score_test.effects import (
     Effect,
     FoldLosses,
     Ratio,
-    _mean,
     block_variance,
     effects,
+    mean_effect,
     ratio,
     training_variance,
 )
@@ -91,7 +91,7 @@ def test_errors_that_blocks_of_a_pair_have_in_common_do_not_blur_which_is_better
     assert block_variance(measured, training) == pytest.approx(0.2**2, rel=0.1)
     assert block_variance([[ratios] for ratios in measured[0]], training) == training
     # the mean over both folds of two blocks' difference, and of each block
-    of_pair = [_mean(dict(enumerate(ratios)), training, 0.5**2) for ratios in measured[0]]
+    of_pair = [mean_effect(dict(enumerate(ratios)), training, 0.5**2) for ratios in measured[0]]
     variance = of_pair[0].error ** 2 + of_pair[1].error ** 2 - 2 * of_pair[0].covariance(of_pair[1])
     means = values.mean(2)
     assert variance == pytest.approx(float((means[:, 0] - means[:, 1]).var()), rel=0.25)

@@ -205,8 +205,9 @@ NAMES = {
     "null": "noise for gradients",
     "random": "random choice",
     "evidence": "held-out evidence",
+    "score": "trained probes",
 }
-COLOURS = {"gumbel": "C1", "gumbel_open": "C5", "null": "C7", "random": "C8", "evidence": "C0"}
+COLOURS = {"gumbel": "C1", "gumbel_open": "C5", "null": "C7", "random": "C8", "evidence": "C0", "score": "C2"}
 
 
 def power_figure(content: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from benchmarks.power import COLOURS, NAMES
+from benchmarks.rules import RULES
 from tests.support import planted
 
 SEEDS = range(5)
@@ -18,3 +20,7 @@ SEEDS = range(5)
 def test_right_kind_of_block_wins(problem, right):
     winners = [planted.winner(problem, seed) for seed in SEEDS]
     assert sum(name in right for name in winners) >= 4, winners
+
+
+def test_every_rule_has_a_name_and_a_colour_in_the_figures():
+    assert set(RULES) <= set(NAMES) and set(RULES) <= set(COLOURS)

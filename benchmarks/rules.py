@@ -245,7 +245,7 @@ def _probed(
     def losses(batch: Images) -> dict[str, Tensor]:
         """{target: (1 + probes, B)}, the network's own first."""
         features, regions, refined = encode(batch)
-        added = bank(features, regions, None).transpose(0, 1)
+        added = bank.read(bank.messages(features, regions)).transpose(0, 1)
         return {t: of_maps(batch, t, torch.cat([refined[t][None], refined[t] + added[rows[t]]])) for t in space.tasks}
 
     def looks(first: int, last: int) -> Iterator[Look]:

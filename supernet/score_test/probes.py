@@ -109,19 +109,10 @@ class ProbeBank(nn.Module):
         """The target's probes."""
         return [i for i, probe in enumerate(self.probes) if probe.target == target]
 
-    def forward(
-        self,
-        features: Maps,
-        regions: Maps,
-        valid: Tensor | None = None,
-        null: bool = False,
-        shared: Maps | None = None,
-    ) -> Tensor:
-        """What each probe adds to its target's refined features, (B, probes, C, H, W); see `messages`."""
-        return self.read(self.messages(features, regions, valid, null, shared))
-
     def read(self, messages: Tensor) -> Tensor:
-        """The readouts of all probes, (B, probes, d, H, W) -> (B, probes, C, H, W)."""
+        """What each probe adds to its target's refined features, (B, probes, d, H, W) -> (B, probes, C, H, W); see
+        `messages`.
+        """
         return self.readout(messages, range(len(self.probes)))
 
     def messages(
@@ -179,7 +170,7 @@ class _Ordinary(nn.Module):
 class ProbedNetwork(nn.Module):
     """A frozen network with the probes beside it. Only the probes are its parameters.
 
-    null: see `ProbeBank.forward`. auxiliary: heads to be trained beside the probes, {task: head}, for a network whose
+    null: see `ProbeBank.messages`. auxiliary: heads to be trained beside the probes, {task: head}, for a network whose
     own are untrained.
     """
 

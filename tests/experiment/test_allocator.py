@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system, as the process's own pages tell."""
+"""Freed memory goes back to the system: measured by the process's own pages."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.commands import ROOT
 
-# glibc raises its limit to a block's size when the block is freed, so what the second one leaves behind tells
+# glibc raises its limit to a block's size when the block is freed, so what the second one leaves behind shows
 KEPT = """
 import ctypes, gc, os
 from experiment.allocator import give_back

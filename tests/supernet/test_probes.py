@@ -1,6 +1,7 @@
 """The probes of strategy score against one block at a time, and what must not change around them."""
 
 from itertools import groupby
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,11 @@ def bank(space: SearchSpace = SPACE) -> ProbeBank:
     return made
 
 
+def additions(probed: ProbeBank, *given: Any, **options: Any) -> torch.Tensor:
+    """What each probe adds to its target's refined features; the arguments of `messages`."""
+    return probed.read(probed.messages(*given, **options))
+
+
 def test_every_candidate_and_every_control_has_one_probe():
     probes = probes_of(SPACE)
     assert len(set(probes)) == len(probes)
@@ -49,7 +55,7 @@ def test_each_probe_is_its_block_on_its_pair_alone(blocks: tuple[str, ...]):
     probed = bank(space).eval()
     features, regions, valid = inputs()
     with torch.no_grad():
-        added = probed(features, regions, valid)
+        added = additions(probed, features, regions, valid)
         for i, probe in enumerate(probed.probes):
             if probe.block == ORDINARY:
                 continue
@@ -75,7 +81,7 @@ def test_probes_share_nothing():
     probed = bank()
     features, regions, valid = inputs()
     i = probed.probes.index(Probe("a", "b", "xtam"))
-    probed(features, regions, valid)[:, i].square().sum().backward()
+    additions(probed, features, regions, valid)[:, i].square().sum().backward()
     row = probed.rows["xtam"].index(i)
     own = 0.0
     for name, block in probed.blocks.items():
@@ -98,7 +104,7 @@ def test_a_control_has_no_word_of_another_task():
     own = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source is None]
     crossing = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source == "b"]
     with torch.no_grad():
-        before, after = (probed(maps, regions, valid) for maps in (features, other))
+        before, after = (additions(probed, maps, regions, valid) for maps in (features, other))
     assert torch.equal(before[:, own], after[:, own])
     assert not torch.equal(before[:, crossing], after[:, crossing])
 
@@ -107,16 +113,16 @@ def test_the_noise_null_takes_sources_from_another_image():
     probed = bank().eval()
     features, regions, valid = inputs()
     with torch.no_grad():
-        null = probed(features, regions, valid, null=True)
+        null = additions(probed, features, regions, valid, null=True)
         for i, probe in enumerate(probed.probes):
             if probe.source is None:
-                expected = probed(features, regions, valid)[:, i]
+                expected = additions(probed, features, regions, valid)[:, i]
             else:
                 other = {probe.source: features[probe.source].flip(0)}
                 # only where the target's regions are not the source's does a batch of two merely swap
                 if probe.block == "s_label":
                     continue
-                expected = probed({**features, **other}, regions, valid)[:, i]
+                expected = additions(probed, {**features, **other}, regions, valid)[:, i]
             torch.testing.assert_close(null[:, i], expected)
 
 
@@ -138,14 +144,14 @@ def test_a_source_is_adapted_to_each_of_its_targets():
     shared = {task: torch.randn(2, width, *SIZE, generator=draw) for task in TASKS}
     plain.load_state_dict(probed.state_dict(), strict=False)
     with torch.no_grad():
-        added = probed(features, regions, valid, shared=shared)
+        added = additions(probed, features, regions, valid, shared=shared)
         for i, probe in enumerate(probed.probes):
             if probe.source is None and probe.block != ORDINARY:
                 continue  # its target is not adapted, but its source is
             source = probe.target if probe.source is None else probe.source
             weight = probed.adaptation.weight[probed.reads.index((probe.target, probe.source)), :, :, 0, 0]
             own = features[source] + torch.einsum("cs,bshw->bchw", weight, shared[source])
-            expected = plain({**features, source: own}, regions, valid)[:, i]
+            expected = additions(plain, {**features, source: own}, regions, valid)[:, i]
             torch.testing.assert_close(added[:, i], expected, atol=1e-5, rtol=1e-4)
 
 
@@ -154,14 +160,14 @@ def test_a_pair_adapts_its_source_for_itself_alone():
     features, regions, valid = inputs()
     shared = {task: torch.ones(2, 5, *SIZE) for task in TASKS}
     own = [i for i, p in enumerate(probed.probes) if p.target == "a" and p.source == "b"]
-    probed(features, regions, valid, shared=shared)[:, own].square().sum().backward()
+    additions(probed, features, regions, valid, shared=shared)[:, own].square().sum().backward()
     given = probed.adaptation.weight.grad.flatten(1).abs().sum(1) > 0
     assert given.tolist() == [read == ("a", "b") for read in probed.reads]
 
 
 def test_untrained_probes_add_nothing():
     probed = ProbeBank(SPACE, probes_of(SPACE), CHANNELS, 0)
-    assert not probed(*inputs()).any()
+    assert not additions(probed, *inputs()).any()
 
 
 @pytest.mark.parametrize(("size", "cells"), [((8, 12), (2, 3)), ((9, 7), (3, 2)), ((5, 6), (5, 6)), ((7, 10), (2, 3))])

@@ -17,6 +17,7 @@ class RaceSettings:
         confirm_seeds: fresh seeds, not used for the choice, from which the winner's gain is estimated.
         confidence: simultaneous confidence, in each round, with which an arm is worse when it ends.
         random: random architectures that take part.
+        arms: those that take part beside no exchange and what was found; null for all, [] for none.
     """
 
     margin: float = 0.5
@@ -25,6 +26,7 @@ class RaceSettings:
     confirm_seeds: int = 4
     confidence: float = 0.95
     random: int = 1
+    arms: list[str] | None = None
 
     def __post_init__(self) -> None:
         plain_values("race", self)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from experiment.errors import InputError, unknown
 from retrain.baselines import baseline
 from retrain.model import Model
 from retrain.race.rules import NONE
@@ -14,6 +15,7 @@ from search_spaces.scales import task_of
 
 FOUND = "found"
 UNIFORM = "uniform:"
+BEST_ROWS, OWN = "best_rows", "own"  # what follows from the uniform arms
 
 
 @dataclass
@@ -65,8 +67,14 @@ def _alike(one: Model, other: Model) -> bool:
     return (one.architecture, one.own_features) == (other.architecture, other.own_features)
 
 
-def first_arms(space: SearchSpace, search: SearchRun, seed: int, random: int) -> list[tuple[str, Model]]:
-    """The arms that are known from the start; the first of equal ones gives the name."""
+def first_arms(
+    space: SearchSpace, search: SearchRun, seed: int, random: int, wanted: Sequence[str] | None = None
+) -> list[tuple[str, Model]]:
+    """The arms that are known from the start; the first of equal ones gives the name.
+
+    wanted: those beside no exchange and what was found, by name or by kind, which is what stands before a colon; None
+    for all. Raises InputError for names that this race does not have, and if nothing is left to compare.
+    """
     named = [(NONE, baseline("uniform:none", space, seed)), (FOUND, Model(FOUND, search.architecture))]
     blocks = [block for block in space.blocks if block != "none"]
     named += [(f"{UNIFORM}{block}", baseline(f"{UNIFORM}{block}", space, seed)) for block in blocks]
@@ -77,7 +85,26 @@ def first_arms(space: SearchSpace, search: SearchRun, seed: int, random: int) ->
         named.append(("supernet", Model("supernet", search.likeliest)))
     for number in range(random):
         named.append((f"random:{number}", Model("random", Architecture.random(space, seed + number))))
+    if wanted is None:
+        return named
+    known = [name for name, _ in named[2:]] + [BEST_ROWS, OWN]
+    for name in wanted:
+        if name not in {*known, *map(_kind, known)}:
+            raise unknown("arm in race.arms", name, known)
+        if name in (BEST_ROWS, OWN) and UNIFORM[:-1] not in map(_kind, wanted):
+            raise InputError(f"race.arms: {name} follows from uniform arms: expected uniform, or some of them, too")
+    named = named[:2] + [(name, model) for name, model in named[2:] if _wanted(name, wanted)]
+    if _alike(named[0][1], named[1][1]) and len(named) == 2:
+        raise InputError("race.arms: the search found no exchange, so that nothing is left to compare; name other arms")
     return named
+
+
+def _kind(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _wanted(name: str, wanted: Sequence[str] | None) -> bool:
+    return wanted is None or name in wanted or _kind(name) in wanted
 
 
 def _ablation(search: SearchRun) -> Architecture | None:
@@ -94,21 +121,27 @@ def _ablation(search: SearchRun) -> Architecture | None:
 
 
 def second_arms(
-    space: SearchSpace, arms: Arms, scores: Mapping[str, Mapping[str, float]], seed: int
+    space: SearchSpace,
+    arms: Arms,
+    scores: Mapping[str, Mapping[str, float]],
+    seed: int,
+    wanted: Sequence[str] | None = None,
 ) -> list[tuple[str, Model]]:
     """The arms that rest on the uniform ones' first round.
 
     scores: {arm: {task: mean log of its primary metric on validation, more is better}}, of those that did not diverge.
+    wanted: see `first_arms`.
     """
     uniforms = {block: arm for block, arm in arms.uniforms().items() if arm in scores}
     blocks = [block for block in uniforms if block != "none"]
     if not blocks:
         return []
     best = max(blocks, key=lambda block: sum(scores[uniforms[block]].values()))
-    return [
-        ("best_rows", Model("best_rows", best_rows(space, uniforms, scores))),
-        (f"own:{best}", baseline(f"own:{best}", space, seed)),
+    named = [
+        (BEST_ROWS, Model(BEST_ROWS, best_rows(space, uniforms, scores))),
+        (f"{OWN}:{best}", baseline(f"{OWN}:{best}", space, seed)),
     ]
+    return [(name, model) for name, model in named if _wanted(name, wanted)]
 
 
 def best_rows(

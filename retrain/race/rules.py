@@ -7,6 +7,8 @@ from experiment.config import RaceSettings
 from retrain.race.statistics import Paired, Scores, simultaneous
 
 NONE = "none"  # the arm without exchange, to which gains refer
+# a race of one arm against it has no fresh seeds: its result is of the seeds that end it, so that they have to be surer
+ALONE = 4
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,18 @@ def decide(scores: Scores, alive: Sequence[str], settings: RaceSettings) -> Deci
     behind = [arm for arm in left if arm not in (leader, NONE)]
     worse = [arm for arm in behind if paired.difference(arm, leader).upper(confidence) < 0]
     left = [arm for arm in left if arm not in worse]
-    return Decision(leader, least, worse, _settled(paired, left, settings))
+    return Decision(leader, least, worse, _settled(paired, left, ALONE if len(scores) == 2 else 1, settings))
 
 
-def _settled(paired: Paired, left: Sequence[str], settings: RaceSettings) -> bool:
+def _settled(paired: Paired, left: Sequence[str], factor: int, settings: RaceSettings) -> bool:
     """Whether one arm surely gains over no exchange and is the only one left beside it, or no two arms that are left
     surely differ by more than the margin.
+
+    factor: by which the probability of an error is to be smaller in the first case.
     """
     confidence = settings.confidence
-    if len(left) == 2 and paired.difference(NONE, left[left[0] == NONE]).upper(confidence) < 0:
+    surer = simultaneous(confidence, factor)
+    if len(left) == 2 and paired.difference(NONE, left[left[0] == NONE]).upper(surer) < 0:
         return True
     best, worst = (extreme(left, key=lambda arm: paired.effects[arm]) for extreme in (max, min))
     confidence = simultaneous(confidence, len(left) * (len(left) - 1) // 2)

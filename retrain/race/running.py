@@ -144,7 +144,8 @@ class Race:
                 finished = [result for result in results if result is not None]
                 if len(finished) == len(seeds):
                     scores[arm] = mean_validation(finished)
-            self._second = self.arms.add(second_arms(self.space, self.arms, scores, self.config.seed))
+            second = second_arms(self.space, self.arms, scores, self.config.seed, self.settings.arms)
+            self._second = self.arms.add(second)
         return self._second
 
     def record(self, standing: Standing, search: str) -> RaceRecord:
@@ -199,7 +200,7 @@ def race(config: Config, search: str, output: str, seeds: Sequence[int] | None, 
         raise InputError("test has no labels of any task: expected some, because the verdict rests on them")
     space = SearchSpace.from_settings(config.space, tuple(dataset.tasks))
     arms = Arms()
-    arms.add(first_arms(space, read_search(search, config, space), config.seed, config.race.random))
+    arms.add(first_arms(space, read_search(search, config, space), config.seed, config.race.random, config.race.arms))
     check_weights(config)
     recipe = Recipe.from_config(config, dataset, Hardware(config.device, config.precision).fabric())
     if config.training.compile:

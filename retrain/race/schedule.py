@@ -77,7 +77,7 @@ def replay(field: Field, seeds: Sequence[int], fresh: Sequence[int], settings: R
     uniforms = [arm for arm in arms if arm in effects and field.uniform(arm) and arm != NONE]
     standing.best_uniform = max(uniforms, key=lambda arm: effects[arm], default=None)
     standing.notes.append(f"chosen on validation: {standing.chosen}")
-    if standing.chosen != NONE:
+    if standing.chosen != NONE and len(arms) > 2:  # one arm beside the reference is no choice of the best of several
         again = (NONE, standing.chosen, standing.best_uniform)
         standing.fresh = list(dict.fromkeys(arm for arm in again if arm is not None))
         _missing(field, standing, standing.fresh, fresh)

@@ -48,7 +48,7 @@ class Ended:
 
     @property
     def winner(self) -> str:
-        """The chosen arm if it surely gains on fresh seeds, else no exchange."""
+        """The chosen arm if it surely gains, else no exchange."""
         gain = None if self.chosen == NONE else self.difference(self.chosen)
         return self.chosen if gain is not None and gain.interval(CONFIDENCE)[0] > 0 else NONE
 
@@ -66,7 +66,7 @@ def sentence(race: Ended) -> str:
     elif best == race.winner:
         text += ", and is the best uniform block"
     text += f", at {large(race.costs[race.winner])} multiply-adds (no exchange: {large(race.costs[NONE])})"
-    return f"{text}; 95 % intervals on the test split, {_seeds(gain)}"
+    return f"{text}; 95 % intervals on the test split, {_seeds(race, gain)}"
 
 
 def _nothing(race: Ended, gain: Difference | None) -> str:
@@ -80,7 +80,7 @@ def _nothing(race: Ended, gain: Difference | None) -> str:
         most += [max(0.0, paired.difference(arm, NONE).upper(confidence)) for arm in left if paired.common(arm, NONE)]
     text = f"nothing gains more than {max(most, default=race.margin):.2f} points of Delta_m over no exchange (95 %)"
     if gain is not None:
-        text += f"; the best on validation, {race.chosen}, gains {_points(gain)} on {_seeds(gain)}"
+        text += f"; the best on validation, {race.chosen}, gains {_points(gain)} on {_seeds(race, gain)}"
     return text
 
 
@@ -89,8 +89,9 @@ def _points(difference: Difference) -> str:
     return f"{difference.mean:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
-def _seeds(difference: Difference) -> str:
-    return f"{difference.seeds} fresh seed{'s' if difference.seeds > 1 else ''}"
+def _seeds(race: Ended, difference: Difference) -> str:
+    kind = "fresh " if race.standing.fresh else ""
+    return f"{difference.seeds} {kind}seed{'s' if difference.seeds > 1 else ''}"
 
 
 def large(number: float) -> str:
@@ -124,7 +125,7 @@ def _end(race: Ended, arm: str) -> str:
     if arm in race.standing.ended:
         return race.standing.ended[arm]
     if arm == race.chosen:
-        return "chosen, but no sure gain on fresh seeds"
+        return "chosen, but no sure gain" + (" on fresh seeds" if race.is_fresh(arm) else "")
     return f"not distinguished from {race.chosen}"
 
 

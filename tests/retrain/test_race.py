@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiment.config import SpaceSettings
+from experiment.errors import InputError
 from experiment.lock import InUse
 from multitask.training.finite import Diverged
 from retrain.model import Model
@@ -49,6 +50,44 @@ def test_without_probabilities_or_with_one_exchange_there_is_no_ablation():
     single = SearchRun(Architecture.from_space(SPACE, one), {("depth", "semseg"): 0.9}, None)
     for search in (found(), found({("depth", "depth"): "0.5"}), single):
         assert "ablation" not in dict(first_arms(SPACE, search, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first", "second"),
+    [
+        ([], [], []),
+        (["uniform:local", "random"], ["uniform:local", "random:0", "random:1"], []),
+        (["uniform:local", "own"], ["uniform:local"], ["own:local"]),
+        (["ablation", "uniform:xtam", "uniform:local", "best_rows"], ["uniform:local", "uniform:xtam", "ablation"],
+         ["best_rows"]),
+    ],
+)  # fmt: skip
+def test_only_the_arms_that_are_wanted_take_part(wanted, first, second):
+    arms = Arms()
+    arms.add(first_arms(SPACE, found(PROBABILITY), 5, 2, wanted))
+    assert list(arms.by_name) == ["none", "found", *first]
+    scores = {arm: {"semseg": float(arm == "uniform:local"), "depth": 0.0} for arm in arms.uniforms().values()}
+    assert [name for name, _ in second_arms(SPACE, arms, scores, 0, wanted)] == second
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (["uniform:locale"], "unknown arm in race.arms 'uniform:locale': .*nearest: 'uniform:local'"),
+        (["supernet"], "unknown arm in race.arms 'supernet'"),  # the search has none
+        (["best_rows"], "best_rows follows from uniform arms"),
+    ],
+)
+def test_arms_that_a_race_does_not_have(wanted, message):
+    with pytest.raises(InputError, match=message):
+        first_arms(SPACE, found(), 0, 1, wanted)
+
+
+def test_nothing_to_compare_where_no_exchange_was_found():
+    none = SearchRun(Architecture.from_space(SPACE, dict.fromkeys(EXCHANGES, "none")), {}, None)
+    with pytest.raises(InputError, match="found no exchange"):
+        first_arms(SPACE, none, 0, 1, [])
+    assert "uniform:local" in dict(first_arms(SPACE, none, 0, 1, ["uniform:local"]))
 
 
 def test_equal_models_are_one_arm_under_the_first_name():
@@ -170,6 +209,17 @@ def test_what_is_found_gains(search, tmp_path, quick):
     assert record.verdict in printed and "round 1, 2 seeds each" in printed
 
 
+def test_found_against_no_exchange_alone(search, tmp_path, quick):
+    quick(found=0.2)
+    code, _, errors = race(search, tmp_path / "race", "--race.arms=[]", "--race.first_seeds=3")
+    assert code == 0, errors
+    record = read_race(tmp_path / "race")
+    assert [arm.name for arm in record.arms] == ["none", "found"] and record.winner == "found"
+    assert record.trainings == 6 and record.verdict.endswith("3 seeds") and "fresh" not in record.verdict
+    again = race(search, tmp_path / "race", "--race.arms=[ablation]", "--race.first_seeds=3", "--resume")
+    assert_one_line(again, ["race.arms was [] and is now ['ablation']"])
+
+
 def test_interrupted_and_resumed_equals_never_having_stopped(search, tmp_path, quick, monkeypatch):
     train = quick(found=0.03, uniform__xtam=0.03)
     assert race(search, tmp_path / "whole")[0] == 0
@@ -248,6 +298,7 @@ def test_an_arm_that_diverges_ends_and_stays_so(search, tmp_path, quick, monkeyp
         (["--race.seeds=1"], ["race.seeds is 1"]),
         (["--race.margin=0"], ["race.margin"]),
         (["--race.marign=1"], ["nearest: 'race.margin'"]),
+        (["--race.arms=[unifrom]"], ["unknown arm in race.arms 'unifrom'", "nearest: 'uniform:"]),
         (["--baseline", "random"], ["--race SEARCH_RUN"]),
         (["--loss_weights.trials=3"], ["loss_weights.trials"]),
     ],

@@ -103,6 +103,18 @@ def test_an_arm_that_diverged_ends_and_the_reference_must_not():
         drawn.standing()
 
 
+def test_one_arm_against_the_reference_is_no_choice_and_needs_no_fresh_seeds():
+    """Its gain is sure where it is large, at little cost, and chance seldom wins."""
+    alone = [Drawn({"none": 0.0, "found": 5.0}, 1.0, seed, RaceSettings(first_seeds=3)).ended() for seed in range(100)]
+    assert all(not ended.standing.fresh and set(ended.scores["found"]) <= set(range(6)) for ended in alone)
+    assert sum(ended.winner == "found" for ended in alone) >= 90
+    assert sum(len(of_arm) for ended in alone for of_arm in ended.scores.values()) < 900  # of 100 x 12
+    assert sentence(next(ended for ended in alone if ended.winner == "found")).endswith(" seeds")
+    assert "fresh" not in sentence(alone[0])
+    chance = [Drawn({"none": 0.0, "found": 0.0}, 1.0, seed).ended().winner for seed in range(500)]
+    assert chance.count("found") <= 0.025 * 500 + 3 * (0.025 * 0.975 * 500) ** 0.5
+
+
 def test_all_but_the_reference_diverged():
     drawn = race({})
     drawn.results = {(arm, 0): (math.nan, math.nan) for arm in NAMES if arm != "none"}

@@ -33,7 +33,8 @@ from search_spaces.blocks import Pair
 
 BLOCKS = ("none", "global", "local", "t_label", "padnet_gate")
 IMAGES = 1024  # for a rule to divide as it likes
-STEPS = {"gumbel": 600, "gumbel_open": 600, "null": 600, "random": 0, "evidence": 340}  # about equal seconds
+# about equal seconds, but for score, whose blocks have to find a message by gradient descent
+STEPS = {"gumbel": 600, "gumbel_open": 600, "null": 600, "random": 0, "evidence": 340, "score": 1600}
 MATCHED = 0.1  # share of the empty pairs that a threshold lets through
 WANTED = 0.8  # detection
 KINDS = ("local", "image")

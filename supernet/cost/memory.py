@@ -30,7 +30,7 @@ AUTO = "auto"  # as search.recompute: as little as fits
 # bytes by the type of device: code read from the libraries' files 43 MB, what these keep 7 to 12, gaps in the heap
 PROCESS = {"cpu": 60 * 10**6}
 HEAP = 2
-SMALL = 0.01  # of the free memory: of steps that take less, nothing is counted in detail
+SMALL = 0.05  # of the free memory: of steps that take less, nothing is counted in detail, which takes seconds
 
 Active = Mapping[str, Sequence[int]]  # {block: numbers of the pairs on which it is computed}
 

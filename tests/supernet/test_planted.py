@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.power import COLOURS, NAMES
+from benchmarks.power import COLOURS, NAMES, STEPS
 from benchmarks.rules import RULES
 from tests.support import planted
 
@@ -22,5 +22,6 @@ def test_right_kind_of_block_wins(problem, right):
     assert sum(name in right for name in winners) >= 4, winners
 
 
-def test_every_rule_has_a_name_and_a_colour_in_the_figures():
+def test_every_rule_has_steps_and_a_name_and_a_colour_in_the_figures():
+    assert set(STEPS) == set(RULES)
     assert set(RULES) <= set(NAMES) and set(RULES) <= set(COLOURS)

@@ -177,6 +177,10 @@ class PlantedNetwork(nn.Module):
         features = {t: self.encoders[t](x) for t, x in inputs.items()}
         return features, {t: self.auxiliary[t](x.detach()) for t, x in features.items()}
 
+    def hidden(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the encoders' last layers read, {task: (B, 2 C, H, W)}."""
+        return {t: self.encoders[t][:3](x) for t, x in inputs.items()}  # type: ignore[index]
+
     def losses(self, images: Images, refined: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error per image, {task: (B,)}."""
         return {t: (self.readouts[t](refined[t]) - images.labels[t]).square().mean((1, 2, 3)) for t in TASKS}

@@ -229,13 +229,15 @@ def _probed(
 ) -> dict[str, FoldLosses]:
     """The losses on other images of probes that are trained on some, {target: losses}."""
     probes = probes_of(space)
-    bank = ProbeBank(space, probes, CHANNELS, seed)
+    bank = ProbeBank(space, probes, CHANNELS, seed, 2 * CHANNELS)
     rows = {t: bank.rows_of(t) for t in space.tasks}
 
-    def encode(batch: Images) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    def exchange(batch: Images) -> tuple[dict[str, Tensor], Tensor]:
+        """The refined features, and the messages of all probes."""
         with torch.no_grad():
             features, regions = network.encode(batch.inputs)
-            return features, regions, network.exchange(features, regions)
+            refined, hidden = network.exchange(features, regions), network.hidden(batch.inputs)
+        return refined, bank.messages(features, regions, shared=hidden)
 
     def of_maps(batch: Images, target: str, maps: Tensor) -> Tensor:
         """(K, B, C, H, W) -> (K, B)"""
@@ -244,16 +246,15 @@ def _probed(
 
     def losses(batch: Images) -> dict[str, Tensor]:
         """{target: (1 + probes, B)}, the network's own first."""
-        features, regions, refined = encode(batch)
-        added = bank.read(bank.messages(features, regions)).transpose(0, 1)
+        refined, messages = exchange(batch)
+        added = bank.read(messages).transpose(0, 1)
         return {t: of_maps(batch, t, torch.cat([refined[t][None], refined[t] + added[rows[t]]])) for t in space.tasks}
 
     def looks(first: int, last: int) -> Iterator[Look]:
         for start in range(first, last, 64):
             batch = own[slice(start, min(start + 64, last))]
-            features, regions, refined = encode(batch)
             with torch.no_grad():
-                messages = bank.messages(features, regions, None)
+                refined, messages = exchange(batch)
             yield Look(messages, refined, partial(of_maps, batch))
 
     with frozen_statistics(bank):

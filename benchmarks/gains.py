@@ -18,20 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.problems import PROBLEMS, problem
 from experiment.config import Config
 from experiment.config.parsing import config_parser, parse_config
+from experiment.documents import read_json
 from experiment.files import write_atomic
 from multitask.data import open_dataset
-from multitask.data.loader import evaluation_loader
-from multitask.data.samples import plain_batch
 from multitask.network import feature_channels, feature_size
 from multitask.training.hardware import Hardware
 from multitask.training.recipe import Recipe
 from retrain.baselines import baseline
-from retrain.loading import load_trained
 from retrain.model import Model
 from retrain.race.arms import Arm, Arms, best_rows
 from retrain.race.results import Result, mean_validation, read_result
@@ -40,8 +36,6 @@ from retrain.retraining import retrain_seed
 from search_spaces import Architecture, SearchSpace
 from supernet.cost.table import block_costs
 from supernet.search import search
-
-LOSSES = "losses.json"  # {task: mean loss of the test images}
 
 
 class Gains:
@@ -78,24 +72,6 @@ class Gains:
     def arm_folder(self, arm: Arm, seed: int) -> Path:
         return self.folder / "arms" / arm.folder / f"seed_{seed}"
 
-    def losses(self, folder: Path) -> dict[str, float]:
-        """Mean loss of each task on the test images, of a seed's folder."""
-        path = folder / LOSSES
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-        network, tasks, images = load_trained(folder).network, self.dataset.tasks, self.dataset.splits["test"]
-        sums = dict.fromkeys(tasks, 0.0)
-        with torch.no_grad():
-            for sample in evaluation_loader(images, 16, 0, False):
-                batch = plain_batch(sample, torch.device("cpu"))
-                predictions = network(batch.image, batch.valid).predictions
-                for name, task in tasks.items():
-                    losses = task.image_losses(predictions[name], batch.labels[name], batch.masks[name])
-                    sums[name] += float(losses.double().sum())
-        found = {name: total / len(images) for name, total in sums.items()}
-        write_atomic(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
-        return found
-
     def rows(self) -> Model:
         """Each target's row from the uniform block that was best for it on validation, over all seeds."""
         scores = {name: mean_validation(self.results[name]) for name in self.arms.uniforms().values()}
@@ -115,7 +91,7 @@ class Gains:
                 "aliases": arm.aliases,
                 "untrained": sorted({task for result in self.results[name] for task in result.untrained}),
                 "exchanges": {f"{t} <- {s}": block for (t, s), block in exchanges.items() if block != "none"},
-                "losses": [self.losses(self.arm_folder(arm, seed)) for seed in self.seeds],
+                "losses": [read_json(self.arm_folder(arm, seed) / "metrics.json")["losses"] for seed in self.seeds],
             }
         return found
 

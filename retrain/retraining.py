@@ -147,6 +147,7 @@ def _train_seed(model: Model, config: Config, content: dict[str, Any], recipe: R
         "last": {"tasks": describe(total["last"], dataset.tasks)},
         "validation": {"tasks": describe(total["validation"], dataset.tasks)},
         "prior": describe(total["prior"], dataset.tasks),
+        "losses": {name: loss for part in parts for name, loss in part.get("losses", {}).items()},
         "best_step": {name: part["best_step"] for part, names in zip(parts, groups) for name in names},
         "parameters": total["parameters"],
         "multiply_adds": total["multiply_adds"],
@@ -194,6 +195,7 @@ def _train(
     figures = {
         "best": best,
         "last": last,
+        "losses": trainer.mean_losses("test"),
         "validation": trainer.validate("val"),
         "prior": trainer.prior("test"),
         "best_step": best_step,

@@ -31,6 +31,7 @@ class Seed:
 
     tasks: those whose primary metric has a value; undefined: {task: why its metric has none}; seed: the random seed;
     fingerprint: of the images and labels of the split; loss_weights: at the end of training;
+    losses: of each task, unweighted, on the split;
     prior: of the training prior, the best constant prediction; seconds: of training and, in a search, of choosing;
     memory: peak bytes of the GPU's allocations where there is one, else of the process.
     """
@@ -50,6 +51,7 @@ class Seed:
     seed: int | None = None
     fingerprint: str | None = None
     loss_weights: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
     if not primaries:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in undefined.items())
         raise InputError(f"'{path}': no metric has a value: {reasons}; expected a split with labels")
-    stored, seconds, weights = folder / "config.yaml", facts.amount("train_seconds"), facts.inside("loss_weights")
+    stored, seconds = folder / "config.yaml", facts.amount("train_seconds")
+    weights, losses = facts.inside("loss_weights"), facts.inside("losses")
     return Seed(
         folder,
         primaries,
@@ -121,6 +124,7 @@ def read_seed(folder: Path, part: str | None = None) -> Seed:
         facts.integer("seed"),
         facts.text("fingerprint"),
         {name: weight for name in weights.content if (weight := weights.amount(name))},
+        {name: loss for name in losses.content if (loss := losses.number(name)) is not None},
     )
 
 

@@ -81,6 +81,39 @@ def evaluate(
     return values
 
 
+@torch.no_grad()
+def mean_losses(
+    network: nn.Module,
+    dataset: Dataset,
+    tasks: Mapping[str, Task],
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    label: str = "evaluating",
+) -> dict[str, float | None]:
+    """Each task's unweighted loss in eval mode, its mean over the images with labels of it; None without any. Leaves
+    the network's mode as it was; several processes take batches in turn.
+    """
+    sums: list[Tensor] = []  # of each batch: losses, and images with labels, (2, tasks)
+    was_training = network.training
+    network.eval()
+    for sample in track(evaluation_loader(dataset, batch_size, workers, device.type == "cuda"), label, unit="batch"):
+        batch = plain_batch(sample, device)
+        predictions = network(batch.image, batch.valid).predictions
+        of_batch = []
+        for name, task in tasks.items():
+            mask = batch.masks[name]
+            labelled = mask.flatten(1).any(1)
+            losses = task.image_losses(predictions[name], batch.labels[name], mask).double()
+            of_batch.append(torch.stack([losses[labelled].sum(), labelled.sum().double()]))
+        sums.append(torch.stack(of_batch, 1).cpu())
+    network.train(was_training)
+    if processes.count() > 1:
+        sums = processes.in_order(sums)
+    total, count = torch.stack(sums).sum(0).tolist()
+    return {name: total[i] / count[i] if count[i] else None for i, name in enumerate(tasks)}
+
+
 def _on_host(states: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
     return {task: {name: tensor.cpu() for name, tensor in state.items()} for task, state in states.items()}
 

@@ -26,7 +26,7 @@ from multitask.training.callback import Callback
 from multitask.training.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from multitask.training.common_random import CommonRandomNumbers
 from multitask.training.compiling import compile_forward
-from multitask.training.evaluation import Values, evaluate, primary_values
+from multitask.training.evaluation import Values, evaluate, mean_losses, primary_values
 from multitask.training.examples import examples
 from multitask.training.finite import Diverged, FirstFaults, first_not_finite, trace
 from multitask.training.loggers import Loggers
@@ -357,6 +357,12 @@ class Trainer:
             return evaluate(self.model, images, self.tasks, batch_size, workers, self.device, label)
         except Diverged as error:
             raise Diverged(f"step {self.step}, split {split}: {error.problem}") from error
+
+    def mean_losses(self, split: str) -> dict[str, float | None]:
+        """The unweighted loss of every task on a split; see `evaluation.mean_losses`."""
+        images, workers = self.recipe.dataset.splits[split], self.recipe.data.workers
+        label = self.phase("losses")
+        return mean_losses(self.model, images, self.tasks, self.settings.batch_size, workers, self.device, label)
 
     def phase(self, name: str) -> str:
         """The label of a phase beside the training."""

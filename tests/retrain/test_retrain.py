@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from experiment.config import DataSettings, SpaceSettings
 from experiment.errors import InputError
+from multitask.data.samples import plain_batch
 from multitask.network import feature_channels
 from multitask.tasks import build_tasks
 from multitask.training import trainer
@@ -49,6 +51,23 @@ def test_found_architecture_over_two_seeds(architecture, tmp_path):
     code, printed, _ = retrain("--architecture", architecture, "--output", tmp_path / "run", "--seeds", 0, "--resume")
     assert code == 0 and "is finished" in printed
     assert (tmp_path / "run/seed_0/metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [["--architecture"], ["--baseline", "single_task"]], ids=lambda options: options[0])
+def test_the_losses_of_the_test_split_are_those_of_single_images(options, architecture, tmp_path):
+    given = [*options, architecture] if options == ["--architecture"] else options
+    code, _, errors = retrain(*given, "--output", tmp_path / "run", "--data.test_images=3")
+    assert code == 0, errors
+    trained, found = load_trained(tmp_path / "run/seed_0"), metrics(tmp_path / "run/seed_0")
+    sums, counts = dict.fromkeys(TASKS, 0.0), dict.fromkeys(TASKS, 0)
+    for sample in trained.dataset.splits["test"]:
+        batch = plain_batch(default_collate([sample]), torch.device("cpu"))
+        with torch.no_grad():
+            predictions = trained.network(batch.image, batch.valid).predictions
+        for name, task in trained.dataset.tasks.items():
+            sums[name] += float(task.loss(predictions[name], batch.labels[name], batch.masks[name]))
+            counts[name] += bool(batch.masks[name].any())
+    assert found["losses"] == {name: pytest.approx(sums[name] / counts[name], rel=1e-4) for name in TASKS}
 
 
 SENSORS = ["--data.name=sensors", "--network.encoders=per_task"]

@@ -1,10 +1,10 @@
 """A search and what came of it on one page: an HTML file that needs nothing else.
 
-Shows what each exchange is worth (strategies score and guided), the architecture, the history of the selection,
-validation metrics, costs and the Pareto front; with --searches the agreement of repeated searches; with --found,
---models and --baseline Delta_m, images, predictions, and what one exchange reads; with --importance how much each
-exchange matters; it opens with the verdict of the race, given by --race or in the folder SEARCH_RUN_race. A section
-without input is left out.
+Shows what each exchange is worth (strategies score and guided) and, once retrained, what it saved, the architecture,
+the history of the selection, validation metrics, costs and the Pareto front; with --searches the agreement of repeated
+searches; with --found, --models and --baseline Delta_m, images, predictions, and what one exchange reads; with
+--importance how much each exchange matters; it opens with the verdict of the race, given by --race or in the folder
+SEARCH_RUN_race. A section without input is left out.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch.utils.data import default_collate
@@ -19,7 +20,8 @@ from analysis.measures.comparison import Comparison, ModelResult, remarks
 from analysis.measures.costs import resources
 from analysis.measures.importance import measure_importance
 from analysis.measures.proportions import proportions
-from analysis.measures.runs import ModelRun, load_architecture, load_network
+from analysis.measures.runs import ModelRun, load_architecture, load_network, read_model
+from analysis.measures.saved import saved, without_exchange
 from analysis.measures.searches import Search, marked, read_searches
 from analysis.report.charts import bars, chart_of_courses
 from analysis.report.figures import short
@@ -46,12 +48,10 @@ def race(folder: Path, given: str | None) -> Section | None:
 
     Raises InputError where a race that was given is not finished.
     """
-    beside = folder.with_name(f"{folder.name}_race")
-    if given is None and not (beside / RACE).is_file():
+    place = _race_folder(folder, given)
+    if place is None:
         return None
-    record = read_race(given or beside)
-    if given is None and Path(record.search).resolve() != folder.resolve():
-        return None
+    record = read_race(place)
     cells = [[name, ended, *numbers] for name, *numbers, ended in map(row_cells, record.arms)]
     share = "" if record.retrainings is None else f", {record.retrainings:.1f} times those of one network as found"
     return {
@@ -60,6 +60,46 @@ def race(folder: Path, given: str | None) -> Section | None:
         "remarks": record.remarks,
         "effort": f"{record.trainings} trainings, {record.seconds:.0f} s{share}",
     }
+
+
+def predicted(
+    folder: Path,
+    race: str | None,
+    found: ModelRun | None,
+    models: Sequence[ModelRun],
+    choices: Mapping[Pair, Choice],
+) -> Section | None:
+    """What was predicted and what retraining saved: of the networks that were given, or else of the race's.
+
+    models: among which the network without exchange may be.
+    """
+    none = without_exchange(models)
+    if found is None or none is None:
+        trained = _race_folder(folder, race)
+        found, none = (None if trained is None else read_model(trained / name) for name in (FOUND, "none"))
+    rows = saved(found, none, choices) if found is not None and none is not None else []
+    if not rows:
+        return None
+    cells = [
+        [
+            row.task,
+            "no exchange" if row.predicted is None else f"{row.predicted:+.1f}",
+            "" if row.interval is None else f"{row.interval[0]:+.1f} to {row.interval[1]:+.1f}",
+            f"{fmean(row.retrained.values()):+.1f}",
+            ", ".join(f"{value:+.1f}" for value in row.retrained.values()),
+        ]
+        for row in rows
+    ]
+    return {"table": Table(["task", "predicted, %", "95 % interval", "retrained, %", "each seed"], cells)}
+
+
+def _race_folder(folder: Path, given: str | None) -> Path | None:
+    """Of the race that was given, or else of the one beside the search, if it is its own and finished."""
+    beside = folder.with_name(f"{folder.name}_race")
+    if given is not None:
+        return Path(given)
+    own = (beside / RACE).is_file() and Path(read_race(beside).search).resolve() == folder.resolve()
+    return beside if own else None
 
 
 def searches(folder: Path, others: Sequence[str]) -> list[Search]:

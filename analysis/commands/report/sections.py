@@ -49,18 +49,21 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     # a search that chooses only at its end has no course to draw
     course = history if history is not None and len(history.steps) > 2 else None
 
+    networks = [model for model in (baseline, *others) if model]
     effects = _of(architecture, lambda plan: worth(folder, plan, config.search.worth, searches))
     root = arguments.data_root
     race = models.race(folder, arguments.race)
     note = models.other_architecture(found, architecture)
+    tested = found if note is None else None
     shown = _optional(lambda: models.networks(found, baseline, others, root) if arguments.images > 0 else {}) or {}
     return {
-        "verdict": _verdict(race, comparison, found if note is None else None, architecture, choices),
+        "verdict": _verdict(race, comparison, tested, architecture, choices),
         "title": marked(f"Search on {config.data.name}", config.search.noise_null),
         "facts": search.facts(folder, config, metrics, architecture),
         "written": written(arguments),
         "race": race,
         "effects": effects,
+        "predicted": models.predicted(folder, arguments.race, tested, networks, choices),
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
         "reliability": models.reliability(searches) if searches else None,

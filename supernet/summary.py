@@ -52,7 +52,7 @@ def effects_sentence(choices: Mapping[Pair, Choice], worth: float) -> str:
     """What the chosen exchanges are expected to save, the largest first."""
     found = [(choice.effect, pair, choice) for pair, choice in choices.items() if choice.effect is not None]
     if not found:
-        return f"no exchange is likely to be worth its cost (search.worth: {worth:g} % of the target's loss)"
+        return f"no exchange is likely to save {worth:g} % of its target's loss or more"
     lines = ["expected to be saved, in % of the target's loss (95 % interval):"]
     for effect, pair, choice in sorted(found, key=lambda one: -one[0]):
         low, high = choice.interval or (effect, effect)

@@ -227,8 +227,7 @@ class SearchSettings:
             What such a search selects, chance selects; it is the reference for other searches.
         from_: a network that was trained without exchange, a retrain run or a checkpoint; by default the search trains
             one (score, guided). Its probes see the validation images, since it may have seen all others.
-        worth: the effect from which an exchange is worth its cost, in percent of the target's loss; more in proportion
-            for a block that costs more than those of the space do in the mean (score, guided).
+        worth: the effect from which an exchange is worth its cost, in percent of the target's loss (score, guided).
         confidence: posterior probability from which a pair counts as decided (score, guided, evidence).
         recompute: blocks whose activations are recomputed in the backward pass instead of stored, which changes time
             and memory only. [auto] takes as few as fit into the free memory.

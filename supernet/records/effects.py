@@ -17,7 +17,7 @@ class MeasuredEffect:
     """Of one candidate, in percent of the target's loss.
 
     measured, error: the measurement and its standard error; effect, low, high: posterior mean and 95 % interval;
-    probability: that the effect is worth the block's cost (`search.worth`, more for costly blocks).
+    probability: that the effect is above `search.worth`.
     """
 
     measured: float

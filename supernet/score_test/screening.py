@@ -1,7 +1,7 @@
 """Which candidates still matter after the first fold? The second one trains probes of these alone.
 
-A candidate is left out where it is surely not worth its cost, or where another block of its pair is so likely better
-by more than `search.worth` that it could hardly be chosen. Its effect is then known from one fold, with a wider error.
+A candidate is left out where it is surely not worth it, or where another block of its pair is so likely better by more
+than `search.worth` that it could hardly be chosen. Its effect is then known from one fold, with a wider error.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from supernet.score_test.effects import Candidate, probes_for
 from supernet.score_test.probes import Probe
 from supernet.score_test.worth import Posterior
 
-UNLIKELY = 0.02  # probability of being worth its cost below which a candidate is left out
+UNLIKELY = 0.02  # probability of being worth it below which a candidate is left out
 INFERIOR = 0.1  # the same, of being not worse than the best of its pair; 1 - search.confidence would be chosen
 
 

@@ -1,7 +1,7 @@
 """From measured effects to a choice per pair: is an exchange worth it, which, and how sure is that?"""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,39 +21,23 @@ RETRAINED = 1.8
 OF_PAIRS, OF_BLOCKS = 0.3, 0.12
 
 
-def least_effects(worth: float, cost: Mapping[str, float], blocks: Iterable[str]) -> dict[str, float]:
-    """What an exchange has to save to be worth its cost, in percent of the target's loss, {block: effect}: `worth`, and
-    more in proportion for a block that costs more than the mean of `blocks`.
-
-    cost: of each block; empty where cost does not matter.
-    """
-    names = list(dict.fromkeys(blocks))
-    mean = sum(cost.get(name, 0.0) for name in names) / max(1, len(names))
-    return {name: worth * max(1.0, cost.get(name, 0.0) / mean if mean else 1.0) for name in names}
-
-
 class Posterior:
     """The posterior of all effects of a search, once the network is retrained with the exchange.
 
     A true effect of a probe, times what retraining makes of it: log-normal, and much alike for the blocks of a pair.
 
-    cost: of each block; see `least_effects`. effects: {(pair, block): measured effect and its posterior}; draws:
-    (DRAWS, candidates); least: what each candidate has to save, (candidates,).
+    effects: {(pair, block): measured effect and its posterior}; draws: (DRAWS, candidates).
     """
 
-    def __init__(
-        self, measured: Mapping[Candidate, Effect], worth: float, cost: Mapping[str, float] | None = None, seed: int = 0
-    ):
+    def __init__(self, measured: Mapping[Candidate, Effect], worth: float, seed: int = 0):
         self.worth, self.candidates = worth, list(measured)
-        least = least_effects(worth, cost or {}, (block for _, block in measured))
-        self.least = torch.tensor([least[block] for _, block in measured], dtype=torch.double)
         posterior = shrink_effects([e.value for e in measured.values()], [e.error for e in measured.values()])
         generator = torch.Generator().manual_seed(seed)
         draws = self._correlated(posterior.sample(DRAWS, generator), list(measured.values()), generator)
         self.draws = draws * self._retrained(generator)
         low, high = torch.quantile(self.draws, torch.tensor([0.025, 0.975], dtype=torch.double), dim=0)
         mean_factor = RETRAINED * math.exp((OF_PAIRS**2 + OF_BLOCKS**2) / 2)
-        means, above = posterior.expectation() * mean_factor, (self.draws > self.least).double().mean(0)
+        means, above = posterior.expectation() * mean_factor, (self.draws > worth).double().mean(0)
         self.effects = {
             key: MeasuredEffect(e.value, e.error, *(float(v[i]) for v in (means, low, high, above)))
             for i, (key, e) in enumerate(measured.items())
@@ -103,13 +87,13 @@ class Posterior:
         return {block: effect for (p, block), effect in self.effects.items() if p == pair}
 
     def probabilities(self, pair: Pair, blocks: tuple[str, ...]) -> list[float]:
-        """That each block saves most beyond what it has to; of `none`, that no block is worth its cost."""
+        """That each block is the best on a pair and worth it; of `none`, that no block is worth it."""
         columns = [i for i, (p, _) in enumerate(self.candidates) if p == pair]
         names = [self.candidates[i][1] for i in columns]
         if not columns:
             return [float(name == "none") for name in blocks]
-        beyond = torch.cat([torch.zeros(DRAWS, 1, dtype=torch.double), (self.draws - self.least)[:, columns]], 1)
-        shares: Tensor = torch.bincount(beyond.argmax(1), minlength=len(columns) + 1).double() / DRAWS
+        drawn = torch.cat([torch.full((DRAWS, 1), self.worth, dtype=torch.double), self.draws[:, columns]], 1)
+        shares: Tensor = torch.bincount(drawn.argmax(1), minlength=len(columns) + 1).double() / DRAWS
         by_name = dict(zip(("none", *names), shares.tolist(), strict=True))
         return [by_name.get(name, 0.0) for name in blocks]
 
@@ -154,6 +138,6 @@ def choice_of(block: str, effect: MeasuredEffect) -> Choice:
 
 
 def _none(effects: Mapping[str, MeasuredEffect], confidence: float) -> Choice:
-    """The probability of `none` is that no block is worth its cost, at least 1 minus that of the likeliest."""
+    """The probability of `none` is that no block is worth it, at least 1 minus that of the likeliest."""
     likeliest = max((effect.probability for effect in effects.values()), default=0.0)
     return Choice("none", 1 - likeliest, 1 - likeliest >= confidence)

@@ -7,9 +7,8 @@
 3. The effect of a block is the loss that its probe saves beyond what the same probe saves with the target's own
    features (score_test/effects.py). Its posterior is estimated from all effects together (score_test/shrinkage.py), and
    what retraining makes of an effect is part of it (score_test/worth.py).
-4. A pair gets a block where the probability of an effect that is worth the block's cost (`search.worth`, more for
-   costly blocks) is at least `search.confidence`: the cheapest of those that are not surely worse than the best, by
-   more than `search.worth`.
+4. A pair gets a block where the probability of an effect above `search.worth` is at least `search.confidence`: the
+   cheapest of those that are not surely worse than the best, by more than `search.worth`.
 
 No supernet is needed.
 """
@@ -94,15 +93,15 @@ def measure(context: SearchContext, name: str = "") -> tuple[Posterior, Images, 
         print(f"the network of {config.search.from_}; its probes see the {len(held_out)} validation images")
     network.requires_grad_(False).eval()
     first, second = halves(held_out)
-    probes, worth, cost = probes_of(context.space), config.search.worth, costs_of(context)
+    probes, worth = probes_of(context.space), config.search.worth
     folds = [_fold(context, network, probes, first, second, "probes_1", auxiliary)]
     with context.choosing():
-        posterior = Posterior(effects(context.space, folds), worth, cost)
+        posterior = Posterior(effects(context.space, folds), worth)
     probes = remaining_probes(contenders(posterior), probes)
     if probes:
         folds.append(_fold(context, network, probes, second, first, "probes_2", auxiliary))
         with context.choosing():
-            posterior = Posterior(effects(context.space, folds), worth, cost)
+            posterior = Posterior(effects(context.space, folds), worth)
     network.requires_grad_(True)
     write_effects(context.run.path(EFFECTS), posterior.effects)
     return posterior, kept, held_out

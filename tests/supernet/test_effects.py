@@ -1,7 +1,6 @@
 """Effects against a bootstrap and naive sums; shrinkage against numerical integration and simulated truths."""
 
 import math
-from statistics import NormalDist
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from supernet.score_test.effects import (
 )
 from supernet.score_test.probes import ORDINARY, Probe, probes_of
 from supernet.score_test.shrinkage import shrink_effects
-from supernet.score_test.worth import Posterior, choose, least_effects
+from supernet.score_test.worth import Posterior, choose
 from supernet.search_split import group_numbers, whole
 
 SPACE = SearchSpace(("a", "b"), ("none", "global", "xtam"))
@@ -171,28 +170,6 @@ def posterior(ab_global: float, ab_xtam: float, error: float = 0.1) -> Posterior
     measured = {(pair, block): Effect(0.0, error) for pair in SPACE.pairs for block in SPACE.legal(pair)[1:]}
     measured[AB, "global"], measured[AB, "xtam"] = Effect(ab_global, error), Effect(ab_xtam, error)
     return Posterior(measured, worth=0.5)
-
-
-def test_a_block_that_costs_more_than_the_mean_has_to_save_more():
-    assert least_effects(0.5, {"a": 1.0, "b": 3.0, "c": 8.0}, "abca") == {"a": 0.5, "b": 0.5, "c": 1.0}
-    assert least_effects(0.5, {}, "ab") == least_effects(0.5, {"a": 2.0, "b": 2.0}, "ab") == {"a": 0.5, "b": 0.5}
-    # xtam at 5/3 of the mean has to save 0.83 %; it saves 0.7 (median after retraining)
-    measured = {(AB, "global"): Effect(0.0, 0.01), (AB, "xtam"): Effect(0.7 / 1.8, 0.01)}
-    costly, free = (Posterior(measured, 0.5, cost) for cost in (COST, None))
-    assert costly.effects[AB, "xtam"].effect == free.effects[AB, "xtam"].effect
-    for posterior, least in ((costly, 0.5 * 5 / 3), (free, 0.5)):
-        deviation = math.hypot(0.3, 0.12, 0.01 / 0.39)
-        share = NormalDist(math.log(0.7), deviation).cdf(math.log(least))
-        assert posterior.effects[AB, "xtam"].probability == pytest.approx(1 - share, abs=0.02)
-        assert posterior.probabilities(AB, ("none", "global", "xtam"))[2] == pytest.approx(1 - share, abs=0.02)
-
-
-def test_of_two_blocks_with_one_effect_the_one_that_is_worth_its_cost():
-    measured = {(AB, "global"): Effect(0.5, 0.03), (AB, "xtam"): Effect(0.5, 0.03)}
-    choice = choose(Posterior(measured, 0.5, COST), SPACE, 0.8, COST, None)[AB]
-    assert choice.block == "global" and choice.probability > 0.9
-    del measured[AB, "global"]
-    assert choose(Posterior(measured, 0.5, {"xtam": 5.0}), SPACE, 0.8, COST, None)[AB].block == "xtam"
 
 
 def chosen(posterior: Posterior, budget: Budget | None = None) -> dict[tuple[str, str], str]:

@@ -85,18 +85,21 @@ def first_arms(
         named.append(("supernet", Model("supernet", search.likeliest)))
     for number in range(random):
         named.append((f"random:{number}", Model("random", Architecture.random(space, seed + number))))
-    if wanted is None:
-        return named
+    return named if wanted is None else _only(named, wanted)
+
+
+def _only(named: list[tuple[str, Model]], wanted: Sequence[str]) -> list[tuple[str, Model]]:
+    """The first two, and of the others those that are wanted; raises InputError as `first_arms`."""
     known = [name for name, _ in named[2:]] + [BEST_ROWS, OWN]
     for name in wanted:
         if name not in {*known, *map(_kind, known)}:
             raise unknown("arm in race.arms", name, known)
         if name in (BEST_ROWS, OWN) and UNIFORM[:-1] not in map(_kind, wanted):
             raise InputError(f"race.arms: {name} follows from uniform arms: expected uniform, or some of them, too")
-    named = named[:2] + [(name, model) for name, model in named[2:] if _wanted(name, wanted)]
-    if _alike(named[0][1], named[1][1]) and len(named) == 2:
+    kept = named[:2] + [(name, model) for name, model in named[2:] if _wanted(name, wanted)]
+    if all(_alike(model, kept[0][1]) for _, model in kept):
         raise InputError("race.arms: the search found no exchange, so that nothing is left to compare; name other arms")
-    return named
+    return kept
 
 
 def _kind(name: str) -> str:

@@ -37,6 +37,8 @@ from search_spaces import Architecture, SearchSpace
 from supernet.cost.table import block_costs
 from supernet.search import search
 
+METRICS = "metrics.json"
+
 
 class Gains:
     """One problem's searches and trainings, in a folder."""
@@ -67,6 +69,8 @@ class Gains:
                 retrain_seed(arm.model, self.config, self.recipe, seed, folder, resume=True)
                 result = read_result(folder)
                 assert result is not None
+                if not read_json(folder / METRICS).get("losses"):
+                    raise SystemExit(f"error: {folder} has no losses in its {METRICS}: expected another --output")
                 self.results[name].append(result)
 
     def arm_folder(self, arm: Arm, seed: int) -> Path:
@@ -91,7 +95,7 @@ class Gains:
                 "aliases": arm.aliases,
                 "untrained": sorted({task for result in self.results[name] for task in result.untrained}),
                 "exchanges": {f"{t} <- {s}": block for (t, s), block in exchanges.items() if block != "none"},
-                "losses": [read_json(self.arm_folder(arm, seed) / "metrics.json")["losses"] for seed in self.seeds],
+                "losses": [read_json(self.arm_folder(arm, seed) / METRICS)["losses"] for seed in self.seeds],
             }
         return found
 

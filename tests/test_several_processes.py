@@ -85,6 +85,7 @@ def test_several_seeds_are_spread_over_the_processes(tmp_path):
     for seed in range(3):
         found = [json.loads((tmp_path / name / f"seed_{seed}/metrics.json").read_text()) for name in ("run", "one")]
         assert found[0]["tasks"] == found[1]["tasks"]  # each was trained by one process
+        assert found[0]["losses"] == found[1]["losses"]
     assert "seed 1" in done[1].stdout and "seed 1" not in done[0].stdout
 
 

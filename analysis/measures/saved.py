@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.measures.runs import ModelRun
+from search_spaces.scales import task_of
 from supernet.records.choices import Choice
 from supernet.records.pairs import Pair
 
@@ -15,11 +16,13 @@ WITHOUT = ("uniform:none", "none")  # names of the network without exchange; the
 class Saved:
     """In percent of a task's loss on the test split.
 
-    predicted, interval: by all chosen exchanges together, with 95 %; None where the task receives none. retrained: of
-    each seed, by the found network below the network without exchange.
+    receives: whether an exchange into the task was chosen. predicted, interval: by all of them together, with 95 %;
+    None where no effect of theirs is known. retrained: of each seed, how far the found network's loss is below that of
+    the network without exchange.
     """
 
     task: str
+    receives: bool
     predicted: float | None
     interval: tuple[float, float] | None
     retrained: dict[int, float]
@@ -31,21 +34,23 @@ def without_exchange(models: Sequence[ModelRun]) -> ModelRun | None:
 
 
 def saved(found: ModelRun, none: ModelRun, choices: Mapping[Pair, Choice]) -> list[Saved]:
-    """A row for each task whose losses both networks recorded, for at least one seed; empty without predictions."""
+    """A row for each task whose losses both networks recorded, for at least one seed on the same images; empty without
+    predictions. Losses that are not positive have no percentage.
+    """
     if all(choice.effect is None for choice in choices.values()):
         return []
-    others = {seed.seed: seed.losses for seed in none.seeds}
-    common = [(seed.seed, seed.losses, others[seed.seed]) for seed in found.seeds if seed.seed in others]
+    others = {(seed.seed, seed.fingerprint): seed.losses for seed in none.seeds}
     rows = []
-    for task in dict.fromkeys(target for target, _ in choices):
-        retrained = {
-            number: 100 * (1 - own[task] / other[task])
-            for number, own, other in common
-            if number is not None and task in own and other.get(task)
-        }
+    for task in dict.fromkeys(task_of(target) for target, _ in choices):
+        retrained = {}
+        for seed in found.seeds:
+            own, other = seed.losses.get(task), others.get((seed.seed, seed.fingerprint), {}).get(task)
+            if seed.seed is not None and own is not None and other is not None and min(own, other) > 0:
+                retrained[seed.seed] = 100 * (1 - own / other)
         if retrained:
-            predicted, interval = together([choice for (target, _), choice in choices.items() if target == task])
-            rows.append(Saved(task, predicted, interval, retrained))
+            into = [choice for (target, _), choice in choices.items() if task_of(target) == task]
+            receives = any(choice.block != "none" for choice in into)
+            rows.append(Saved(task, receives, *together(into), dict(sorted(retrained.items()))))
     return rows
 
 

@@ -91,8 +91,9 @@ def mean_losses(
     device: torch.device,
     label: str = "evaluating",
 ) -> dict[str, float | None]:
-    """Each task's unweighted loss in eval mode, its mean over the images with labels of it; None without any. Leaves
-    the network's mode as it was; several processes take batches in turn.
+    """Each task's unweighted loss in eval mode, its mean over the images with labels of it. None without any, and where
+    a task's own loss is not finite, as a mean over what an image lacks. Leaves the network's mode as it was; several
+    processes take batches in turn.
     """
     sums: list[Tensor] = []  # of each batch: losses, and images with labels, (2, tasks)
     was_training = network.training
@@ -105,13 +106,14 @@ def mean_losses(
             mask = batch.masks[name]
             labelled = mask.flatten(1).any(1)
             losses = task.image_losses(predictions[name], batch.labels[name], mask).double()
-            of_batch.append(torch.stack([losses[labelled].sum(), labelled.sum().double()]))
-        sums.append(torch.stack(of_batch, 1).cpu())
+            of_batch.append(torch.stack([losses.where(labelled, 0.0).sum(), labelled.sum().double()]))
+        sums.append(torch.stack(of_batch, 1))  # stays on the device, which so need not be waited for
     network.train(was_training)
+    sums = [one.cpu() for one in sums]
     if processes.count() > 1:
         sums = processes.in_order(sums)
     total, count = torch.stack(sums).sum(0).tolist()
-    return {name: total[i] / count[i] if count[i] else None for i, name in enumerate(tasks)}
+    return {name: total[i] / count[i] if count[i] and math.isfinite(total[i]) else None for i, name in enumerate(tasks)}
 
 
 def _on_host(states: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

@@ -16,6 +16,7 @@ from search_spaces.scales import task_of
 FOUND = "found"
 UNIFORM = "uniform:"
 BEST_ROWS, OWN = "best_rows", "own"  # what follows from the uniform arms
+ABLATION, SUPERNET = OF_SEARCH = ("ablation", "supernet")  # which not every search gives
 
 
 @dataclass
@@ -80,21 +81,26 @@ def first_arms(
     named += [(f"{UNIFORM}{block}", baseline(f"{UNIFORM}{block}", space, seed)) for block in blocks]
     smaller = _ablation(search)
     if smaller is not None:
-        named.append(("ablation", Model("ablation", smaller)))
+        named.append((ABLATION, Model(ABLATION, smaller)))
     if search.likeliest is not None:
-        named.append(("supernet", Model("supernet", search.likeliest)))
+        named.append((SUPERNET, Model(SUPERNET, search.likeliest)))
     for number in range(random):
         named.append((f"random:{number}", Model("random", Architecture.random(space, seed + number))))
-    return named if wanted is None else _only(named, wanted)
+    return named if wanted is None else _only(named, wanted, [BEST_ROWS, OWN, *(f"{OWN}:{block}" for block in blocks)])
 
 
-def _only(named: list[tuple[str, Model]], wanted: Sequence[str]) -> list[tuple[str, Model]]:
-    """The first two, and of the others those that are wanted; raises InputError as `first_arms`."""
-    known = [name for name, _ in named[2:]] + [BEST_ROWS, OWN]
+def _only(named: list[tuple[str, Model]], wanted: Sequence[str], later: Sequence[str]) -> list[tuple[str, Model]]:
+    """The first two, and of the others those that are wanted; raises InputError as `first_arms`.
+
+    later: the arms that follow from the uniform ones.
+    """
+    known = [*(name for name, _ in named), *later]
     for name in wanted:
+        if name in OF_SEARCH and name not in known:
+            raise InputError(f"race.arms: {name} is no arm of this race, since the search gives none; expected others")
         if name not in {*known, *map(_kind, known)}:
             raise unknown("arm in race.arms", name, known)
-        if name in (BEST_ROWS, OWN) and UNIFORM[:-1] not in map(_kind, wanted):
+        if name in later and UNIFORM[:-1] not in map(_kind, wanted):
             raise InputError(f"race.arms: {name} follows from uniform arms: expected uniform, or some of them, too")
     kept = named[:2] + [(name, model) for name, model in named[2:] if _wanted(name, wanted)]
     if all(_alike(model, kept[0][1]) for _, model in kept):
@@ -120,7 +126,7 @@ def _ablation(search: SearchRun) -> Architecture | None:
     if len(exchanges) < 2 or any(pair not in search.probability for pair in exchanges):
         return None
     dropped = sorted(exchanges, key=lambda pair: search.probability[pair])[: len(exchanges) // 2]
-    return replace(found, exchanges=found.exchanges | dict.fromkeys(dropped, "none"), provenance={"source": "ablation"})
+    return replace(found, exchanges=found.exchanges | dict.fromkeys(dropped, "none"), provenance={"source": ABLATION})
 
 
 def second_arms(

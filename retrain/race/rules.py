@@ -7,7 +7,8 @@ from experiment.config import RaceSettings
 from retrain.race.statistics import Paired, Scores, simultaneous
 
 NONE = "none"  # the arm without exchange, to which gains refer
-# a race of one arm against it has no fresh seeds: its result is of the seeds that end it, so that they have to be surer
+# a race of one arm against it has no fresh seeds: the interval on the test split is of the seeds that end it, so that
+# they have to be surer
 ALONE = 4
 
 
@@ -31,8 +32,8 @@ def round_sizes(settings: RaceSettings) -> list[int]:
     return sizes
 
 
-def decide(scores: Scores, alive: Sequence[str], settings: RaceSettings) -> Decision:
-    """After a round: who of the arms that are left ends.
+def decide(scores: Scores, alive: Sequence[str], settings: RaceSettings, alone: bool = False) -> Decision:
+    """After a round: who of the arms that are left ends. alone: whether one arm and no exchange are all that took part.
 
     scores: of all arms, those that ended included, whose noise counts; those of `alive` have the same seeds. An arm
     ends if it surely gains less than the margin over no exchange, or if it is surely worse than the leader of those
@@ -47,7 +48,7 @@ def decide(scores: Scores, alive: Sequence[str], settings: RaceSettings) -> Deci
     behind = [arm for arm in left if arm not in (leader, NONE)]
     worse = [arm for arm in behind if paired.difference(arm, leader).upper(confidence) < 0]
     left = [arm for arm in left if arm not in worse]
-    return Decision(leader, least, worse, _settled(paired, left, ALONE if len(scores) == 2 else 1, settings))
+    return Decision(leader, least, worse, _settled(paired, left, ALONE if alone else 1, settings))
 
 
 def _settled(paired: Paired, left: Sequence[str], factor: int, settings: RaceSettings) -> bool:

@@ -121,7 +121,7 @@ def _decide(
     """Ends arms after a round; whether the race is over."""
     if len(standing.left) == 1:
         return True
-    decision = decide(_scores(field, arms, seeds), standing.left, settings)
+    decision = decide(_scores(field, arms, seeds), standing.left, settings, alone=len(arms) == 2)
     ended = {arm: f"gains less than {settings.margin:g} over {NONE}" for arm in decision.least}
     ended |= {arm: f"worse than {decision.leader}" for arm in decision.worse}
     standing.least |= bool(decision.least)

@@ -1,27 +1,12 @@
 """The report opens with the verdict of a race."""
 
-import json
 
 import pytest
 
 from analysis.__main__ import main
-from retrain.race.record import ArmRecord, RaceRecord, read_race
-from tests.support.races import write_search
+from retrain.race.record import read_race
+from tests.support.races import write_race, write_search
 from tests.support.results import refusal
-
-ARMS = [
-    ArmRecord("none", ["best_rows"], 5, False, 0.0, 0.0, 0.0, 10.1e6, "the reference"),
-    ArmRecord("found", [], 2, True, 4.1, 2.8, 5.4, 12.3e6, "winner"),
-    ArmRecord("random:0", [], 0, False, None, None, None, None, "diverged with seed 1"),
-]
-
-
-def write_race(folder, search):
-    remarks = ["warning: depth is no better than the constant prediction"]
-    record = RaceRecord("found gains +4.10 points", "found", str(search), ARMS, 31, 620.0, 30.2, 0.6, 24, remarks)
-    folder.mkdir()
-    (folder / "race.json").write_text(json.dumps(record.content()))
-    return record
 
 
 @pytest.fixture

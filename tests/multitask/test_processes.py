@@ -11,7 +11,7 @@ from multitask.data import open_dataset
 from multitask.network import MultiTaskNetwork
 from multitask.processes import average_gradients, share, sharing
 from multitask.training.common_random import CommonRandomNumbers
-from multitask.training.evaluation import evaluate
+from multitask.training.evaluation import evaluate, mean_losses
 from search_spaces.blocks.layers import PairBatchNorm
 from tests.support.several import each
 from tests.support.training import DATA, SMALL
@@ -97,12 +97,13 @@ def test_dropout_masks_are_those_of_the_whole_batch(tmp_path):
     assert (one == 0).any() and torch.equal(torch.cat(two), one)
 
 
-def test_metrics_of_two_and_three_processes_equal_those_of_one_bit_by_bit(tmp_path):
+@pytest.mark.parametrize("measure", [evaluate, mean_losses])
+def test_figures_of_two_and_three_processes_equal_those_of_one_bit_by_bit(tmp_path, measure):
     source = open_dataset(DATA)  # three images to validate on: a process may get one batch, or none
     network = MultiTaskNetwork(SMALL, source.tasks, seed=0)
 
     def measured(batch_size=1):
-        return evaluate(network, source.splits["val"], source.tasks, batch_size, 0, torch.device("cpu"))
+        return measure(network, source.splits["val"], source.tasks, batch_size, 0, torch.device("cpu"))
 
     one = measured()
     for count in (2, 3):

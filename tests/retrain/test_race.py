@@ -57,7 +57,10 @@ def test_without_probabilities_or_with_one_exchange_there_is_no_ablation():
     [
         ([], [], []),
         (["uniform:local", "random"], ["uniform:local", "random:0", "random:1"], []),
+        (["none", "found"], [], []),
         (["uniform:local", "own"], ["uniform:local"], ["own:local"]),
+        (["uniform:local", "own:local"], ["uniform:local"], ["own:local"]),
+        (["uniform:local", "uniform:xtam", "own:xtam"], ["uniform:local", "uniform:xtam"], []),  # local is the best
         (["ablation", "uniform:xtam", "uniform:local", "best_rows"], ["uniform:local", "uniform:xtam", "ablation"],
          ["best_rows"]),
     ],
@@ -74,8 +77,10 @@ def test_only_the_arms_that_are_wanted_take_part(wanted, first, second):
     ("wanted", "message"),
     [
         (["uniform:locale"], "unknown arm in race.arms 'uniform:locale': .*nearest: 'uniform:local'"),
-        (["supernet"], "unknown arm in race.arms 'supernet'"),  # the search has none
+        (["supernet"], "race.arms: supernet is no arm of this race"),  # the search has none
         (["best_rows"], "best_rows follows from uniform arms"),
+        (["own:local", "random"], "own:local follows from uniform arms"),
+        (["own:locale", "uniform"], "nearest: 'own:local'"),
     ],
 )
 def test_arms_that_a_race_does_not_have(wanted, message):

@@ -4,10 +4,11 @@ import math
 import random
 
 import pytest
+from scipy.stats import ttest_1samp
 
 from experiment.config import RaceSettings
 from experiment.errors import InputError
-from retrain.race.rules import round_sizes
+from retrain.race.rules import decide, round_sizes
 from retrain.race.verdict import sentence
 from tests.support.races import Drawn
 
@@ -113,6 +114,29 @@ def test_one_arm_against_the_reference_is_no_choice_and_needs_no_fresh_seeds():
     assert "fresh" not in sentence(alone[0])
     chance = [Drawn({"none": 0.0, "found": 0.0}, 1.0, seed).ended().winner for seed in range(500)]
     assert chance.count("found") <= 0.025 * 500 + 3 * (0.025 * 0.975 * 500) ** 0.5
+
+
+def test_alone_an_arm_has_to_be_surer_than_one_of_several_that_is_left():
+    """A one-sided p of 0.03 ends the race of several arms, whose gain is then estimated on fresh seeds."""
+    scores = {"none": dict.fromkeys(range(3), 0.0), "found": {0: 1.0, 1: 1.55, 2: 2.1}}
+    gains = list(scores["found"].values())
+    p = ttest_1samp(gains, 0, alternative="greater").pvalue
+    assert 0.0125 < p < 0.05
+    settings = RaceSettings(margin=0.01)
+    assert decide(scores, ["none", "found"], settings).over
+    assert not decide(scores, ["none", "found"], settings, alone=True).over
+    surer = {**scores, "found": {0: 1.3, 1: 1.55, 2: 1.8}}
+    assert ttest_1samp(list(surer["found"].values()), 0, alternative="greater").pvalue < 0.0125
+    assert decide(surer, ["none", "found"], settings, alone=True).over
+
+
+def test_several_arms_of_which_one_is_left_are_not_one_arm_alone():
+    drawn = race({"found": 5.0}, deviation=0.5)
+    for arm in NAMES:
+        if arm not in ("none", "found"):
+            drawn.results[arm, 1] = (math.nan, math.nan)
+    standing = drawn.run()
+    assert standing.chosen == "found" and set(standing.fresh) == {"none", "found"}
 
 
 def test_all_but_the_reference_diverged():

@@ -12,6 +12,7 @@ from experiment.errors import InputError
 from multitask.data.samples import plain_batch
 from multitask.network import feature_channels
 from multitask.tasks import build_tasks
+from multitask.tasks.depth import Depth
 from multitask.training import trainer
 from multitask.training.evaluation import evaluate, score
 from retrain.baselines import baseline
@@ -68,6 +69,15 @@ def test_the_losses_of_the_test_split_are_those_of_single_images(options, archit
             sums[name] += float(task.loss(predictions[name], batch.labels[name], batch.masks[name]))
             counts[name] += bool(batch.masks[name].any())
     assert found["losses"] == {name: pytest.approx(sums[name] / counts[name], rel=1e-4) for name in TASKS}
+
+
+def test_a_loss_that_an_image_does_not_define_is_left_out(monkeypatch, tmp_path):
+    """A user's own, such as a mean over what the image lacks: the training is good all the same."""
+    monkeypatch.setattr(Depth, "image_losses", lambda *_: torch.full((2,), math.nan))
+    code, _, errors = retrain("--baseline", "multi_task", "--output", tmp_path / "run", "--data.test_images=2")
+    assert code == 0, errors
+    losses = metrics(tmp_path / "run/seed_0")["losses"]
+    assert losses["depth"] is None and losses["semseg"] > 0
 
 
 SENSORS = ["--data.name=sensors", "--network.encoders=per_task"]

@@ -8,6 +8,7 @@ import yaml
 
 from experiment.config import Config, RaceSettings
 from experiment.config.parsing import config_parser, parse_config
+from retrain.race.record import ArmRecord, RaceRecord
 from retrain.race.schedule import Field, replay
 from retrain.race.verdict import Ended
 from search_spaces import Architecture
@@ -101,3 +102,19 @@ def drawn_training(gains, deviation=0.01):
         (folder / "metrics.json").write_text(json.dumps(content))
 
     return train
+
+
+ARMS = [
+    ArmRecord("none", ["best_rows"], 5, False, 0.0, 0.0, 0.0, 10.1e6, "the reference"),
+    ArmRecord("found", [], 2, True, 4.1, 2.8, 5.4, 12.3e6, "winner"),
+    ArmRecord("random:0", [], 0, False, None, None, None, None, "diverged with seed 1"),
+]
+
+
+def write_race(folder, search):
+    """A finished race of a search, without its trainings."""
+    remarks = ["warning: depth is no better than the constant prediction"]
+    record = RaceRecord("found gains +4.10 points", "found", str(search), ARMS, 31, 620.0, 30.2, 0.6, 24, remarks)
+    folder.mkdir()
+    (folder / "race.json").write_text(json.dumps(record.content()))
+    return record

@@ -25,7 +25,7 @@ from analysis.measures.saved import saved, without_exchange
 from analysis.measures.searches import Search, marked, read_searches
 from analysis.report.charts import bars, chart_of_courses
 from analysis.report.figures import short
-from analysis.report.numbers import spread
+from analysis.report.numbers import decimal, spread
 from analysis.report.page import Section
 from analysis.report.pictures import legend, looks, pictures, viridis
 from analysis.report.result import Table
@@ -67,23 +67,26 @@ def predicted(
     race: str | None,
     found: ModelRun | None,
     models: Sequence[ModelRun],
+    architecture: Architecture | None,
     choices: Mapping[Pair, Choice],
 ) -> Section | None:
     """What was predicted and what retraining saved: of the networks that were given, or else of the race's.
 
-    models: among which the network without exchange may be.
+    models: among which the network without exchange may be. None where the found network is another than the search's.
     """
     none = without_exchange(models)
     if found is None or none is None:
         trained = _race_folder(folder, race)
         found, none = (None if trained is None else read_model(trained / name) for name in (FOUND, "none"))
-    rows = saved(found, none, choices) if found is not None and none is not None else []
+    if found is None or none is None or not found.seeds or other_architecture(found, architecture) is not None:
+        return None
+    rows = saved(found, none, choices)
     if not rows:
         return None
     cells = [
         [
             row.task,
-            "no exchange" if row.predicted is None else f"{row.predicted:+.1f}",
+            decimal(row.predicted, 1, "+") if row.receives else "no exchange",
             "" if row.interval is None else f"{row.interval[0]:+.1f} to {row.interval[1]:+.1f}",
             f"{fmean(row.retrained.values()):+.1f}",
             ", ".join(f"{value:+.1f}" for value in row.retrained.values()),

@@ -63,7 +63,9 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "written": written(arguments),
         "race": race,
         "effects": effects,
-        "predicted": models.predicted(folder, arguments.race, tested, networks, choices),
+        "predicted": _optional(
+            lambda: models.predicted(folder, arguments.race, found, networks, architecture, choices)
+        ),
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
         "reliability": models.reliability(searches) if searches else None,

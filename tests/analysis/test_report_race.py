@@ -1,6 +1,5 @@
 """The report opens with the verdict of a race."""
 
-
 import pytest
 
 from analysis.__main__ import main

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from analysis.measures.comparison import Comparison, ModelResult
+from analysis.measures.saved import WITHOUT
 from search_spaces import Architecture
 from supernet.records.choices import Choice
 from supernet.records.pairs import Pair
@@ -35,7 +36,7 @@ def choice_alone(architecture: Architecture) -> str:
 
 def named(comparison: Comparison) -> str:
     name = comparison.reference.model
-    return "no exchange (uniform:none)" if name in ("uniform:none", "none") else name  # none: in a race
+    return "no exchange (uniform:none)" if name in WITHOUT else name
 
 
 def _predicted(found: ModelResult, choices: Mapping[Pair, Choice]) -> str:

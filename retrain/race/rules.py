@@ -7,8 +7,8 @@ from experiment.config import RaceSettings
 from retrain.race.statistics import Paired, Scores, simultaneous
 
 NONE = "none"  # the arm without exchange, to which gains refer
-# a race of one arm against it has no fresh seeds: the interval on the test split is of the seeds that end it, so that
-# they have to be surer
+# a race of one arm against it has no fresh seeds: the interval on the test split is of the seeds that end it, which
+# therefore takes a smaller probability of an error, by this factor
 ALONE = 4
 
 
@@ -58,8 +58,8 @@ def _settled(paired: Paired, left: Sequence[str], factor: int, settings: RaceSet
     factor: by which the probability of an error is to be smaller in the first case.
     """
     confidence = settings.confidence
-    surer = simultaneous(confidence, factor)
-    if len(left) == 2 and paired.difference(NONE, left[left[0] == NONE]).upper(surer) < 0:
+    stricter = simultaneous(confidence, factor)
+    if len(left) == 2 and paired.difference(NONE, left[left[0] == NONE]).upper(stricter) < 0:
         return True
     best, worst = (extreme(left, key=lambda arm: paired.effects[arm]) for extreme in (max, min))
     confidence = simultaneous(confidence, len(left) * (len(left) - 1) // 2)

@@ -116,7 +116,7 @@ def test_one_arm_against_the_reference_is_no_choice_and_needs_no_fresh_seeds():
     assert chance.count("found") <= 0.025 * 500 + 3 * (0.025 * 0.975 * 500) ** 0.5
 
 
-def test_alone_an_arm_has_to_be_surer_than_one_of_several_that_is_left():
+def test_alone_an_arm_meets_a_stricter_level_than_one_of_several_that_is_left():
     """A one-sided p of 0.03 ends the race of several arms, whose gain is then estimated on fresh seeds."""
     scores = {"none": dict.fromkeys(range(3), 0.0), "found": {0: 1.0, 1: 1.55, 2: 2.1}}
     gains = list(scores["found"].values())
@@ -125,9 +125,9 @@ def test_alone_an_arm_has_to_be_surer_than_one_of_several_that_is_left():
     settings = RaceSettings(margin=0.01)
     assert decide(scores, ["none", "found"], settings).over
     assert not decide(scores, ["none", "found"], settings, alone=True).over
-    surer = {**scores, "found": {0: 1.3, 1: 1.55, 2: 1.8}}
-    assert ttest_1samp(list(surer["found"].values()), 0, alternative="greater").pvalue < 0.0125
-    assert decide(surer, ["none", "found"], settings, alone=True).over
+    clearer = {**scores, "found": {0: 1.3, 1: 1.55, 2: 1.8}}
+    assert ttest_1samp(list(clearer["found"].values()), 0, alternative="greater").pvalue < 0.0125
+    assert decide(clearer, ["none", "found"], settings, alone=True).over
 
 
 def test_several_arms_of_which_one_is_left_are_not_one_arm_alone():

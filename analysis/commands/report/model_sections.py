@@ -43,15 +43,18 @@ from supernet.records.pairs import Pair, pair_name, rows_by_scale
 FOUND = "found"
 
 
-def race(folder: Path, given: str | None) -> Section | None:
-    """The verdict and the arms of the race that was given, or else of the one beside the search, if it is its own.
+def race_folder(search: Path, given: str | None) -> Path | None:
+    """Of the race that was given, or else of the one beside the search, if it is its own and finished."""
+    beside = search.with_name(f"{search.name}_race")
+    if given is not None:
+        return Path(given)
+    own = (beside / RACE).is_file() and Path(read_race(beside).search).resolve() == search.resolve()
+    return beside if own else None
 
-    Raises InputError where a race that was given is not finished.
-    """
-    place = _race_folder(folder, given)
-    if place is None:
-        return None
-    record = read_race(place)
+
+def race(folder: Path) -> Section | None:
+    """The verdict and the arms of a race. Raises InputError where it is not finished."""
+    record = read_race(folder)
     cells = [[name, ended, *numbers] for name, *numbers, ended in map(row_cells, record.arms)]
     share = "" if record.retrainings is None else f", {record.retrainings:.1f} times those of one network as found"
     return {
@@ -63,8 +66,7 @@ def race(folder: Path, given: str | None) -> Section | None:
 
 
 def predicted(
-    folder: Path,
-    race: str | None,
+    race: Path | None,
     found: ModelRun | None,
     models: Sequence[ModelRun],
     architecture: Architecture | None,
@@ -72,12 +74,12 @@ def predicted(
 ) -> Section | None:
     """What was predicted and what retraining saved: of the networks that were given, or else of the race's.
 
-    models: among which the network without exchange may be. None where the found network is another than the search's.
+    race: its folder; models: among which the network without exchange may be. None where the found network is another
+    than the search's.
     """
     none = without_exchange(models)
     if found is None or none is None:
-        trained = _race_folder(folder, race)
-        found, none = (None if trained is None else read_model(trained / name) for name in (FOUND, "none"))
+        found, none = (None if race is None else read_model(race / name) for name in (FOUND, "none"))
     if found is None or none is None or not found.seeds or other_architecture(found, architecture) is not None:
         return None
     rows = saved(found, none, choices)
@@ -94,15 +96,6 @@ def predicted(
         for row in rows
     ]
     return {"table": Table(["task", "predicted, %", "95 % interval", "retrained, %", "each seed"], cells)}
-
-
-def _race_folder(folder: Path, given: str | None) -> Path | None:
-    """Of the race that was given, or else of the one beside the search, if it is its own and finished."""
-    beside = folder.with_name(f"{folder.name}_race")
-    if given is not None:
-        return Path(given)
-    own = (beside / RACE).is_file() and Path(read_race(beside).search).resolve() == folder.resolve()
-    return beside if own else None
 
 
 def searches(folder: Path, others: Sequence[str]) -> list[Search]:

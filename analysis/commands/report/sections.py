@@ -52,7 +52,8 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     networks = [model for model in (baseline, *others) if model]
     effects = _of(architecture, lambda plan: worth(folder, plan, config.search.worth, searches))
     root = arguments.data_root
-    race = models.race(folder, arguments.race)
+    raced = models.race_folder(folder, arguments.race)
+    race = _of(raced, models.race)
     note = models.other_architecture(found, architecture)
     tested = found if note is None else None
     shown = _optional(lambda: models.networks(found, baseline, others, root) if arguments.images > 0 else {}) or {}
@@ -63,9 +64,7 @@ def sections(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "written": written(arguments),
         "race": race,
         "effects": effects,
-        "predicted": _optional(
-            lambda: models.predicted(folder, arguments.race, found, networks, architecture, choices)
-        ),
+        "predicted": _optional(lambda: models.predicted(raced, found, networks, architecture, choices)),
         "matrix": _of(architecture, lambda plan: search.matrix(plan, choices, config)),
         "shares": _of(architecture, search.shares),
         "reliability": models.reliability(searches) if searches else None,
